@@ -1,0 +1,185 @@
+"""Describing a failure so that a student understands it and can run it again."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attest.checks import Violation
+from attest.evidence import Counterexample
+from attest.implementations import Implementation
+from attest.laws import Property
+from attest.subject import Crash, Setup
+from attest.tape import Tape
+
+__all__ = ["describe"]
+
+# A tensor with more entries than this is summarised in text; the script has all of them.
+MOST_ENTRIES = 64
+
+_RELATIONS = {
+    "close": ("actual", "assert ((actual - expected).abs() <= bound).all(), 'too far apart'"),
+    "identical": ("actual", "assert torch.equal(actual, expected), 'not identical'"),
+    "at_most": ("actual", "assert (actual <= expected + bound).all(), 'too large'"),
+    "at_least": ("actual", "assert (actual >= expected - bound).all(), 'too small'"),
+    "above": ("actual", "assert (actual > expected).all(), 'not above'"),
+    "finite": ("actual", "assert torch.isfinite(actual).all(), 'not finite'"),
+    "differs": ("actual", "assert not torch.equal(actual, expected), 'nothing changed'"),
+}
+_EXPECTATIONS = {
+    "at_most": "at most ",
+    "at_least": "at least ",
+    "above": "above ",
+    "differs": "anything but ",
+}
+
+
+def describe(
+    prop: Property,
+    inputs: Mapping[str, Any],
+    setup: Setup | None,
+    failure: BaseException | None,
+    tape: Tape,
+    *,
+    quote: str | None,
+    implementation: Implementation,
+) -> Counterexample:
+    """Describe a failure on one example.
+
+    Args:
+        prop: the law that fails.
+        inputs: the example's inputs by name.
+        setup: how the module was constructed.
+        failure: how it failed when it ran with the tape.
+        tape: what the law did.
+        quote: the notes' words, where the law belongs to a sentence of the notes.
+        implementation: what failed, for the script.
+    """
+    violation = failure if isinstance(failure, Violation) else None
+    given = [(name, render(value)) for name, value in inputs.items()]
+    if setup is not None:
+        arguments = ", ".join(f"{name}={size}" for name, size in setup.arguments.items())
+        given.insert(0, (prop.component, f"({arguments})"))
+        given += [(name, render(value)) for name, value in (setup.matrices or {}).items()]
+    came = expected = difference = None
+    if violation is not None:
+        came = None if violation.actual is None else render(violation.actual)
+        expected = _expectation(violation)
+        difference = _difference(violation)
+    return Counterexample(
+        component=prop.component,
+        sentence=prop.sentence,
+        explanation=" ".join(prop.explanation.partition("\n\n")[0].split()),
+        formula=prop.formula,
+        quote=quote,
+        inputs=tuple(given),
+        what=violation.what if violation is not None else str(failure),
+        came=came,
+        expected=expected,
+        difference=difference,
+        script=_script(prop, failure, tape, implementation),
+    )
+
+
+def _expectation(violation: Violation) -> str | None:
+    if violation.relation == "finite":
+        return "finite numbers"
+    if violation.expected is None:
+        return None
+    return _EXPECTATIONS.get(violation.relation, "") + render(violation.expected)
+
+
+def _difference(violation: Violation) -> str | None:
+    actual, expected, bound = violation.actual, violation.expected, violation.bound
+    if actual is None or expected is None or violation.relation in {"above", "differs"}:
+        return None
+    wide, target = actual.detach().double(), expected.detach().double()
+    error = (wide - target).abs().expand_as(wide)
+    if not bool(torch.isfinite(error).all()):
+        return "it is not a finite number"
+    if violation.relation == "at_most":
+        error = (wide - target).clamp_min(0)
+    elif violation.relation == "at_least":
+        error = (target - wide).clamp_min(0)
+    if error.numel() == 0:
+        return None
+    excess = error if bound is None else error - bound
+    worst = int(excess.argmax())
+    where = tuple(int(i) for i in torch.unravel_index(torch.tensor(worst), error.shape))
+    amount = f"off by {float(error.flatten()[worst]):.3g}"
+    allowed = "nothing" if bound is None else f"{float(bound.expand_as(error).flatten()[worst]):.2g}"
+    place = f" at {list(where)}" if where else ""
+    return f"{amount}{place}, where rounding explains {allowed}"
+
+
+def render(value: Any) -> str:  # noqa: ANN401
+    """Write a value for a person: numbers short, rows under each other, large tensors cut."""
+    if not isinstance(value, Tensor):
+        return str(value)
+    value = value.detach()
+    if value.numel() > MOST_ENTRIES:
+        shape = "×".join(str(n) for n in value.shape)
+        return f"{shape} numbers, from {_number(value.min())} to {_number(value.max())}"
+    return _rows(value)
+
+
+def _rows(value: Tensor) -> str:
+    if value.dim() == 0:
+        return _number(value)
+    if value.dim() == 1:
+        return "[" + ", ".join(_number(v) for v in value) + "]"
+    joint = ",\n" if value.dim() > 1 and value.numel() > value.shape[-1] else ", "
+    inner = joint.join(_rows(v) for v in value)
+    return "[" + inner.replace("\n", "\n ") + "]"
+
+
+def _number(value: Tensor) -> str:
+    item = value.item()
+    if isinstance(item, bool | int):
+        return str(item)
+    return f"{item:.6g}"
+
+
+def _script(
+    prop: Property, failure: BaseException | None, tape: Tape, implementation: Implementation
+) -> str:
+    """Write a script that fails as long as the law does."""
+    law = textwrap.fill(f"{prop.component}: {prop.sentence}.", 90)
+    lines = [f'"""{law}"""', "", *_header(implementation), ""]
+    if isinstance(failure, Violation) and failure.relation in _RELATIONS:
+        wanted = {"actual": failure.actual, "expected": failure.expected}
+        tensors = {name: t for name, t in wanted.items() if t is not None}
+        lines += tape.script(tensors)
+        if failure.bound is not None:
+            lines.append(f"bound = {float(failure.bound.max()):.17g}")
+        lines.append('print("came out ", actual)')
+        if failure.expected is not None:
+            word = _EXPECTATIONS.get(failure.relation, "")
+            lines.append(f'print("should be {word}", expected)')
+        lines.append(_RELATIONS[failure.relation][1])
+    else:
+        lines += tape.script({})
+        lines += [f"# {line}" for line in textwrap.wrap(str(failure), 90)]
+        if not isinstance(failure, Crash):
+            lines.append("raise SystemExit(1)")
+    return "\n".join(lines) + "\n"
+
+
+def _header(implementation: Implementation) -> list[str]:
+    path: Path | None = getattr(implementation, "path", None)
+    if path is None:
+        return ["import torch", f"import {implementation.name} as submission"]
+    return [
+        "import importlib.util",
+        "",
+        "import torch",
+        "",
+        f'spec = importlib.util.spec_from_file_location("submission", {str(path.resolve())!r})',
+        "submission = importlib.util.module_from_spec(spec)",
+        "spec.loader.exec_module(submission)",
+    ]

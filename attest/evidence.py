@@ -1,0 +1,119 @@
+"""Evidence: what examining one property against one implementation gave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from attest.laws import Property
+
+__all__ = ["Counterexample", "Evidence", "Status"]
+
+Status = Literal[
+    "holds", "refuted", "crashed", "timeout", "undecided", "not_attempted", "not_applicable"
+]
+
+
+@dataclass(frozen=True)
+class Counterexample:
+    """The smallest inputs found for which a law fails, as data a person can read.
+
+    Attributes:
+        component: the component's name.
+        sentence: the law's name in words.
+        explanation: the law as a student reads it.
+        formula: the law as a formula.
+        quote: the notes' words, where the law belongs to a sentence of the notes.
+        inputs: what was given, as (name, value) in text.
+        what: the quantity that is wrong.
+        came: what came out.
+        expected: what should have.
+        difference: by how much, in words.
+        script: a Python script that does it again with torch and the submission alone.
+    """
+
+    component: str
+    sentence: str
+    explanation: str
+    formula: str
+    quote: str | None
+    inputs: tuple[tuple[str, str], ...]
+    what: str
+    came: str | None
+    expected: str | None
+    difference: str | None
+    script: str
+
+    def text(self) -> str:
+        """Write it out for a person, the script last."""
+        lines = [f"{self.component}: {self.sentence}", f"  {self.explanation}", f"  {self.formula}"]
+        if self.quote:
+            lines.append(f"  The notes: «{self.quote}»")
+        lines.append("")
+        width = max((len(name) for name, _ in self.inputs), default=0)
+        for name, value in self.inputs:
+            lines.append(_hang(f"  {name:<{width}} = ", value))
+        lines.append("")
+        lines.append(f"  Wrong: {self.what}")
+        if self.came is not None:
+            lines.append(_hang("  came out      ", self.came))
+        if self.expected is not None:
+            lines.append(_hang("  should be     ", self.expected))
+        if self.difference is not None:
+            lines.append(f"  {self.difference}")
+        lines += ["", "  To see it again:", ""]
+        lines += [f"    {line}".rstrip() for line in self.script.splitlines()]
+        return "\n".join(lines)
+
+
+def _hang(label: str, text: str) -> str:
+    return label + text.replace("\n", "\n" + " " * len(label))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What examining one property against one implementation gave.
+
+    Attributes:
+        property: the property.
+        status: "holds" when the argument came out, for a refutation too: its counterexample was
+            found. "not_applicable" is left out of every result.
+        examples: how many examples were tried.
+        informative: in how many of them a plausible mistake would have shown.
+        seconds: how long it took.
+        message: one line for a person; None when all is well.
+        counterexample: the smallest one found; for a refutation, the one that refutes.
+        ratio: the largest error over its bound.
+    """
+
+    property: Property
+    status: Status
+    examples: int = 0
+    informative: int = 0
+    seconds: float = 0.0
+    message: str | None = None
+    counterexample: Counterexample | None = None
+    ratio: float = 0.0
+
+    @property
+    def well(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.status in {"holds", "not_applicable"}
+
+    def as_data(self) -> dict[str, Any]:
+        """Give the evidence in the form that ``attest verify --json`` writes."""
+        found = self.property.method == "counterexample"
+        outcome = "counterexample found" if found and self.status == "holds" else self.status
+        return {
+            "method": self.property.method,
+            "property": self.property.id,
+            "sentence": self.property.sentence,
+            "formula": self.property.formula,
+            "examples": self.examples,
+            "informative": self.informative,
+            "largest_error_over_bound": round(self.ratio, 6),
+            "outcome": outcome,
+            "seconds": round(self.seconds, 3),
+            "message": self.message,
+            "counterexample": None if self.counterexample is None else self.counterexample.text(),
+        }

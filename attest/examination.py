@@ -1,0 +1,437 @@
+"""Examining one property against one implementation. It never raises; it gives evidence."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import math
+import time
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import hypothesis
+import torch
+from hypothesis import HealthCheck, Phase, Verbosity
+from hypothesis import strategies as st
+from hypothesis.errors import Flaky, Unsatisfiable, UnsatisfiedAssumption
+from torch import Tensor
+
+from attest.checks import DoesNotApply, Observer, Violation, observing
+from attest.contract import CONTRACT, ContractBroken
+from attest.counterexamples import describe
+from attest.evidence import Evidence, Status
+from attest.implementations import Implementation, LocalImplementation
+from attest.laws import Property
+from attest.limits import TimeLimit, limited
+from attest.shrinking import simplify
+from attest.subject import Crash, Setup, Subject
+from attest.tape import Tape
+
+__all__ = ["Example", "Settings", "examine"]
+
+DTYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+_FAILURES = (Violation, ContractBroken, Crash, AssertionError)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to examine.
+
+    Attributes:
+        examples: how many examples a law is tried on.
+        seed: deals out every property's own seed.
+        dtype: what laws without dtypes of their own are examined in.
+        device: where components run.
+        seconds: the time limit for one property.
+    """
+
+    examples: int = 100
+    seed: int = 0
+    dtype: str = "float64"
+    device: str = "cpu"
+    seconds: float = 60.0
+
+
+@dataclass(frozen=True)
+class Example:
+    """One drawn example: the law's inputs by name, how its module is constructed, its dtype."""
+
+    inputs: Mapping[str, Any]
+    setup: Setup | None
+    dtype: str
+
+
+class _Examination:
+    """One property against one implementation."""
+
+    def __init__(
+        self,
+        prop: Property,
+        implementation: Implementation,
+        oracle: Implementation | None,
+        settings: Settings,
+    ) -> None:
+        self.prop = prop
+        self.implementation = implementation
+        self.oracle = oracle
+        self.settings = settings
+        self.spec = CONTRACT[prop.component]
+        self.examples = 0
+        self.informative = 0
+        self.ratio = 0.0
+        self.witnesses: dict[str, bool] = {}
+        self.unseen: dict[str, tuple[Example, Violation]] = {}
+        self.failures: list[tuple[Example, BaseException]] = []
+
+    def example(self, drawn: Mapping[str, Any], dtype: str) -> Example:
+        """Turn what was drawn into an example in its dtype."""
+        inputs = {name: _cast(value, DTYPES[dtype]) for name, value in drawn.items()}
+        setup = inputs.pop("setup", None)
+        return Example(inputs, setup, dtype)
+
+    def run(self, example: Example, tape: Tape | None = None) -> Observer:
+        """Run the law on one example; it raises where it does not hold."""
+        observer = Observer()
+        dtype = DTYPES[example.dtype]
+        if tape is not None:
+            for name, value in _flat(example.inputs):
+                if isinstance(value, Tensor):
+                    tape.given(name, value)
+        with observing(observer), tape or contextlib.nullcontext():
+            subject = Subject(
+                self.implementation, self.spec, dtype, self.settings.device, example.setup, tape
+            )
+            arguments: list[Any] = [subject]
+            if self.prop.named:
+                with tape.paused() if tape is not None else contextlib.nullcontext():
+                    other = self._same_names(subject, example)
+                if self.prop.oracle:
+                    arguments.append(other)
+            self.prop.function(*arguments, **example.inputs)
+        return observer
+
+    def _same_names(self, subject: Subject, example: Example) -> Subject:
+        if self.oracle is None:
+            raise DoesNotApply("there is no reference to take names from")
+        other = Subject(
+            self.oracle, self.spec, DTYPES[example.dtype], self.settings.device, example.setup
+        )
+        own = subject.parameters()
+        if {n: v.shape for n, v in own.items()} != {
+            n: v.shape for n, v in other.parameters().items()
+        }:
+            raise DoesNotApply("its parameters have other names or shapes than the reference's")
+        other.set_parameters(own)
+        return other
+
+    def strategy(self) -> st.SearchStrategy[tuple[dict[str, Any], str]]:
+        """Draw the law's inputs, and a dtype where it has several."""
+        if self.prop.inputs is None:
+            raise TypeError(f"{self.prop.id} draws no inputs")
+        dtypes = self.prop.dtypes or (self.settings.dtype,)
+        if len(dtypes) == 1:
+            return self.prop.inputs.map(lambda drawn: (drawn, dtypes[0]))
+        return st.tuples(self.prop.inputs, st.sampled_from(dtypes))
+
+    def search(self) -> BaseException | None:
+        """Look for an example where the law fails; give its failure, the smallest found."""
+
+        def test(drawn: tuple[dict[str, Any], str]) -> None:
+            example = self.example(*drawn)
+            try:
+                observer = self.run(example)
+            except UnsatisfiedAssumption:
+                raise
+            except _FAILURES as failure:
+                self.failures.append((example, failure))
+                raise
+            if not self.failures:
+                self._count(example, observer)
+
+        seeded = hypothesis.seed(_seed(self.settings.seed, self.prop.id))
+        configured = hypothesis.settings(
+            max_examples=self.settings.examples,
+            database=None,
+            deadline=None,
+            derandomize=False,
+            phases=[Phase.generate, Phase.target, Phase.shrink],
+            print_blob=False,
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+            verbosity=Verbosity.quiet,
+        )
+        wrapped = seeded(configured(hypothesis.given(drawn=self.strategy())(test)))
+        try:
+            wrapped()
+        except Unsatisfiable:
+            return None
+        except Flaky:
+            return self.failures[-1][1] if self.failures else None
+        except _FAILURES as failure:
+            return failure
+        for sentence, seen in self.witnesses.items():
+            if not seen:
+                example, violation = self.unseen[sentence]
+                violation.what = f"never in {self.examples} examples: {sentence}"
+                self.failures.append((example, violation))
+                return violation
+        return None
+
+    def _count(self, example: Example, observer: Observer) -> None:
+        self.examples += 1
+        self.informative += observer.informative
+        self.ratio = max(self.ratio, observer.ratio)
+        if math.isfinite(observer.ratio) and observer.ratio > 0:
+            hypothesis.target(min(observer.ratio, 1e9), label="error over bound")
+        for sentence, seen in observer.witnesses.items():
+            self.witnesses[sentence] = self.witnesses.get(sentence, False) or seen
+            self.unseen[sentence] = (example, observer.unseen[sentence])
+
+    def smallest(self) -> tuple[Example, BaseException]:
+        """Simplify the entries of the last failure, which Hypothesis has shrunk already."""
+        example, failure = self.failures[-1]
+        if not isinstance(failure, Violation) or failure.relation in {"differs", "is"}:
+            return example, failure
+
+        latest: list[tuple[Example, BaseException]] = [(example, failure)]
+
+        def fails(candidate: Example) -> bool:
+            try:
+                self.run(candidate)
+            except Violation as violation:
+                if violation.relation == failure.relation:
+                    latest.append((candidate, violation))
+                    return True
+            except (*_FAILURES, UnsatisfiedAssumption, DoesNotApply):
+                return False
+            return False
+
+        parameters = {}
+        if example.setup is not None:
+            with contextlib.suppress(Crash):
+                subject = Subject(
+                    self.implementation,
+                    self.spec,
+                    DTYPES[example.dtype],
+                    self.settings.device,
+                    example.setup,
+                )
+                parameters = dict((subject.setup or example.setup).matrices or {})
+        simplify(example.inputs, parameters, lambda i, p: fails(_rebuilt(example, i, p)))
+        return latest[-1]
+
+    def recorded(self, example: Example) -> tuple[Tape, BaseException | None]:
+        """Run the law once more with a tape."""
+        tape = Tape(recording=True)
+        try:
+            self.run(example, tape)
+        except (*_FAILURES, UnsatisfiedAssumption, DoesNotApply) as failure:
+            return tape, failure
+        return tape, None
+
+
+def _rebuilt(example: Example, inputs: Mapping[str, Any], parameters: Mapping[str, Tensor]) -> Example:
+    setup = example.setup
+    if setup is not None and parameters:
+        setup = replace(setup, matrices=parameters)
+    return Example(inputs, setup, example.dtype)
+
+
+def examine(
+    prop: Property,
+    implementation: Implementation,
+    settings: Settings | None = None,
+    oracle: Implementation | None = None,
+) -> Evidence:
+    """Examine one property against one implementation.
+
+    It never raises, KeyboardInterrupt apart: whatever the implementation does becomes evidence.
+    The result depends on the property, the implementation and the settings alone.
+
+    Args:
+        prop: the property.
+        implementation: what to examine it against.
+        settings: how; by default 100 examples in float64 on the CPU.
+        oracle: the reference, for properties that need its names or its answers.
+
+    Returns:
+        The evidence, with the smallest counterexample where the law fails.
+    """
+    settings = settings or Settings()
+    start = time.perf_counter()
+    if not implementation.defines(prop.component):
+        return Evidence(prop, "not_attempted", message=f"{prop.component} is not defined")
+    examination = _Examination(prop, implementation, oracle, settings)
+    with _quiet(), _unpoisoned():
+        try:
+            with limited(settings.seconds):
+                evidence = _argue(examination) if prop.inputs is None else _sample(examination)
+        except KeyboardInterrupt:
+            raise
+        except TimeLimit:
+            late = f"not finished after {settings.seconds:g} seconds"
+            if examination.failures:  # found, but not made small in time
+                evidence = Evidence(
+                    prop,
+                    "refuted",
+                    examination.examples,
+                    message=f"{_line(examination.failures[-1][1])} ({late})",
+                )
+            else:
+                evidence = Evidence(prop, "timeout", examination.examples, message=late)
+        except DoesNotApply as reason:
+            evidence = Evidence(prop, "not_applicable", message=str(reason))
+        except BaseException as error:  # noqa: BLE001 - whatever a stranger's code raises
+            evidence = Evidence(prop, "crashed", examination.examples, message=_line(error))
+    return replace(evidence, seconds=time.perf_counter() - start)
+
+
+def _argue(examination: _Examination) -> Evidence:
+    """Make an argument about the component itself, once."""
+    prop, implementation = examination.prop, examination.implementation
+    if not isinstance(implementation, LocalImplementation):
+        raise DoesNotApply("an argument about the code itself needs the code in this process")
+    try:
+        prop.function(implementation.raw(prop.component))
+    except AssertionError as failure:
+        came = ""
+        if isinstance(failure, Violation) and failure.actual is not None:
+            came = f": {failure.actual.tolist()}"
+        return Evidence(prop, "refuted", 1, message=f"{failure}{came}")
+    return Evidence(prop, "holds", 1, 1)
+
+
+def _sample(examination: _Examination) -> Evidence:
+    """Try a law, or a refutation, on examples."""
+    prop = examination.prop
+    if prop.pinned is not None:
+        pinned = examination.example(prop.pinned, examination.settings.dtype)
+        try:
+            examination.run(pinned)
+        except Violation:
+            pass
+        else:
+            message = "the pinned counterexample refutes nothing"
+            return Evidence(prop, "refuted", 1, message=message)
+    failure = examination.search()
+    tried, informative, ratio = examination.examples, examination.informative, examination.ratio
+    if prop.pinned is not None:
+        if not isinstance(failure, Violation):
+            message = f"the search found no counterexample in {tried} examples"
+            return Evidence(prop, "refuted", tried, informative, message=message)
+        found = _counterexample(examination, pinned)
+        return Evidence(prop, "holds", tried + 1, tried + 1, counterexample=found)
+    if failure is None:
+        if tried == 0 or informative == 0:
+            message = "every example was rejected" if tried == 0 else "no example could have failed"
+            return Evidence(prop, "undecided", tried, informative, message=message)
+        return Evidence(prop, "holds", tried, informative, ratio=ratio)
+    if not isinstance(failure, Violation | ContractBroken | Crash | AssertionError):
+        return Evidence(prop, "crashed", tried, message=_line(failure))
+    status: Status = "crashed" if isinstance(failure, Crash) else "refuted"
+    example, failure = examination.smallest()
+    found = _counterexample(examination, example, failure)
+    return Evidence(
+        prop, status, tried, informative, message=_line(failure), counterexample=found, ratio=ratio
+    )
+
+
+def _counterexample(
+    examination: _Examination, example: Example, failure: BaseException | None = None
+) -> Any:  # noqa: ANN401
+    tape, replayed = examination.recorded(example)
+    if failure is None or replayed is not None:
+        failure = replayed or failure
+    elif isinstance(failure, Violation) and failure.relation in {"differs", "is"}:
+        observer = Observer()
+        tape = Tape(recording=True)
+        observer = examination.run(example, tape)
+        sentence = failure.what.partition(": ")[2]
+        again = observer.unseen.get(sentence)
+        if again is not None:
+            again.what = failure.what
+            failure = again
+    claim = examination.prop.claim
+    return describe(
+        examination.prop,
+        dict(_flat(example.inputs)),
+        example.setup,
+        failure,
+        tape,
+        quote=None if claim is None else claim.quote,
+        implementation=examination.implementation,
+    )
+
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:  # noqa: ANN401
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value.to(dtype)
+    if isinstance(value, dict):
+        return {name: _cast(inner, dtype) for name, inner in value.items()}
+    return value
+
+
+def _flat(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in inputs.items():
+        if isinstance(value, dict):
+            yield from _flat(value)
+        else:
+            yield name, value
+
+
+def _seed(seed: int, name: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8])
+
+
+def _line(error: BaseException) -> str:
+    try:
+        text = str(error).strip() or type(error).__name__
+    except Exception:  # noqa: BLE001 - a stranger's exception may fail to print itself
+        return type(error).__name__
+    if isinstance(error, _FAILURES):
+        return text.partition("\n")[0]
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{last.filename.rpartition('/')[2]}:{last.lineno}"
+    return f"{type(error).__name__}: {text.partition(chr(10))[0]} ({where})"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what a submission prints, and warns of, out of the report."""
+    with (
+        contextlib.redirect_stdout(_Discard()),
+        contextlib.redirect_stderr(_Discard()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield
+
+
+class _Discard(io.TextIOBase):
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+@contextlib.contextmanager
+def _unpoisoned() -> Iterator[None]:
+    """Leave torch's global state as it was: random numbers, default dtype, gradients."""
+    dtype = torch.get_default_dtype()
+    grad = torch.is_grad_enabled()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            torch.set_default_dtype(torch.float32)
+            torch.set_grad_enabled(True)
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
+            torch.set_grad_enabled(grad)

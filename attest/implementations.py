@@ -1,0 +1,208 @@
+"""Implementations: something that obeys the contract, loaded from a file or a module."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from attest.contract import CONTRACT, ComponentSpec
+
+__all__ = [
+    "Component",
+    "Implementation",
+    "LocalImplementation",
+    "SubmissionError",
+    "load_submission",
+]
+
+
+class SubmissionError(Exception):
+    """A submission that cannot be examined at all: no file, no Python, or nothing known in it."""
+
+
+class Component(Protocol):
+    """One constructed component, wherever it lives: calls and parameters, nothing else."""
+
+    def call(self, arguments: Mapping[str, Any]) -> object:
+        """Call it with arguments by name and give its answer unchecked."""
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Give the parameters themselves, by name, so that gradients can be taken."""
+
+    def set_parameters(self, values: Mapping[str, Tensor]) -> None:
+        """Overwrite some parameters in place."""
+
+
+class Implementation(Protocol):
+    """Something that obeys the contract, here or in another process."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    def defines(self, component: str) -> bool:
+        """Whether it defines this name."""
+
+    def construct(
+        self, spec: ComponentSpec, arguments: Mapping[str, int], dtype: torch.dtype, device: str
+    ) -> Component:
+        """Construct a module in eval mode, or give the function."""
+
+
+class LocalComponent:
+    """A component in this process."""
+
+    def __init__(self, spec: ComponentSpec, target: Any) -> None:  # noqa: ANN401
+        self._spec = spec
+        self._target = target
+
+    def call(self, arguments: Mapping[str, Any]) -> object:
+        """Call it with the arguments that the contract puts in this order by position."""
+        positional = []
+        for name in self._spec.parameters:
+            if name not in arguments:
+                break
+            positional.append(arguments[name])
+        rest = {n: v for n, v in arguments.items() if n not in self._spec.parameters[: len(positional)]}
+        return self._target(*positional, **rest)
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Give the parameters of a module by name; a function has none."""
+        return dict(self._target.named_parameters()) if isinstance(self._target, nn.Module) else {}
+
+    def set_parameters(self, values: Mapping[str, Tensor]) -> None:
+        """Overwrite some parameters in place."""
+        own = self.parameters()
+        with torch.no_grad():
+            for name, value in values.items():
+                own[name].copy_(value)
+
+
+class LocalImplementation:
+    """An implementation whose names are the attributes of an object in this process.
+
+    Args:
+        name: what reports call it.
+        namespace: an object, usually a module, with the contract's names as attributes.
+        path: the file it came from, where there is one.
+    """
+
+    def __init__(self, name: str, namespace: object, path: Path | None = None) -> None:
+        self.name = name
+        self.path = path
+        self._namespace = namespace
+
+    def defines(self, component: str) -> bool:
+        """Whether the object has this attribute."""
+        return getattr(self._namespace, component, None) is not None
+
+    def raw(self, component: str) -> Any:  # noqa: ANN401
+        """Give the function or class itself."""
+        return getattr(self._namespace, component)
+
+    def construct(
+        self, spec: ComponentSpec, arguments: Mapping[str, int], dtype: torch.dtype, device: str
+    ) -> Component:
+        """Construct a module in eval mode on the device, or give the function."""
+        target = self.raw(spec.name)
+        if spec.constructor is not None:
+            target = target(*(arguments[name] for name in spec.constructor))
+            if not isinstance(target, nn.Module):
+                raise TypeError(
+                    f"{spec.name}(...) gave a {type(target).__name__}, not a torch.nn.Module"
+                )
+            target = target.to(device=device, dtype=dtype).eval()
+        return LocalComponent(spec, target)
+
+
+def load_submission(submission: str) -> LocalImplementation:
+    """Load a submission: one Python file, or an importable module.
+
+    Args:
+        submission: a path that ends in ``.py``, or a module's dotted name.
+
+    Raises:
+        SubmissionError: it does not exist, does not import, or defines nothing of the contract.
+    """
+    path = Path(submission)
+    try:
+        if path.suffix == ".py" or path.exists():
+            module = _from_file(path)
+        else:
+            module = _from_name(submission)
+    except SubmissionError:
+        raise
+    except SyntaxError as error:
+        raise SubmissionError(
+            f"{submission}, line {error.lineno}: this is not Python: {error.msg}"
+        ) from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise SubmissionError(
+            f"{submission} raised {_line(error)} while it was imported{_where(error, path)}"
+        ) from error
+    if not any(getattr(module, name, None) is not None for name in CONTRACT):
+        raise SubmissionError(
+            f"{submission} defines none of the contract's names: {', '.join(CONTRACT)}"
+        )
+    return LocalImplementation(submission, module, path if path.suffix == ".py" else None)
+
+
+def _from_file(path: Path) -> ModuleType:
+    if path.is_dir():
+        raise SubmissionError(f"{path} is a folder; a submission is one .py file or a module")
+    if not path.exists():
+        raise SubmissionError(f"{path} does not exist")
+    if path.suffix != ".py":
+        raise SubmissionError(f"{path} does not end in .py; a submission is a .py file or a module")
+    name = f"submission_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise SubmissionError(f"{path} cannot be loaded as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    # A submission may import a file beside it. Last on the path, so that it can shadow nothing.
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _from_name(name: str) -> ModuleType:
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        found = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        raise SubmissionError(f"{name} is neither a file nor an importable module")
+    return importlib.import_module(name)
+
+
+def _line(error: BaseException) -> str:
+    text = ""
+    with contextlib.suppress(Exception):  # an exception of a stranger's may fail to print itself
+        text = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _where(error: BaseException, path: Path) -> str:
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if path.suffix == ".py" and Path(frame.filename).name == path.name
+    ]
+    return f" (line {lines[-1]})" if lines else ""

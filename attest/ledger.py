@@ -1,0 +1,198 @@
+"""The ledger: claims and properties, found by walking packages and folders. No list to maintain."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+
+import attest
+from attest.claims import Claim
+from attest.implementations import LocalImplementation
+from attest.laws import ATTRIBUTE, Property
+
+__all__ = ["Ledger", "LedgerError", "load_ledger", "load_reference", "own_package"]
+
+ENTRY_POINTS = "attest.properties"
+
+
+class LedgerError(Exception):
+    """The ledger cannot be read: a foreign package in the way, or properties that do not load."""
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All claims and all properties, in the order in which they are written.
+
+    Attributes:
+        claims: by id.
+        properties: in the order of files and of definitions.
+    """
+
+    claims: dict[str, Claim]
+    properties: tuple[Property, ...]
+
+    @property
+    def laws(self) -> tuple[Property, ...]:
+        """The properties that implementations are graded by."""
+        return tuple(p for p in self.properties if p.grades)
+
+    def only(self, names: Iterable[str]) -> Ledger:
+        """Keep the claims and properties that one of these names selects.
+
+        A name selects a claim by its id, a property by its id or its sentence, and all properties
+        of a component by the component's name. Claims stay with their evidence.
+
+        Raises:
+            LedgerError: a name that selects nothing.
+        """
+        wanted = list(names)
+        if not wanted:
+            return self
+        kept: list[Property] = []
+        for name in wanted:
+            found = [p for p in self.properties if name in _names(p)]
+            if not found and name not in self.claims:
+                raise LedgerError(
+                    f"--only {name}: no claim, property or component has this name; "
+                    "`attest list` shows them all"
+                )
+            kept += found
+        properties = tuple(p for p in self.properties if p in kept)
+        ids = {subject for p in properties for subject in _claim_ids(p)} | set(wanted)
+        claims = {key: claim for key, claim in self.claims.items() if key in ids}
+        if all(name in self.claims for name in wanted):
+            claims = {key: claim for key, claim in claims.items() if key in wanted}
+        return Ledger(claims, properties)
+
+
+def _claim_ids(prop: Property) -> set[str]:
+    subjects = (*prop.supports, *prop.refutes)
+    return {s.id if isinstance(s, Claim) else s.claim.id for s in subjects}
+
+
+def _names(prop: Property) -> set[str]:
+    return {prop.id, prop.function.__name__, prop.sentence, prop.component} | _claim_ids(prop)
+
+
+def own_package(name: str) -> ModuleType:
+    """Import a package of ours, and make sure that it is ours.
+
+    ``reference`` and ``properties`` are names that a student's folder, or another distribution,
+    may have as well; ours lie beside this package.
+
+    Raises:
+        LedgerError: another package of this name was imported before, or ours is missing.
+    """
+    expected = Path(attest.__file__).resolve().parent.parent / name / "__init__.py"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            name, expected, submodule_search_locations=[str(expected.parent)]
+        )
+        if not expected.exists() or spec is None or spec.loader is None:
+            raise LedgerError(f"Attest's package {name!r} is not installed: {expected} is missing")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    module = sys.modules[name]
+    found = getattr(module, "__file__", None)
+    if found is None or Path(found).resolve() != expected:
+        raise LedgerError(
+            f"another package named {name!r} is in the way: {found or module!r}. Attest needs its "
+            f"own, {expected}; run it in an environment of its own, from another folder"
+        )
+    return module
+
+
+def load_reference() -> LocalImplementation:
+    """Load the reference implementation.
+
+    Raises:
+        LedgerError: another package named ``reference`` is in the way.
+    """
+    return LocalImplementation("reference", own_package("reference"))
+
+
+def load_ledger(folders: Iterable[Path] = ()) -> Ledger:
+    """Find all claims and properties: ours, those of installed distributions, and in folders.
+
+    A distribution adds properties by an entry point in the group ``attest.properties`` that names
+    a module or a package.
+
+    Args:
+        folders: folders with Python files that define claims and properties.
+
+    Raises:
+        LedgerError: a foreign package is in the way, a file does not load, or an id is used twice.
+    """
+    modules = list(_walk(own_package("properties")))
+    for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda found: found.name):
+        loaded = _load(f"the entry point {entry.name}", entry.load)
+        modules += _walk(loaded)
+    for folder in folders:
+        modules += _from_folder(folder)
+    return _collect(modules)
+
+
+def _load(what: str, load: object) -> ModuleType:
+    try:
+        loaded = load()  # type: ignore[operator]
+    except Exception as error:
+        raise LedgerError(f"{what} does not load: {type(error).__name__}: {error}") from error
+    if not isinstance(loaded, ModuleType):
+        raise LedgerError(f"{what} names {loaded!r}, which is not a module")
+    return loaded
+
+
+def _walk(package: ModuleType) -> Iterator[ModuleType]:
+    yield package
+    for info in pkgutil.walk_packages(getattr(package, "__path__", []), package.__name__ + "."):
+        yield importlib.import_module(info.name)
+
+
+def _from_folder(folder: Path) -> Iterator[ModuleType]:
+    if not folder.is_dir():
+        raise LedgerError(f"--properties {folder}: this is not a folder")
+    files = sorted(folder.glob("*.py"))
+    if not files:
+        raise LedgerError(f"--properties {folder}: there is no Python file in this folder")
+    for path in files:
+        name = f"attest_properties_{folder.resolve().name}_{path.stem}"
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise LedgerError(f"{path} cannot be loaded as Python")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        loader = spec.loader
+        yield _load(str(path), lambda loader=loader, module=module: loader.exec_module(module) or module)
+
+
+def _collect(modules: Iterable[ModuleType]) -> Ledger:
+    claims: dict[str, Claim] = {}
+    properties: dict[str, Property] = {}
+    for module in modules:
+        for value in vars(module).values():
+            if isinstance(value, Claim) and claims.setdefault(value.id, value) is not value:
+                raise LedgerError(f"the claim {value.id} is defined twice, again in {module.__name__}")
+            for prop in getattr(value, ATTRIBUTE, ()):
+                if value.__module__ != module.__name__:
+                    continue  # imported from the file that defines it
+                if properties.setdefault(prop.id, prop) is not prop:
+                    raise LedgerError(f"the property {prop.id} is defined twice")
+    return Ledger(dict(sorted(claims.items(), key=lambda c: _order(c[0]))), tuple(properties.values()))
+
+
+def _order(claim: str) -> tuple[int, str]:
+    chapters = ("S2S", "TF", "DEC", "ATT", "SA", "MHA", "TRF", "EQ", "ORD", "RES", "PE", "WHY", "MSK")
+    chapter = claim.rpartition("-")[0]
+    return (chapters.index(chapter) if chapter in chapters else len(chapters), claim)

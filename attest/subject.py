@@ -1,0 +1,215 @@
+"""The component as a law sees it: calls, gradients and parameters, and nothing else.
+
+A law runs on the CPU whatever the device of the component: a subject moves arguments there and
+answers back, inside autograd, so that gradients flow through. It checks every answer against the
+contract, hands out copies of the arguments so that a component that overwrites them harms no law,
+and keeps a tape of what was done, from which a counterexample's script is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attest.contract import ComponentSpec, ContractBroken
+from attest.implementations import Component, Implementation
+from attest.limits import TimeLimit
+from attest.tape import Tape
+
+__all__ = ["Crash", "Setup", "Subject"]
+
+
+class Crash(Exception):  # noqa: N818 - a report about a submission, not an error of ours
+    """A component raised an exception."""
+
+    def __init__(self, component: str, error: BaseException) -> None:
+        try:
+            text = f"{type(error).__name__}: {error}"
+        except Exception:  # noqa: BLE001 - a stranger's exception may fail to print itself
+            text = type(error).__name__
+        super().__init__(f"{component} raised {text}")
+        self.error = error
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How to construct a module for one example.
+
+    Attributes:
+        arguments: the constructor's integers by name.
+        seed: seeds the initialisation and the redrawn weight matrices.
+        gain: the size of redrawn weights: their variance is gain² / fan-in.
+        matrices: weight matrices by name; None redraws all of them from the seed.
+    """
+
+    arguments: Mapping[str, int]
+    seed: int = 0
+    gain: float = 1.0
+    matrices: Mapping[str, Tensor] | None = None
+
+
+class Subject:
+    """One component of one implementation.
+
+    Args:
+        implementation: where the component comes from.
+        spec: what the contract says about it.
+        dtype: the dtype of its parameters.
+        device: where it runs.
+        setup: how it was constructed; None for a function, or a module not yet constructed.
+        tape: records what the law does, where a script is wanted.
+    """
+
+    def __init__(
+        self,
+        implementation: Implementation,
+        spec: ComponentSpec,
+        dtype: torch.dtype,
+        device: str,
+        setup: Setup | None = None,
+        tape: Tape | None = None,
+    ) -> None:
+        self.spec = spec
+        self.setup = setup
+        self._after: list[tuple[str, Tensor, Tensor]] = []
+        self._implementation = implementation
+        self._dtype = dtype
+        self._device = device
+        self._tape = tape or Tape(recording=False)
+        self._label = ""
+        self._component: Component | None = None
+        if setup is not None or not spec.is_module:
+            self._construct(setup or Setup({}))
+
+    def _construct(self, setup: Setup) -> None:
+        with self._tape.paused():
+            # torch.manual_seed seeds every kind of device, which takes a millisecond.
+            torch.default_generator.manual_seed(setup.seed)
+            try:
+                self._component = self._implementation.construct(
+                    self.spec, setup.arguments, self._dtype, self._device
+                )
+            except (KeyboardInterrupt, TimeLimit):
+                raise
+            except BaseException as error:
+                raise Crash(f"{self.spec.name}({_listed(setup.arguments)})", error) from None
+        if self.spec.is_module:
+            self._label = self._tape.constructed(self.spec, setup.arguments, setup.seed, self._dtype)
+            matrices = self.redrawn(setup) if setup.matrices is None else setup.matrices
+            self.set_parameters(matrices)
+            self.setup = Setup(setup.arguments, setup.seed, setup.gain, matrices)
+
+    def redrawn(self, setup: Setup) -> dict[str, Tensor]:
+        """Draw every weight matrix from the setup's seed: normal, with variance gain² / fan-in."""
+        generator = torch.Generator().manual_seed(setup.seed)
+        drawn = {}
+        for name, value in self._own_parameters().items():
+            if value.dim() >= 2:
+                noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+                drawn[name] = noise.mul_(setup.gain / value.shape[-1] ** 0.5).to(value.dtype)
+        return drawn
+
+    def construct(self, seed: int = 0, gain: float = 1.0, **arguments: int) -> Subject:
+        """Construct another module of the same class.
+
+        Raises:
+            Crash: the constructor raised.
+        """
+        setup = Setup(arguments, seed, gain)
+        return Subject(
+            self._implementation, self.spec, self._dtype, self._device, setup, self._tape
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Call the component; give its tensor, or a tuple of tensors where it gives several.
+
+        Raises:
+            Crash: the component raised.
+            ContractBroken: the answer's type, shapes or dtypes are not the contract's.
+        """
+        if self._component is None:
+            raise TypeError(f"{self.spec.name} is a module: construct it before calling it")
+        arguments = self.spec.bind(args, kwargs)
+        with self._tape.paused():
+            private = {name: self._private(value) for name, value in arguments.items()}
+            try:
+                answer = self._component.call(private)
+            except (KeyboardInterrupt, TimeLimit):
+                raise
+            except BaseException as error:
+                self._tape.called(self._label, self.spec, arguments, ())
+                raise Crash(self.spec.name, error) from None
+            constructed = {} if self.setup is None else self.setup.arguments
+            try:
+                results = self.spec.check(answer, arguments, constructed)
+            except ContractBroken:
+                self._tape.called(self._label, self.spec, arguments, ())
+                raise
+            self._after = [
+                (name, value, private[name])
+                for name, value in arguments.items()
+                if isinstance(value, Tensor)
+            ]
+            results = tuple(result.to("cpu") for result in results)
+        self._tape.called(self._label, self.spec, arguments, results)
+        return results if len(results) > 1 else results[0]
+
+    def _private(self, value: Any) -> Any:  # noqa: ANN401
+        return value.clone().to(self._device) if isinstance(value, Tensor) else value
+
+    def inputs_after_call(self) -> list[tuple[str, Tensor, Tensor]]:
+        """Give every tensor of the last call as (name, what was passed, what is there now)."""
+        with self._tape.paused():
+            seen = []
+            for name, before, after in self._after:
+                now = after.detach().to("cpu", copy=True)
+                self._tape.alias(now, before)
+                seen.append((name, before.detach().clone(), now))
+            return seen
+
+    def _own_parameters(self) -> dict[str, Tensor]:
+        return {} if self._component is None else self._component.parameters()
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Give copies of the parameters by name."""
+        with self._tape.paused():
+            return {
+                name: value.detach().to("cpu", copy=True)
+                for name, value in self._own_parameters().items()
+            }
+
+    def set_parameters(self, values: Mapping[str, Tensor]) -> None:
+        """Overwrite some parameters in place."""
+        if self._component is not None and values:
+            with self._tape.paused():
+                self._component.set_parameters(values)
+            self._tape.overwrote(self._label, values)
+
+    def parameter_gradients(self, scalar: Tensor) -> dict[str, Tensor]:
+        """Give the gradient of a scalar by every parameter; zeros where it does not depend on one.
+
+        Raises:
+            Crash: the component cannot be differentiated.
+        """
+        with self._tape.paused():
+            own = {n: p for n, p in self._own_parameters().items() if p.requires_grad}
+            if not own:
+                return {}
+            try:
+                found = torch.autograd.grad(
+                    scalar, list(own.values()), retain_graph=True, allow_unused=True
+                )
+            except RuntimeError as error:
+                raise Crash(f"the gradient of {self.spec.name}", error) from None
+            return {
+                name: torch.zeros_like(value, device="cpu") if grad is None else grad.to("cpu")
+                for (name, value), grad in zip(own.items(), found, strict=True)
+            }
+
+
+def _listed(arguments: Mapping[str, int]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in arguments.items())

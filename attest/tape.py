@@ -1,0 +1,359 @@
+"""A tape of what a law did with a component, and the script that does it again.
+
+While a law runs on a counterexample, the tape notes every torch operation between the inputs and
+the two tensors that should have agreed. From the notes it writes straight-line torch code that
+needs the submission and nothing of ours. What it cannot write as code (a value that came from
+numpy, say) it writes as a literal tensor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from attest.contract import ComponentSpec
+
+__all__ = ["Tape", "literal"]
+
+Token = str | Tensor
+
+_OPERATORS = {
+    "add": "+", "__add__": "+", "__radd__": "+", "sub": "-", "__sub__": "-", "mul": "*",
+    "__mul__": "*", "__rmul__": "*", "div": "/", "__truediv__": "/", "true_divide": "/",
+    "matmul": "@", "__matmul__": "@", "__and__": "&", "__or__": "|", "eq": "==", "__eq__": "==",
+    "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "__lt__": "<", "__le__": "<=",
+    "__gt__": ">", "__ge__": ">=", "pow": "**", "__pow__": "**",
+}  # fmt: skip
+_REFLECTED = {"__rsub__": "-", "__rtruediv__": "/", "__rdiv__": "/", "__rmatmul__": "@"}
+_UNARY = {"neg": "-", "__neg__": "-", "__invert__": "~", "bitwise_not": "~"}
+_NAMESPACES = (
+    ("torch", torch),
+    ("torch.linalg", torch.linalg),
+    ("torch.nn.functional", torch.nn.functional),
+    ("torch.autograd", torch.autograd),
+)
+
+
+class _CannotWrite(Exception):  # noqa: N818 - control flow of the tape
+    pass
+
+
+@dataclass
+class _Step:
+    """One operation: its expression as text with tensors in it, and the tensors it gave."""
+
+    tokens: list[Token] | None
+    results: list[Tensor]
+    names: list[str]
+    changes: list[Tensor] = field(default_factory=list)
+    always: bool = False
+
+    @property
+    def needs(self) -> list[Tensor]:
+        return [t for t in self.tokens or [] if isinstance(t, Tensor)]
+
+
+class Tape(TorchFunctionMode):
+    """Notes torch operations and calls of components.
+
+    Args:
+        recording: whether to note anything at all.
+    """
+
+    def __init__(self, *, recording: bool) -> None:
+        super().__init__()
+        self._kept = self._recording = recording
+        self._steps: list[_Step] = []
+        self._inputs: dict[int, tuple[str, Tensor]] = {}
+        self._aliases: list[tuple[Tensor, Tensor]] = []
+        self._components = 0
+        self._calls = 0
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],  # noqa: ARG002 - torch passes it
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Run the operation and note it."""
+        result = func(*args, **(kwargs or {}))
+        if self._recording:
+            self._note(func, args, kwargs or {}, result)
+        return result
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Note nothing inside."""
+        return self._pause() if self._kept else nullcontext()
+
+    @contextmanager
+    def _pause(self) -> Iterator[None]:
+        recording, self._recording = self._recording, False
+        try:
+            yield
+        finally:
+            self._recording = recording
+
+    def given(self, name: str, value: Tensor) -> None:
+        """Name an input of the law."""
+        self._inputs[id(value)] = (name, value)
+
+    def alias(self, tensor: Tensor, original: Tensor) -> None:
+        """Note that a tensor is what the script knows under another tensor's name."""
+        if self._kept:
+            self._aliases.append((tensor, original))
+
+    def constructed(
+        self, spec: ComponentSpec, arguments: Mapping[str, int], seed: int, dtype: torch.dtype
+    ) -> str:
+        """Note that a module was constructed; give the name that the script will use."""
+        if not self._recording:
+            return ""
+        self._components += 1
+        label = "module" if self._components == 1 else f"module_{self._components}"
+        integers = ", ".join(str(arguments[name]) for name in spec.constructor or ())
+        self._always(f"torch.manual_seed({seed})")
+        self._always(f"{label} = submission.{spec.name}({integers}).to({dtype}).eval()")
+        return label
+
+    def overwrote(self, label: str, values: Mapping[str, Tensor]) -> None:
+        """Note that parameters of a module were overwritten."""
+        if self._recording:
+            for name, value in values.items():
+                self._always(f'{label}.get_parameter("{name}").data.copy_({literal(value)})')
+
+    def called(
+        self,
+        label: str,
+        spec: ComponentSpec,
+        arguments: Mapping[str, Any],
+        results: tuple[Tensor, ...],
+    ) -> None:
+        """Note a call of a component."""
+        if not self._recording:
+            return
+        arguments = {name: value for name, value in arguments.items() if value is not None}
+        tokens: list[Token] = [f"{label or 'submission.' + spec.name}("]
+        for index, (name, value) in enumerate(arguments.items()):
+            prefix = ", " if index else ""
+            tokens += [prefix if name in spec.parameters[:3] else f"{prefix}{name}="]
+            tokens += _tokens(value)
+        tokens += [")"]
+        self._calls += 1
+        suffix = "" if self._calls == 1 else f"_{self._calls}"
+        names = [result.name + suffix for result in spec.results]
+        if not results:
+            names = [", ".join(names)]
+        self._steps.append(_Step(tokens, list(results), names, always=True))
+
+    def script(self, wanted: Mapping[str, Tensor]) -> list[str]:
+        """Write the statements that compute the wanted tensors, inputs first.
+
+        Args:
+            wanted: tensors by the name that the script gives them at the end.
+        """
+        originals = {id(tensor): original for tensor, original in self._aliases}
+        wanted = {name: originals.get(id(t), t) for name, t in wanted.items()}
+        needed = {id(t) for t in wanted.values()}
+        kept: list[_Step] = []
+        for step in reversed(self._steps):
+            given = {id(t) for t in (*step.results, *step.changes)}
+            if (step.always or given & needed) and step.tokens is not None:
+                kept.append(step)
+                needed |= {id(t) for t in step.needs}
+        kept.reverse()
+        return _Writer(self._inputs, kept).write(wanted)
+
+    def _always(self, text: str) -> None:
+        self._steps.append(_Step([text], [], [], always=True))
+
+    def _note(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], result: Any  # noqa: ANN401
+    ) -> None:
+        results = [result] if isinstance(result, Tensor) else result
+        if not isinstance(results, list | tuple) or not all(isinstance(r, Tensor) for r in results):
+            results = []
+        name = getattr(func, "__name__", "")
+        changes = []
+        if name == "__setitem__" or (name.endswith("_") and not name.endswith("__")):
+            changes, results = [args[0]], []
+        # An operation such as .double() may give back what it was given.
+        results = [r for r in results if not any(r is argument for argument in args)]
+        if not results and not changes:
+            return
+        try:
+            tokens: list[Token] | None = _expression(func, name, args, kwargs)
+        except _CannotWrite:
+            tokens = None
+        names = [] if isinstance(result, Tensor) else ["tuple"]
+        self._steps.append(_Step(tokens, list(results), names, changes))
+
+
+class _Writer:
+    """Turns kept steps into statements; an expression used once is written where it is used."""
+
+    def __init__(self, inputs: Mapping[int, tuple[str, Tensor]], steps: list[_Step]) -> None:
+        self._names = {key: name for key, (name, _) in inputs.items()}
+        self._steps = steps
+        self._inputs = inputs
+        self._inline: dict[int, list[Token]] = {}
+        self._lines: list[str] = []
+        self._temporaries = 0
+        self._uses: dict[int, int] = {}
+        for step in steps:
+            for tensor in step.needs:
+                self._uses[id(tensor)] = self._uses.get(id(tensor), 0) + 1
+
+    def write(self, wanted: Mapping[str, Tensor]) -> list[str]:
+        used = set(self._uses) | {id(t) for t in wanted.values()}
+        for key, (name, value) in self._inputs.items():
+            if key in used:
+                self._lines.append(f"{name} = {literal(value)}")
+        mutable = any(step.changes for step in self._steps)
+        for step in self._steps:
+            self._statement(step, mutable=mutable)
+        for name, tensor in wanted.items():
+            self._lines.append(f"{name} = {_bare(self._text(tensor))}")
+        return self._lines
+
+    def _statement(self, step: _Step, *, mutable: bool) -> None:
+        tokens = step.tokens or []
+        if step.always or step.changes:
+            text = self._join(tokens)
+            if step.results:
+                names = list(step.names)
+                for result, name in zip(step.results, names, strict=True):
+                    self._names[id(result)] = name
+                text = f"{', '.join(names)} = {text}"
+            self._lines.append(_bare(text))
+            return
+        if len(step.results) == 1 and not step.names and not mutable:
+            result = step.results[0]
+            if self._uses.get(id(result), 0) <= 1:
+                self._inline[id(result)] = tokens
+                return
+        text = _bare(self._join(tokens))
+        names = []
+        for result in step.results:
+            self._temporaries += 1
+            self._names[id(result)] = f"t{self._temporaries}"
+            names.append(f"t{self._temporaries}")
+        trailing = "," if step.names and len(names) == 1 else ""
+        self._lines.append(f"{', '.join(names)}{trailing} = {text}")
+
+    def _join(self, tokens: list[Token]) -> str:
+        return "".join(t if isinstance(t, str) else self._text(t) for t in tokens)
+
+    def _text(self, tensor: Tensor) -> str:
+        if id(tensor) in self._names:
+            return self._names[id(tensor)]
+        if id(tensor) in self._inline:
+            return self._join(self._inline[id(tensor)])
+        return literal(tensor)
+
+
+def literal(value: Tensor) -> str:
+    """Write a tensor as a torch expression.
+
+    Numbers are written in full, so that the tensor comes back bit by bit.
+    """
+    value = value.detach().cpu()
+    if value.numel() > 1 and bool((value == value.flatten()[0]).all()):
+        shape = ", ".join(str(n) for n in value.shape)
+        filled = value.flatten()[0].item()
+        if value.dtype == torch.bool:
+            return f"torch.full(({shape},), {filled})"
+        if filled in {0, 1}:
+            return f"torch.{'ones' if filled else 'zeros'}({shape}, dtype={value.dtype})"
+    text = repr(value.tolist()).replace("inf", "torch.inf").replace("nan", "torch.nan")
+    suffix = "" if value.dtype in {torch.bool, torch.int64} else f", dtype={value.dtype}"
+    return f"torch.tensor({text}{suffix})"
+
+
+def _tokens(value: Any) -> list[Token]:  # noqa: ANN401, PLR0911
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, torch.Size):
+        return [repr(tuple(value))]
+    if isinstance(value, list | tuple):
+        inner: list[Token] = []
+        for item in value:
+            inner += [*_tokens(item), ", "]
+        opening, closing = ("[", "]") if isinstance(value, list) else ("(", ")")
+        if isinstance(value, list) or len(value) > 1:
+            inner = inner[:-1]
+        return [opening, *inner, closing]
+    if value is None or isinstance(value, bool | int | str):
+        return [repr(value)]
+    if isinstance(value, float):
+        return [repr(value)] if math.isfinite(value) else [f'float("{value}")']
+    if isinstance(value, torch.dtype):
+        return [str(value)]
+    if value is Ellipsis:
+        return ["..."]
+    raise _CannotWrite
+
+
+def _index(value: Any) -> list[Token]:  # noqa: ANN401
+    if isinstance(value, slice):
+        ends = [[] if v is None else _tokens(v) for v in (value.start, value.stop)]
+        step: list[Token] = [] if value.step is None else [":", *_tokens(value.step)]
+        return [*ends[0], ":", *ends[1], *step]
+    if isinstance(value, tuple):
+        inner: list[Token] = []
+        for item in value:
+            inner += [*_index(item), ", "]
+        return inner[:-1]
+    return _tokens(value)
+
+
+def _expression(
+    func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> list[Token]:
+    if name == "__get__":
+        return [*_tokens(args[0]), f".{getattr(func, '__self__').__name__}"]  # noqa: B009
+    if name == "__getitem__":
+        return [*_tokens(args[0]), "[", *_index(args[1]), "]"]
+    if name == "__setitem__":
+        return [*_tokens(args[0]), "[", *_index(args[1]), "] = ", *_tokens(args[2])]
+    if not kwargs and len(args) == 2:
+        if name in _OPERATORS:
+            return ["(", *_tokens(args[0]), f" {_OPERATORS[name]} ", *_tokens(args[1]), ")"]
+        if name in _REFLECTED:
+            return ["(", *_tokens(args[1]), f" {_REFLECTED[name]} ", *_tokens(args[0]), ")"]
+    if not kwargs and len(args) == 1 and name in _UNARY:
+        return ["(", _UNARY[name], *_tokens(args[0]), ")"]
+    passed: list[Token] = []
+    method = isinstance(args[0], Tensor) if args else False
+    method = method and getattr(Tensor, name, None) is func
+    for value in args[1:] if method else args:
+        passed += [*_tokens(value), ", "]
+    for key, value in kwargs.items():
+        if value is not None:
+            passed += [f"{key}=", *_tokens(value), ", "]
+    passed = passed[:-1]
+    if method:
+        return [args[0], f".{name}(", *passed, ")"]
+    for prefix, namespace in _NAMESPACES:
+        if getattr(namespace, name, None) is func:
+            return [f"{prefix}.{name}(", *passed, ")"]
+    raise _CannotWrite
+
+
+def _bare(text: str) -> str:
+    """Drop a pair of parentheses that encloses a whole expression."""
+    if not (text.startswith("(") and text.endswith(")")):
+        return text
+    depth = 0
+    for index, character in enumerate(text):
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if depth == 0 and index < len(text) - 1:
+            return text
+    return text[1:-1]

@@ -1,0 +1,175 @@
+"""How far rounding alone can move a result: the tolerance model.
+
+Every bound follows from the standard model of floating point, fl(a ∘ b) = (a ∘ b)(1 + δ) with
+|δ| ≤ u, and holds for any order of summation. A sum of k products is off by at most
+γ_k = k·u / (1 − k·u) times the sum of the products' sizes (Higham 2002, section 3.5); exp and tanh
+are taken to be correct within two units roundoff. Bounds are componentwise and hold for the inputs
+at hand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "RowErrors",
+    "attention_errors",
+    "gamma",
+    "largest_entry",
+    "log_weight_error",
+    "matmul_error",
+    "precision",
+    "smallest",
+    "softmax_errors",
+    "underflow_gap",
+    "unit_roundoff",
+]
+
+
+def unit_roundoff(dtype: torch.dtype) -> float:
+    """Give u, half the distance from 1 to the next number: 2⁻⁵³ for float64."""
+    return float(torch.finfo(dtype).eps) / 2
+
+
+def precision(dtype: torch.dtype) -> float:
+    """Give the unit roundoff in which sums and products in this dtype are accumulated.
+
+    PyTorch accumulates float16 and bfloat16 in float32.
+    """
+    return unit_roundoff(torch.float64 if dtype == torch.float64 else torch.float32)
+
+
+def smallest(dtype: torch.dtype) -> float:
+    """Give the smallest normal number: what underflow to zero can lose."""
+    return float(torch.finfo(dtype).tiny)
+
+
+def underflow_gap(dtype: torch.dtype) -> float:
+    """Give how far below the largest score a score may lie for its weight to stay normal.
+
+    About 708 for float64, 87 for float32 and bfloat16, 9.7 for float16; sums take a little more.
+    """
+    return -math.log(smallest(dtype))
+
+
+def gamma(k: float, u: float) -> float:
+    """Give γ_k = k·u / (1 − k·u), the relative error of k roundings.
+
+    Raises:
+        ValueError: k·u is not below one, where the model says nothing.
+    """
+    if k * u >= 1:
+        raise ValueError(f"{k} roundings of {u:.1e} each: the error model says nothing")
+    return k * u / (1 - k * u)
+
+
+def matmul_error(left: Tensor, right: Tensor) -> Tensor:
+    """Bound the error of ``left @ right``: γ_k |left| |right|, plus storing the result."""
+    u, low = precision(left.dtype), unit_roundoff(left.dtype)
+    sizes = left.detach().double().abs() @ right.detach().double().abs()
+    store = 0.0 if u == low else low
+    k = left.shape[-1]
+    return (gamma(k + 1, u) + 2 * store) * sizes + k * smallest(left.dtype)
+
+
+@dataclass(frozen=True)
+class RowErrors:
+    """Bounds for one attention, componentwise.
+
+    Attributes:
+        relative: bounds on the weights' relative errors, (..., L, S).
+        weights: bounds on the weights' absolute errors, (..., L, S).
+        output: bounds on the output's errors, (..., L, d_v).
+    """
+
+    relative: Tensor
+    weights: Tensor
+    output: Tensor
+
+
+def softmax_errors(scores: Tensor, score_error: Tensor | float, dtype: torch.dtype) -> Tensor:
+    """Bound the relative errors of ``softmax(scores)`` over the last axis.
+
+        η_j = δ_j + 2 u (s_max − s_j + max |s| + max δ)
+        1 + ρ_j = e^{η_j} / Σ_l α_l e^{−η_l} · (1 + γ_{n+5})
+
+    The gap is rounded twice, and the size of the scores enters, because exp(log_softmax(x)) and
+    exp(x − logsumexp(x)) are correct ways of computing it too.
+
+    Args:
+        scores: exact scores in float64, −∞ where masked, (..., n).
+        score_error: δ, a bound on the computed scores' absolute errors; broadcasts.
+        dtype: the dtype of the computation.
+
+    Returns:
+        ρ in the shape of ``scores``; a weight that underflows is off by more, absolutely by the
+        dtype's smallest normal number.
+
+    Source: after Blanchard, Higham and Higham 2021.
+    """
+    u, low = precision(dtype), unit_roundoff(dtype)
+    delta = torch.as_tensor(score_error, dtype=torch.float64).expand_as(scores)
+    allowed = scores > -torch.inf
+    delta = torch.where(allowed, delta, 0.0)
+    worst = delta.amax(-1, keepdim=True)
+    gap = torch.where(allowed, scores.amax(-1, keepdim=True) - scores, 0.0)
+    size = torch.where(allowed, scores.abs(), 0.0).amax(-1, keepdim=True)
+    eta = delta + 2 * u * (gap + size + worst)
+    if u != low:  # every stored value is rounded once more
+        eta = eta + 2 * low * (gap + size + worst + math.log(scores.shape[-1]))
+    weights = torch.softmax(scores, -1).nan_to_num()
+    lower = (weights * torch.exp(-eta)).sum(-1, keepdim=True).clamp_min(smallest(torch.float64))
+    store = 0.0 if u == low else 4 * low
+    rho = torch.exp(eta) / lower * (1 + gamma(scores.shape[-1] + 5, u) + store) - 1
+    return rho.nan_to_num(nan=0.0, posinf=torch.finfo(torch.float64).max)
+
+
+def attention_errors(
+    scores: Tensor, score_error: Tensor | float, value: Tensor, value_error: Tensor | float = 0.0
+) -> RowErrors:
+    """Bound the errors of ``softmax(scores) @ value`` and of its weights.
+
+    Args:
+        scores: exact scores in float64, −∞ where masked, (..., L, S).
+        score_error: a bound on the computed scores' absolute errors; broadcasts.
+        value: the values in the dtype of the computation, (..., S, d_v).
+        value_error: a bound on the errors of the values themselves; broadcasts.
+
+    Returns:
+        Bounds for the weights and for the output.
+
+    Source: CLAIMS.md, section B; after Higham 2002, section 3.5.
+    """
+    dtype = value.dtype
+    u, low = precision(dtype), unit_roundoff(dtype)
+    rho = softmax_errors(scores, score_error, dtype)
+    alpha = torch.softmax(scores, -1).nan_to_num()
+    tiny = smallest(dtype)
+    n = scores.shape[-1]
+    absolute = alpha * rho + tiny
+    sizes = value.detach().double().abs()
+    off = torch.as_tensor(value_error, dtype=torch.float64).expand_as(sizes)
+    store = 0.0 if u == low else 2 * low
+    summed = (gamma(n, u) + store) * ((alpha + absolute) @ (sizes + off))
+    output = absolute @ (sizes + off) + alpha @ off + summed + n * tiny * (1 + sizes.amax())
+    return RowErrors(rho, absolute, output)
+
+
+def largest_entry(parameters: Mapping[str, Tensor]) -> float:
+    """Give the size of the largest entry of any parameter.
+
+    A module may store its weights in any layout. Whatever it is, a row sum is at most this times
+    the width of the row, and a bias at most this.
+    """
+    return max((float(p.abs().max()) for p in parameters.values() if p.numel()), default=0.0)
+
+
+def log_weight_error(relative: Tensor) -> Tensor:
+    """Bound the error of a weight's logarithm, taken in float64, from its relative error."""
+    below_one = relative.clamp_max(1 - 1e-9)
+    return torch.maximum(-torch.log1p(-below_one), torch.log1p(relative)) + 4 * math.ulp(1.0)

@@ -1,0 +1,1 @@
+"""The ledger: the claims of the notes, a file a chapter, and the properties that examine them."""

@@ -1,0 +1,1215 @@
+"""Section 2 of the notes, Attention: a query takes a weighted mean of values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import sympy
+import torch
+from hypothesis import assume
+from hypothesis import strategies as st
+from torch import Tensor
+
+from attest import symbolic
+from attest.checks import (
+    DoesNotApply,
+    above,
+    at_least,
+    at_most,
+    close,
+    finite,
+    identical,
+    sometimes,
+    sometimes_differs,
+)
+from attest.claims import Claim, Verdict
+from attest.differentiation import gradients, leaf
+from attest.laws import law, proof, refutation
+from attest.strategies import attention_inputs, calls
+from attest.subject import Subject
+from attest.tolerances import (
+    gamma,
+    log_weight_error,
+    precision,
+    smallest,
+    underflow_gap,
+    unit_roundoff,
+)
+from properties.bounds import allowed_keys, attention_bounds, dot_product_scores
+
+SDPA = "scaled_dot_product_attention"
+# Their values reach the output as they are; multi-head attention projects them first.
+PLAIN = (SDPA, "AdditiveAttention", "MultiplicativeAttention")
+CROSS = (*PLAIN, "MultiHeadAttention")
+EVERY = (*CROSS, "SelfAttention")
+
+ATT_01 = Claim(
+    id="ATT-01",
+    section="2 Attention",
+    quote="인코더의 전체 hidden state를 모두 참고",
+    statement="Every state of the encoder takes part in the context.",
+    formal="c = Σ_j α_j h_j with every α_j > 0",
+    verdict=Verdict.CONDITIONAL,
+    conditions=(
+        "the key is not masked",
+        "its score lies less than 745 (float64), 104 (float32), 92.9 (bfloat16) or 17.3 (float16) "
+        "below the largest: further down the weight is exactly zero",
+    ),
+    references=("Bahdanau, Cho and Bengio 2015", "Luong, Pham and Manning 2015"),
+    parts=(
+        ("over the reals", "Every weight is positive.", Verdict.PROVED),
+        (
+            "in floating point",
+            "Every weight is positive as long as its score is not too far below the largest.",
+            Verdict.CONDITIONAL,
+        ),
+    ),
+)
+
+ATT_02 = Claim(
+    id="ATT-02",
+    section="2 Attention",
+    quote="가중치를 통해 선택하는",
+    statement="Attention selects by weights: a distribution in which score differences are log-odds.",
+    formal="α ≥ 0, Σ_j α_j = 1, log α_j − log α_k = s_j − s_k, and c lies in the hull of the h_j",
+    verdict=Verdict.PROVED,
+    references=("Bahdanau, Cho and Bengio 2015",),
+)
+
+ATT_03 = Claim(
+    id="ATT-03",
+    section="2 Attention",
+    quote="고정된 컨텍스트 백터 의존을 제거하고",
+    statement="The decoder no longer depends on one fixed context: it changes with the query.",
+    formal="c(q) ≠ c(q′) in general; the memory read is S·d numbers, not d",
+    verdict=Verdict.CONDITIONAL,
+    conditions=(
+        "the keys differ: over equal keys every query gets the same context",
+        "attention is all there is: Bahdanau's decoder still starts from a function of one state",
+    ),
+    references=("Bahdanau, Cho and Bengio 2015",),
+)
+
+ATT_04 = Claim(
+    id="ATT-04",
+    section="2 Attention",
+    quote='"필요한 부분만 집중해서" 정보를 가져오게',
+    statement="Attention takes only the part that is needed, and leaves the rest.",
+    formal="some allowed key has weight 0",
+    verdict=Verdict.REFUTED,
+    conditions=("softmax has full support: its largest weight is at most 1/(1 + (n−1) e^−Δ)",),
+    references=("Bahdanau, Cho and Bengio 2015",),
+)
+
+ATT_06 = Claim(
+    id="ATT-06",
+    section="2 Attention",
+    quote="상황에 따라 동적으로 검색할 수",
+    statement="What is retrieved follows the query: the weights move with it.",
+    formal="∂α/∂q = (diag α − α αᵀ) K / √d_k, zero only where all allowed keys are equal",
+    verdict=Verdict.PROVED,
+    conditions=("the keys are not all equal: if they are, the weights do not move at all",),
+    references=("Luong, Pham and Manning 2015",),
+)
+
+ATT_07 = Claim(
+    id="ATT-07",
+    section="2 Attention",
+    quote="가중합을 통해 gradient가 여러 경로로 분산",
+    statement="The weighted sum spreads the gradient over the values, and does not multiply it.",
+    formal="∂L/∂v_j = α_j g, so Σ_j ∂L/∂v_j = g; the score s_j adds α_j g · (v_j − c)",
+    verdict=Verdict.PROVED,
+    conditions=("the spread is a partition: over n equal weights each value gets g / n",),
+    references=("Vaswani et al. 2017",),
+)
+
+ATT_09 = Claim(
+    id="ATT-09",
+    section="2 Attention",
+    quote="gradient 경로가 다중화되고",
+    statement="Referring to many tokens multiplies the paths of the gradient, unlike in an RNN.",
+    formal="paths from j to i over L causal layers: C(i − j + L − 1, L − 1)",
+    verdict=Verdict.CONDITIONAL,
+    conditions=(
+        "against one layer: more layers do give more paths",
+        "not against RNNs: a stacked RNN of equal depth has exactly as many; only their lengths "
+        "differ, L against i − j + L",
+    ),
+    references=("Vaswani et al. 2017, table 1",),
+    parts=(
+        ("count", "Paths over L causal layers number C(i−j+L−1, L−1).", Verdict.PROVED),
+        ("unlike RNNs", "A stacked RNN of equal depth has fewer paths.", Verdict.REFUTED),
+    ),
+)
+
+
+def roll_keys(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Move every key, its value and its column of the mask one place on."""
+    mask = arguments["mask"]
+    return {
+        "query": arguments["query"],
+        "key": arguments["key"].roll(1, -2),
+        "value": arguments["value"].roll(1, -2),
+        "mask": None if mask is None else mask.roll(1, -1),
+    }
+
+
+def outside_the_gap(scores: Tensor, allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    """Say where a weight may underflow, with room for the sum of the others."""
+    room = underflow_gap(dtype) - math.log(scores.shape[-1]) - 1
+    top = scores.masked_fill(~allowed, -torch.inf).amax(-1, keepdim=True)
+    return allowed & (top - scores > room)
+
+
+# --- What the weights are -----------------------------------------------------------------------
+
+
+@law(SDPA, inputs=attention_inputs(SDPA), formula="α = softmax(Q Kᵀ / √d_k)")
+def weights_are_the_softmax_of_the_scaled_scores(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """A weight is the softmax, over the keys, of the dot products divided by √d_k."""
+    _, weights = attention(query, key, value, mask)
+    bounds = attention_bounds(attention, {"query": query, "key": key, "value": value, "mask": mask})
+    expected = torch.softmax(dot_product_scores(query, key, mask), -1).to(weights.dtype)
+    close(weights, expected, 2 * bounds.weights, "the weights")
+    uniform = torch.full_like(weights, 1 / weights.shape[-1])
+    sometimes_differs(weights, uniform, "the weights are not all equal")
+
+
+@law(
+    SDPA,
+    inputs=attention_inputs(SDPA),
+    dtypes=("float32", "bfloat16", "float16"),
+    formula="|computed − exact| ≤ the bound of section B in float32, bfloat16 and float16",
+    kind="robustness",
+)
+def low_precision_rounds_no_further_than_it_must(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """In low precision output and weights are as near the exact ones as the format allows."""
+    sizes = query.double().abs() @ key.double().abs().mT
+    in_range = 3e4 if query.dtype == torch.float16 else 1e5
+    assume(float(sizes.max()) < in_range and float(value.abs().max()) < in_range)
+    output, weights = attention(query, key, value, mask)
+    bounds = attention_bounds(attention, {"query": query, "key": key, "value": value, "mask": mask})
+    expected = torch.softmax(dot_product_scores(query, key, mask), -1)
+    close(weights, expected.to(weights.dtype), 2 * bounds.weights, "the weights")
+    close(output, (expected @ value.double()).to(output.dtype), 2 * bounds.output, "the output")
+
+
+@law(*EVERY, inputs=calls, formula="α_ij ≥ 0,  Σ_j α_ij = 1", claim=ATT_02)
+def every_row_of_weights_sums_to_one(attention: Subject, arguments: dict[str, Any]) -> None:
+    """Each query deals out one whole over the keys; the columns are free."""
+    _, weights = attention(**arguments)
+    at_least(weights, torch.zeros_like(weights), 0.0, "the weights")
+    total = weights.sum(-1)
+    bounds = attention_bounds(attention, arguments)
+    n = weights.shape[-1]
+    error = bounds.weights.expand_as(weights).sum(-1) + gamma(n, unit_roundoff(weights.dtype))
+    close(total, torch.ones_like(total), error, "the sum of each row")
+    columns = weights.sum(-2)
+    sometimes_differs(columns, torch.ones_like(columns), "columns need not sum to one")
+
+
+@law(
+    SDPA,
+    inputs=attention_inputs(SDPA, least_keys=2),
+    formula="log α_ij − log α_ik = s_ij − s_ik",
+    claim=ATT_02,
+)
+def log_odds_of_two_keys_are_their_score_difference(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """How much more one key counts than another depends on their two scores alone."""
+    _, weights = attention(query, key, value, mask)
+    bounds = attention_bounds(attention, {"query": query, "key": key, "value": value, "mask": mask})
+    allowed = allowed_keys(mask, weights)
+    scores = dot_product_scores(query, key, None)
+    best = scores.masked_fill(~allowed, -torch.inf).argmax(-1, keepdim=True)
+    usable = allowed & ~outside_the_gap(scores, allowed, weights.dtype)
+    odds = weights.double().log() - weights.double().gather(-1, best).log()
+    difference = scores - scores.gather(-1, best)
+    error = log_weight_error(bounds.relative)
+    limit = 2 * (error + error.gather(-1, best)) + gamma(8, precision(weights.dtype)) * bounds.score
+    zero = torch.zeros_like(odds)
+    close(
+        torch.where(usable, odds, zero),
+        torch.where(usable, difference, zero),
+        limit,
+        "the log-odds against the best key",
+    )
+
+
+@law(
+    SDPA,
+    inputs=attention_inputs(SDPA, least_keys=2),
+    formula="1 − α_max ≤ (n − 1) e^−g, g the gap between the best score and the runner-up",
+    claim=ATT_02,
+)
+def a_clear_winner_leaves_little_to_the_others(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Selection is soft: the further the best score is ahead, the less the others keep."""
+    _, weights = attention(query, key, value, mask)
+    allowed = allowed_keys(mask, weights)
+    scores = dot_product_scores(query, key, None).masked_fill(~allowed, -torch.inf)
+    best = scores.topk(2, -1).values
+    gap = best[..., 0] - best[..., 1]  # infinite where one key alone is allowed
+    left = (1 - weights.amax(-1)).double()
+    others = (allowed.sum(-1) - 1).double()
+    bounds = attention_bounds(attention, {"query": query, "key": key, "value": value, "mask": mask})
+    rounding = bounds.weights.amax(-1) + bounds.relative.amax(-1) + unit_roundoff(weights.dtype)
+    at_most(left, others * torch.exp(-gap), 2 * rounding, "what the best key leaves to the others")
+    sometimes(bool((left > rounding).any()), "the best key leaves something to the others")
+
+
+@law(
+    *EVERY,
+    inputs=lambda component: calls(component, regimes=("integers", "normal", "small", "ties")),
+    formula="α_ij > 0 for every allowed key while nothing underflows",
+    claim=ATT_01.part("in floating point"),
+)
+def every_allowed_key_gets_some_weight(attention: Subject, arguments: dict[str, Any]) -> None:
+    """No key is left out altogether as long as its score is within reach of the best."""
+    _, weights = attention(**arguments)
+    bounds = attention_bounds(attention, arguments)
+    assume(2 * bounds.score + math.log(weights.shape[-1]) < underflow_gap(weights.dtype))
+    allowed = allowed_keys(arguments["mask"], weights)
+    seen = torch.where(allowed, weights, torch.ones_like(weights))
+    above(seen, torch.zeros_like(seen), "the weights of allowed keys")
+
+
+@proof(
+    SDPA,
+    method="symbolic",
+    formula="α_ij = exp(s_ij) / Σ_l exp(s_il) for symbols s, so α_ij > 0",
+    claim=ATT_01.part("over the reals"),
+)
+def weights_of_symbols_are_positive(attention: Callable[..., Any]) -> None:
+    """Run on symbols, each weight is a ratio of exponentials of real numbers."""
+    _, weights = attention(*_symbols())
+    scores = _symbolic_scores()
+    for i in range(2):
+        total = sum(sympy.exp(scores[i, j]) for j in range(3))
+        for j in range(3):
+            ratio = symbolic.tensor([weights.entries[i, j]])
+            exact = symbolic.tensor([sympy.exp(scores[i, j]) / total])
+            assert symbolic.equal(ratio, exact), f"weight {i}, {j} is {weights.entries[i, j]}"
+            assert exact.entries[0].is_positive, f"weight {i}, {j} is not known to be positive"
+
+
+@refutation(
+    SDPA,
+    claim=ATT_01.part("in floating point"),
+    formula="α_j > 0 whatever the scores",
+    inputs=attention_inputs(SDPA, "none", least_keys=2, regimes=("huge", "large")),
+    pinned={
+        "query": torch.ones(1, 1).double(),
+        "key": torch.tensor([[0.0], [-746.0]]).double(),
+        "value": torch.tensor([[0.0], [1.0]]).double(),
+        "mask": None,
+    },
+)
+def every_key_gets_some_weight_whatever_its_score(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """A score far enough below the best underflows: its weight is exactly zero."""
+    _, weights = attention(query, key, value, mask)
+    above(weights, torch.zeros_like(weights), "the weights")
+
+
+def _symbols() -> tuple[Any, Any, Any]:
+    return (
+        symbolic.symbols("q", 2, 2),
+        symbolic.symbols("k", 3, 2),
+        symbolic.symbols("v", 3, 2),
+    )
+
+
+def _symbolic_scores() -> Any:  # noqa: ANN401
+    query, key, _ = _symbols()
+    return query.entries @ key.entries.T / sympy.sqrt(2)
+
+
+@proof(
+    SDPA,
+    method="symbolic",
+    formula="Σ_j α_ij = 1,  α_ij / α_ik = exp(s_ij − s_ik),  output = Σ_j α_ij v_j",
+    claim=ATT_02,
+)
+def symbols_give_a_distribution_with_score_differences_as_log_odds(
+    attention: Callable[..., Any],
+) -> None:
+    """Run on symbols, rows sum to one, odds follow scores and the output is the mean of values."""
+    query, key, value = _symbols()
+    output, weights = attention(query, key, value)
+    rows = weights.entries.sum(axis=-1)
+    ones = symbolic.tensor([1, 1])
+    assert symbolic.equal(symbolic.tensor(list(rows)), ones), "a row does not sum to one"
+    scores = _symbolic_scores()
+    odds = [weights.entries[i, j] / weights.entries[i, 0] for i in range(2) for j in (1, 2)]
+    exact = [sympy.exp(scores[i, j] - scores[i, 0]) for i in range(2) for j in (1, 2)]
+    assert symbolic.equal(symbolic.tensor(odds), symbolic.tensor(exact)), "odds are not e^(s−s′)"
+    mean = symbolic.tensor((weights.entries @ value.entries).tolist())
+    assert symbolic.equal(output, mean), "the output is not the weighted mean of the values"
+
+
+# --- What the output is -------------------------------------------------------------------------
+
+
+@law(*PLAIN, inputs=attention_inputs, formula="output_i = Σ_j α_ij v_j", claim=ATT_01)
+def the_output_is_the_weighted_sum_of_the_values(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Every value enters the output with its weight, the last one as well as the first."""
+    output, weights = attention(query, key, value, mask)
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    expected = (weights.double() @ value.double()).to(output.dtype)
+    close(output, expected, 2 * attention_bounds(attention, arguments).output, "the output")
+    sometimes_differs(output, torch.zeros_like(output), "the output is not zero")
+
+
+@law(
+    *PLAIN,
+    inputs=attention_inputs,
+    formula="min_j v_j ≤ output_i ≤ max_j v_j over the allowed keys",
+    claim=ATT_02,
+)
+def the_output_lies_among_the_values(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """A mean is never outside what it is a mean of, so it is never longer than the longest."""
+    output, weights = attention(query, key, value, mask)
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    bound = attention_bounds(attention, arguments).output
+    allowed = allowed_keys(mask, weights)[..., None]  # (..., L, S, 1)
+    spread = value[..., None, :, :].expand(*weights.shape, value.shape[-1])
+    upper = spread.masked_fill(~allowed, -torch.inf).amax(-2)
+    lower = spread.masked_fill(~allowed, torch.inf).amin(-2)
+    at_most(output, upper, bound, "the output")
+    at_least(output, lower, bound, "the output")
+    sometimes(bool((upper > lower).any()), "the values differ")
+
+
+@law(
+    *PLAIN,
+    inputs=attention_inputs,
+    formula="f(q, k, 2 v + 3) = 2 f(q, k, v) + 3, with the same weights",
+)
+def the_output_is_affine_in_the_values(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Values are averaged and nothing else: stretching and shifting them does so to the output."""
+    output, weights = attention(query, key, value, mask)
+    moved, same = attention(query, key, 2 * value + 3, mask)
+    arguments = {"query": query, "key": key, "value": 2 * value + 3, "mask": mask}
+    bounds = attention_bounds(attention, arguments)
+    close(same, weights, 2 * bounds.weights, "the weights for other values")
+    shift = gamma(4, precision(value.dtype)) * (2 * value.abs().amax() + 3)
+    close(moved, 2 * output + 3, 3 * bounds.output + 2 * shift, "the output for moved values")
+
+
+@law(
+    *CROSS,
+    inputs=attention_inputs,
+    formula="output(v + w) − output(v) = output(w) − output(0), with the same weights",
+)
+def values_are_mixed_and_never_scored(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Other values change the output linearly, and the weights not at all."""
+    rolled = value.roll(1, -1) + 1
+    output, weights = attention(query, key, value, mask)
+    second, same = attention(query, key, rolled, mask)
+    both, _ = attention(query, key, value + rolled, mask)
+    nothing, _ = attention(query, key, torch.zeros_like(value), mask)
+    arguments = {"query": query, "key": key, "value": value + rolled, "mask": mask}
+    bounds = attention_bounds(attention, {**arguments, "value": value.abs() + rolled.abs()})
+    close(same, weights, 2 * bounds.weights, "the weights for other values")
+    total = both.abs() + output.abs() + second.abs() + nothing.abs()
+    rounding = gamma(4, unit_roundoff(value.dtype)) * total.double()
+    close(both - output, second - nothing, 4 * bounds.output + rounding, "the change of the output")
+    sometimes_differs(second, output, "other values change the output")
+
+
+# --- Keys ---------------------------------------------------------------------------------------
+
+
+@law(
+    *CROSS,
+    inputs=lambda component: attention_inputs(component, least_keys=3),
+    formula="f(q, P k, P v) = f(q, k, v) for every permutation P",
+)
+def the_order_of_the_keys_makes_no_difference(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Keys are a set: moving them about with their values moves weights, and no output."""
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    output, weights = attention(**arguments)
+    moved, moved_weights = attention(**roll_keys(arguments))
+    bounds = attention_bounds(attention, arguments)
+    close(moved, output, 2 * bounds.output, "the output for rolled keys and values")
+    limit = bounds.weights.expand_as(weights).roll(1, -1)
+    close(moved_weights, weights.roll(1, -1), 2 * limit, "the weights for rolled keys")
+    alone, _ = attention(**{**arguments, "value": value.roll(1, -2)})
+    sometimes_differs(alone, output, "rolling the values alone changes the output")
+
+
+@law(
+    *EVERY,
+    inputs=lambda component: calls(component, least_keys=2),
+    formula="k_1 = … = k_n  ⇒  α_ij = 1/n for every query",
+    against=ATT_04,
+)
+def equal_keys_share_the_weight_equally(attention: Subject, arguments: dict[str, Any]) -> None:
+    """Where keys cannot be told apart, attention cannot choose, whatever the query."""
+    name = "key" if "key" in arguments else "x"
+    keys = arguments[name]
+    arguments = {**arguments, name: keys[..., :1, :].expand_as(keys).clone()}
+    _, weights = attention(**arguments)
+    allowed = allowed_keys(arguments["mask"], weights).to(weights.dtype)
+    bounds = attention_bounds(attention, arguments)
+    close(weights, allowed / allowed.sum(-1, keepdim=True), 2 * bounds.weights, "the weights")
+    _, unequal = attention(**{**arguments, name: keys})
+    sometimes_differs(unequal, weights, "unequal keys change the weights")
+
+
+@law(
+    SDPA,
+    inputs=attention_inputs(SDPA, least_keys=2),
+    formula="α_max ≤ 1 / (1 + (n − 1) e^−Δ), Δ the range of the scores",
+    against=ATT_04,
+)
+def the_range_of_the_scores_limits_the_largest_weight(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Among n keys whose scores lie within Δ, no key can take everything."""
+    _, weights = attention(query, key, value, mask)
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    allowed = allowed_keys(mask, weights)
+    scores = dot_product_scores(query, key, None)
+    top = scores.masked_fill(~allowed, -torch.inf).amax(-1)
+    bottom = scores.masked_fill(~allowed, torch.inf).amin(-1)
+    limit = 1 / (1 + (allowed.sum(-1) - 1) * torch.exp(bottom - top))
+    rounding = 2 * attention_bounds(attention, arguments).weights.amax(-1)
+    rounding = rounding + 4 * unit_roundoff(weights.dtype)
+    at_most(weights.amax(-1), limit, rounding, "the largest weight of each row")
+    sometimes(bool((limit < 1).any()), "the limit is below one")
+
+
+@refutation(
+    SDPA,
+    claim=ATT_04,
+    formula="min_j α_j = 0: what is not needed gets nothing",
+    inputs=attention_inputs(SDPA, "none", least_keys=2),
+    pinned={
+        "query": torch.zeros(1, 1).double(),
+        "key": torch.zeros(2, 1).double(),
+        "value": torch.tensor([[0.0], [1.0]]).double(),
+        "mask": None,
+    },
+)
+def what_is_not_needed_gets_no_weight(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """The least needed key would get weight zero; softmax gives it some."""
+    _, weights = attention(query, key, value, mask)
+    least = weights.amin(-1)
+    identical(least, torch.zeros_like(least), "the smallest weight of each row")
+
+
+@law(
+    *CROSS,
+    inputs=attention_inputs,
+    formula="f(q, [k; k], [v; v]) = f(q, k, v), each copy with half the weight",
+)
+def duplicating_the_memory_changes_nothing(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Attention takes a mean and not a sum: having everything twice has no effect."""
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    output, weights = attention(**arguments)
+    twice = {
+        "query": query,
+        "key": torch.cat([key, key], -2),
+        "value": torch.cat([value, value], -2),
+        "mask": None if mask is None else torch.cat([mask, mask], -1),
+    }
+    doubled, halves = attention(**twice)
+    bounds, wider = attention_bounds(attention, arguments), attention_bounds(attention, twice)
+    close(doubled, output, bounds.output + wider.output, "the output over doubled keys")
+    first, second = halves.chunk(2, -1)
+    limit = wider.weights.expand_as(halves).chunk(2, -1)[0]
+    close(first, second, 2 * limit, "the weights of the two copies")
+    rounding = 2 * limit + bounds.weights + 2 * unit_roundoff(weights.dtype)
+    close(first + second, weights, rounding, "the weights of the copies together")
+
+
+@law(
+    *CROSS,
+    inputs=lambda component: attention_inputs(component, "none", least_keys=2),
+    formula="with key j twice: α′_j = α_j / (1 + α_j) for each copy, as if s_j had grown by ln 2",
+)
+def a_second_copy_of_a_key_counts_as_ln_two(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """A key that is there twice gets what one key with a score higher by ln 2 would get."""
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    _, weights = attention(**arguments)
+    more = {
+        **arguments,
+        "key": torch.cat([key, key[..., :1, :]], -2),
+        "value": torch.cat([value, value[..., :1, :]], -2),
+    }
+    _, found = attention(**more)
+    total = 1 + weights[..., :1]
+    expected = torch.cat([weights, weights[..., :1]], -1) / total
+    bounds, wider = attention_bounds(attention, arguments), attention_bounds(attention, more)
+    old = bounds.weights.expand_as(weights)
+    error = torch.cat([old, old[..., :1]], -1) + old[..., :1] + 4 * unit_roundoff(weights.dtype)
+    close(found, expected, wider.weights + 2 * error, "the weights with the first key twice")
+
+
+@law(
+    SDPA,
+    "MultiplicativeAttention",
+    "MultiHeadAttention",
+    inputs=lambda component: attention_inputs(component, least_keys=2),
+    formula="f(q, k + 1 cᵀ, v) = f(q, k, v)",
+)
+def adding_one_vector_to_every_key_changes_nothing(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """It adds the same to every score of a query; so a bias on keys can never learn anything."""
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    output, weights = attention(**arguments)
+    shift = torch.arange(1, key.shape[-1] + 1).to(key) / key.shape[-1]
+    shifted = {**arguments, "key": key + shift}
+    moved, moved_weights = attention(**shifted)
+    # Rounding the shifted keys moves scores by no more than computing them does.
+    bounds, wider = attention_bounds(attention, arguments), attention_bounds(attention, shifted)
+    close(moved, output, bounds.output + 2 * wider.output, "the output for shifted keys")
+    close(moved_weights, weights, bounds.weights + 2 * wider.weights, "the weights")
+    one = torch.zeros_like(key)
+    one[..., 0, :] = 1.0
+    _, other = attention(**{**arguments, "key": key + one})
+    sometimes_differs(other, weights, "moving one key alone changes the weights")
+
+
+@law(
+    SDPA,
+    inputs=attention_inputs(SDPA),
+    formula="f(q A, k A⁻ᵀ, v) = f(q, k, v) for every invertible A",
+)
+def queries_and_keys_may_trade_a_matrix(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Only the product of queries and keys counts, not the basis in which they are written."""
+    powers = 2.0 ** torch.arange(-1, query.shape[-1] - 1).clamp_max(6).to(query)
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    output, weights = attention(**arguments)
+    traded = {**arguments, "query": (query * powers).flip(-1), "key": (key / powers).flip(-1)}
+    same, same_weights = attention(**traded)
+    bounds = attention_bounds(attention, arguments)
+    close(same_weights, weights, 2 * bounds.weights, "the weights in another basis")
+    close(same, output, 2 * bounds.output, "the output in another basis")
+    _, other = attention(**{**arguments, "query": query * powers})
+    sometimes_differs(other, weights, "changing the basis of the queries alone changes the weights")
+
+
+# --- Queries ------------------------------------------------------------------------------------
+
+
+@law(
+    *CROSS,
+    inputs=lambda component: attention_inputs(component, least_queries=2),
+    formula="f([q_1; …; q_L], k, v)_i = f(q_i, k, v)",
+)
+def each_query_is_answered_by_itself(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Queries may come in any chunks: none of them changes what another gets."""
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    output, weights = attention(**arguments)
+    bounds = attention_bounds(attention, arguments)
+    rows = None if mask is None else mask if mask.shape[-2] == 1 else mask[..., -1:, :]
+    one, one_weights = attention(query[..., -1:, :], key, value, rows)
+    last = bounds.output.expand_as(output)[..., -1:, :]
+    close(one, output[..., -1:, :], 2 * last, "the output of the last query alone")
+    last = bounds.weights.expand_as(weights)[..., -1:, :]
+    close(one_weights, weights[..., -1:, :], 2 * last, "its weights")
+    sometimes_differs(output[..., -1:, :], output[..., :1, :], "two queries get two outputs")
+
+
+@law(
+    *CROSS,
+    inputs=lambda component: attention_inputs(component, least_keys=2),
+    formula="c(q) ≠ c(q′) in general, and c(q) = c(q′) where all keys are equal",
+    claim=ATT_03,
+)
+def the_context_follows_the_query(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Another query takes another mean, unless there is nothing to choose between."""
+    other = query.roll(1, -1) - 1
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    output, _ = attention(**arguments)
+    moved, _ = attention(**{**arguments, "query": other})
+    sometimes_differs(moved, output, "another query gets another context")
+    equal = {**arguments, "key": key[..., :1, :].expand_as(key).clone()}
+    first, _ = attention(**equal)
+    second, _ = attention(**{**equal, "query": other})
+    bounds = attention_bounds(attention, equal)
+    wider = attention_bounds(attention, {**equal, "query": other})
+    close(second, first, bounds.output + wider.output, "the context over equal keys")
+
+
+@refutation(
+    SDPA,
+    claim=ATT_03,
+    formula="c(q) ≠ c(q′) whatever the keys",
+    inputs=attention_inputs(SDPA, "none").map(
+        lambda drawn: {**drawn, "key": drawn["key"][..., :1, :].expand_as(drawn["key"]).clone()}
+    ),
+    pinned={
+        "query": torch.zeros(1, 1).double(),
+        "key": torch.ones(2, 1).double(),
+        "value": torch.tensor([[0.0], [1.0]]).double(),
+        "mask": None,
+    },
+)
+def another_query_always_gets_another_context(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Over equal keys the context is one fixed vector again, for every query."""
+    output, _ = attention(query, key, value, mask)
+    moved, _ = attention(query + 1, key, value, mask)
+    change = (moved - output).abs().amax()
+    rounding = 2 * attention_bounds(
+        attention, {"query": query + 1, "key": key, "value": value, "mask": mask}
+    ).output.amax()
+    above(change.double(), rounding, "the change of the context")
+
+
+# --- Masks --------------------------------------------------------------------------------------
+
+
+@law(
+    *EVERY,
+    inputs=lambda component: calls(component, mask="some"),
+    formula="mask_ij = False  ⇒  α_ij = 0",
+)
+def masked_keys_get_exactly_zero_weight(attention: Subject, arguments: dict[str, Any]) -> None:
+    """Masked means out of the distribution: no weight at all, and not merely little."""
+    _, weights = attention(**arguments)
+    hidden = weights.masked_fill(allowed_keys(arguments["mask"], weights), 0.0)
+    identical(hidden, torch.zeros_like(hidden), "the weights of masked keys")
+    sometimes(bool((~arguments["mask"]).any()), "something is masked")
+
+
+@law(
+    *EVERY,
+    inputs=lambda component: calls(component, mask="some", least_keys=2),
+    formula="mask_ij = False  ⇒  output_i and α_i do not depend on k_j and v_j, bit by bit",
+)
+def what_a_mask_hides_cannot_reach_the_output(
+    attention: Subject, arguments: dict[str, Any]
+) -> None:
+    """Changing a hidden key and its value changes nothing; changing one in sight does."""
+    output, weights = attention(**arguments)
+    hidden = ~allowed_keys(arguments["mask"], weights)[..., -1]  # (..., L)
+    if weights.dim() == 4 and attention.spec.is_module:
+        hidden = hidden.all(1)  # hidden from every head
+    changed = dict(arguments)
+    for name in ("x", "key", "value"):
+        if name in changed:
+            other = changed[name].clone()
+            other[..., -1, :] = 1 - other[..., -1, :] + (1000.0 if name == "value" else 0.0)
+            changed[name] = other
+    other_output, other_weights = attention(**changed)
+    if "x" in arguments:
+        hidden = hidden.clone()
+        hidden[..., -1] = False  # the changed token's own query
+    rows = hidden[..., None].expand_as(output)
+    identical(
+        torch.where(rows, other_output, 0.0), torch.where(rows, output, 0.0), "the output's rows"
+    )
+    if weights.dim() == 3 or not attention.spec.is_module:
+        rows = hidden[..., None].expand_as(weights)
+        identical(
+            torch.where(rows, other_weights, 0.0), torch.where(rows, weights, 0.0), "the weights"
+        )
+    sometimes(bool(hidden.any()), "a key is hidden")
+    sometimes_differs(other_output, output, "a key in sight changes the output")
+
+
+@law(
+    SDPA,
+    "SelfAttention",
+    "MultiHeadAttention",
+    inputs=lambda component: calls(component, mask="causal", least_keys=2, least_queries=2),
+    formula="with a causal mask, output_i does not depend on tokens j > i, bit by bit",
+)
+def future_tokens_do_not_change_past_outputs(
+    attention: Subject, arguments: dict[str, Any]
+) -> None:
+    """Under a causal mask, rewriting the future leaves the past untouched, and only the past."""
+    first = next(value for value in arguments.values() if isinstance(value, Tensor))
+    length = first.shape[-2]
+    kept = (length + 1) // 2
+    mask = torch.ones(length, length, dtype=torch.bool).tril()
+    names = ("x",) if "x" in arguments else ("query", "key", "value")
+    source = {name: arguments[name] for name in names}
+    for name, value in source.items():
+        if value.shape[-2] != length:  # one sequence attends to itself
+            source[name] = first if value.shape == first.shape else _resized(value, length)
+    rewritten = {
+        name: torch.cat([value[..., :kept, :], 2 - value[..., kept:, :].flip(-1)], -2)
+        for name, value in source.items()
+    }
+    output, weights = attention(**source, mask=mask)
+    other, other_weights = attention(**rewritten, mask=mask)
+    identical(other[..., :kept, :], output[..., :kept, :], "the outputs before the change")
+    identical(other_weights[..., :kept, :], weights[..., :kept, :], "the weights before the change")
+    sometimes_differs(other[..., kept:, :], output[..., kept:, :], "later outputs change")
+
+
+def _resized(value: Tensor, length: int) -> Tensor:
+    repeats = -(-length // value.shape[-2])
+    return torch.cat([value] * repeats, -2)[..., :length, :]
+
+
+@law(
+    *EVERY,
+    inputs=lambda component: calls(component, mask="none"),
+    formula="f(x, True) = f(x)",
+)
+def a_mask_that_allows_everything_is_no_mask(
+    attention: Subject, arguments: dict[str, Any]
+) -> None:
+    """Allowing every key is the same as not passing a mask."""
+    output, weights = attention(**arguments)
+    mask = torch.ones(weights.shape[-2:], dtype=torch.bool)
+    same, same_weights = attention(**{**arguments, "mask": mask})
+    bounds = attention_bounds(attention, arguments)
+    close(same, output, 2 * bounds.output, "the output")
+    close(same_weights, weights, 2 * bounds.weights, "the weights")
+    _, narrower = attention(**{**arguments, "mask": torch.ones_like(mask).tril()})
+    sometimes_differs(narrower, weights, "a mask that forbids something changes the weights")
+
+
+@law(
+    *EVERY,
+    inputs=lambda component: calls(component, mask="some"),
+    formula="f(x, mask) = f(x, mask expanded to the scores)",
+)
+def a_mask_broadcasts_to_the_scores(attention: Subject, arguments: dict[str, Any]) -> None:
+    """A dimension of size one, or one that is missing, stands for all queries or items."""
+    output, weights = attention(**arguments)
+    full = allowed_keys(arguments["mask"], weights).contiguous()
+    same, same_weights = attention(**{**arguments, "mask": full})
+    bounds = attention_bounds(attention, arguments)
+    close(same, output, 2 * bounds.output, "the output with the mask expanded")
+    close(same_weights, weights, 2 * bounds.weights, "the weights with the mask expanded")
+    sometimes(not bool(full.all()), "something is masked")
+
+
+@law(
+    *CROSS,
+    inputs=lambda component: attention_inputs(component, "none", least_keys=2),
+    formula="f(q, k, v, mask) = f(q, k[mask], v[mask])",
+)
+def hidden_keys_might_as_well_not_exist(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Masking a key and leaving it out of the memory are the same."""
+    keep = torch.arange(key.shape[-2]) % 2 == 0
+    mask = keep[None, :]
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    output, weights = attention(**arguments)
+    without, fewer = attention(query, key[..., keep, :], value[..., keep, :])
+    bounds = attention_bounds(attention, arguments)
+    close(output, without, 2 * bounds.output, "the output")
+    limit = bounds.weights.expand_as(weights)[..., keep]
+    close(weights[..., keep], fewer, 2 * limit, "the weights of the keys that are left")
+
+
+@law(
+    *EVERY,
+    inputs=lambda component: calls(component, mask="none", least_queries=2),
+    formula="no allowed key  ⇒  finite output and finite gradients, and the other rows as ever",
+    kind="robustness",
+)
+def a_query_without_any_key_stays_finite(attention: Subject, arguments: dict[str, Any]) -> None:
+    """A row that is masked all over gives numbers, not NaN, and disturbs no other row."""
+    _, weights = attention(**arguments)
+    mask = torch.ones(weights.shape[-2:], dtype=torch.bool)
+    mask[0] = False
+    variables = {n: leaf(v) for n, v in arguments.items() if isinstance(v, Tensor)}
+    output, emptied = attention(**{**variables, "mask": mask})
+    finite(output, "the output")
+    finite(emptied, "the weights")
+    for name, grad in zip(
+        variables, gradients(output, torch.ones_like(output), *variables.values()), strict=True
+    ):
+        finite(grad, f"the gradient by {name}")
+    bounds = attention_bounds(attention, arguments)
+    limit = bounds.weights.expand_as(weights)[..., 1:, :]
+    close(emptied[..., 1:, :], weights[..., 1:, :], 2 * limit, "the weights of the other rows")
+
+
+# --- Gradients ----------------------------------------------------------------------------------
+
+
+def _waves(like: Tensor) -> Tensor:
+    """Give a cotangent without symmetries, in the shape of a result."""
+    return torch.cos(torch.arange(1, like.numel() + 1).to(like)).view(like.shape)
+
+
+@law(
+    SDPA,
+    inputs=attention_inputs(SDPA, least_keys=2),
+    formula="∂α_j/∂q = α_j (k_j − Σ_l α_l k_l) / √d_k",
+    claim=ATT_06,
+)
+def the_weights_move_with_the_query(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """A step of the query raises the weight of keys that lie its way more than the mean does."""
+    variable = leaf(query)
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    _, weights = attention(**{**arguments, "query": variable})
+    g = _waves(weights)
+    (found,) = gradients(weights, g, variable)
+    scale = 1 / math.sqrt(query.shape[-1])
+    alpha, g, keys = torch.softmax(dot_product_scores(query, key, mask), -1), g.double(), key.double()
+    moved = alpha * (g - (alpha * g).sum(-1, keepdim=True))
+    bound = _score_path_bound(attention, arguments, alpha, g.abs()) @ keys.abs() * scale
+    close(found, (moved @ keys * scale).to(found.dtype), bound, "the gradient by the query")
+    sometimes_differs(found, torch.zeros_like(found), "the weights move")
+
+
+def _score_path_bound(
+    attention: Subject, arguments: dict[str, Any], alpha: Tensor, g: Tensor
+) -> Tensor:
+    """Bound the error of α ∘ (g − Σ α g), through which every gradient by a score passes.
+
+    ``g`` holds the sizes of the weights' cotangents. Each weight that enters is off by its relative
+    error, and sums over keys and widths round once a term.
+    """
+    key = arguments["key"]
+    errors = attention_bounds(attention, arguments)
+    absolute = errors.weights
+    terms = key.shape[-2] + 2 * key.shape[-1] + 2 * arguments["value"].shape[-1] + 12
+    u = max(precision(key.dtype), unit_roundoff(key.dtype))
+    mean = ((alpha + absolute) * g).sum(-1, keepdim=True)
+    inexact = absolute * (g + mean) + alpha * (absolute * g).sum(-1, keepdim=True)
+    rounded = gamma(terms, u) * (alpha + absolute) * (g + mean)
+    return 2 * (inexact + rounded) + smallest(key.dtype)
+
+
+@proof(
+    SDPA,
+    method="symbolic",
+    formula="∂α/∂q = (diag α − α αᵀ) K / √d_k, and it is zero where all keys are equal",
+    claim=ATT_06,
+)
+def symbols_give_the_softmax_jacobian_times_the_keys(attention: Callable[..., Any]) -> None:
+    """Differentiate the weights that symbols give, and compare with the formula."""
+    query, key, value = _symbols()
+    _, weights = attention(query, key, value)
+    alpha = weights.entries[0]
+    keys = key.entries
+    for c in range(2):
+        moved = symbolic.derivative(weights, query.entries[0, c]).entries[0]
+        mean = sum(alpha[j] * keys[j, c] for j in range(3))
+        exact = [alpha[j] * (keys[j, c] - mean) / sympy.sqrt(2) for j in range(3)]
+        assert symbolic.equal(symbolic.tensor(list(moved)), symbolic.tensor(exact)), (
+            f"the weights' derivative by query entry {c} is not the formula's"
+        )
+    first = symbolic.tensor([[keys[0, 0], keys[0, 1]]] * 3)
+    _, equal = attention(query, first, value)
+    still = symbolic.derivative(equal, query.entries[0, 0])
+    zeros = symbolic.tensor([[0] * 3] * 2)
+    assert symbolic.equal(still, zeros), "the weights move although all keys are equal"
+
+
+@law(
+    *PLAIN,
+    inputs=attention_inputs,
+    formula="∂L/∂v_j = Σ_i α_ij g_i, so Σ_j ∂L/∂v_j = Σ_i g_i",
+    claim=ATT_07,
+)
+def values_share_the_gradient_by_their_weights(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """The gradient is dealt out among the values like a cake: shares, and no more cake."""
+    variable = leaf(value)
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    output, weights = attention(**{**arguments, "value": variable})
+    g = _waves(output)
+    (found,) = gradients(output, g, variable)
+    alpha = weights.detach().double()
+    sizes = g.double().abs()
+    error = 2 * attention_bounds(attention, arguments).weights.expand_as(alpha)
+    u = max(precision(value.dtype), unit_roundoff(value.dtype))
+    rounding = gamma(g.shape[-2] + 3, u) * (alpha.mT @ sizes)
+    limit = error.mT @ sizes + rounding + smallest(value.dtype)
+    close(found, (alpha.mT @ g.double()).to(found.dtype), limit, "the gradient by the values")
+    total = limit.sum(-2) + gamma(value.shape[-2] + g.shape[-2], u) * sizes.sum(-2)
+    close(found.sum(-2), g.sum(-2), total, "the values' gradients together")
+
+
+@law(
+    SDPA,
+    inputs=attention_inputs(SDPA),
+    formula="∂L/∂s_ij = α_ij g_i · (v_j − output_i);  ∂L/∂q = ∂L/∂s K/√d_k, Σ_j ∂L/∂k_j = 0",
+    claim=ATT_07,
+)
+def the_score_path_compares_a_value_with_the_mean(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Queries and keys learn from how a value differs from the mean that came out."""
+    ask, offer = leaf(query), leaf(key)
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    output, _ = attention(ask, offer, value, mask)
+    g = _waves(output)
+    by_query, by_key = gradients(output, g, ask, offer)
+    scale = 1 / math.sqrt(query.shape[-1])
+    alpha = torch.softmax(dot_product_scores(query, key, mask), -1)
+    gained = g.double() @ value.double().mT
+    by_score = alpha * (gained - (alpha * gained).sum(-1, keepdim=True))
+    sizes = g.double().abs() @ value.double().abs().mT
+    error = _score_path_bound(attention, arguments, alpha, sizes)
+    queries, keys = query.double(), key.double()
+    limit = error @ keys.abs() * scale
+    close(by_query, (by_score @ keys * scale).to(by_query.dtype), limit, "the gradient by the query")
+    limit = error.mT @ queries.abs() * scale
+    close(by_key, (by_score.mT @ queries * scale).to(by_key.dtype), limit, "the gradient by the key")
+    total = by_key.sum(-2)
+    close(total, torch.zeros_like(total), 2 * limit.sum(-2), "the keys' gradients together")
+    sometimes_differs(by_query, torch.zeros_like(by_query), "the query learns")
+
+
+@proof(
+    SDPA,
+    method="symbolic",
+    formula="Σ_j ∂output/∂v_j = 1, ∂output/∂v_j = α_j",
+    claim=ATT_07,
+)
+def symbols_partition_the_gradient_over_the_values(attention: Callable[..., Any]) -> None:
+    """Differentiate the output that symbols give by each value: the shares add up to one."""
+    query, key, value = _symbols()
+    output, weights = attention(query, key, value)
+    shares = [symbolic.derivative(output, value.entries[j, 0]).entries[0, 0] for j in range(3)]
+    exact = symbolic.tensor([weights.entries[0, j] for j in range(3)])
+    assert symbolic.equal(symbolic.tensor(shares), exact), "a share is not the weight"
+    assert symbolic.equal(symbolic.tensor([sum(shares)]), symbolic.tensor([1])), (
+        "the shares do not add up to one"
+    )
+
+
+# --- Paths --------------------------------------------------------------------------------------
+
+
+def _paths(steps: list[Tensor], source: int, target: int) -> int:
+    """Count the paths through one layer after another, where a step may go wherever it is True."""
+    counts = torch.zeros(steps[0].shape[-1], dtype=torch.int64)
+    counts[source] = 1
+    for step in steps:
+        counts = step.long() @ counts
+    return int(counts[target])
+
+
+def _causal_step(attention: Callable[..., Any], length: int) -> Tensor:
+    """Say which values reach which outputs of causal attention, from its own Jacobian."""
+    generator = torch.Generator().manual_seed(length)
+    query, key = torch.randn(2, length, 2, generator=generator, dtype=torch.float64)
+    value = torch.zeros(length, 1, dtype=torch.float64, requires_grad=True)
+    mask = torch.ones(length, length, dtype=torch.bool).tril()
+    output, _ = attention(query, key, value, mask)
+    rows = [torch.autograd.grad(output[i, 0], value, retain_graph=True)[0][:, 0] for i in range(length)]
+    return torch.stack(rows) != 0
+
+
+@proof(
+    SDPA,
+    method="exhaustive",
+    formula="paths from j to i over L causal layers: C(i − j + L − 1, L − 1), for n ≤ 7, L ≤ 4",
+    claim=ATT_09.part("count"),
+)
+def causal_layers_have_binomially_many_paths(attention: Callable[..., Any]) -> None:
+    """Count the ways from one token to a later one, layer by layer, in the component's Jacobian.
+
+    That the count is the binomial for every size follows by induction: Σ_{j≤l≤i} C(l−j+L−1, L−1)
+    is C(i−j+L, L), the hockey-stick identity, which is checked in symbols as well.
+    """
+    for length in range(1, 8):
+        step = _causal_step(attention, length)
+        for layers in range(1, 5):
+            for j in range(length):
+                for i in range(length):
+                    found = _paths([step] * layers, j, i)
+                    exact = math.comb(i - j + layers - 1, layers - 1) if i >= j else 0
+                    assert found == exact, (
+                        f"{found} paths from {j} to {i} over {layers} layers, not {exact}"
+                    )
+    n, k = sympy.symbols("n k", integer=True, positive=True)
+    pascal = sympy.binomial(n + k, k) - sympy.binomial(n + k - 1, k)
+    assert sympy.combsimp(pascal - sympy.binomial(n + k - 1, k - 1)) == 0, "Pascal's rule"
+
+
+def _recurrent_paths(source: int, target: int, layers: int) -> int:
+    """Count the paths in a stacked RNN from the input at one step to the top layer at another.
+
+    State (layer, t) is reached from (layer, t − 1) and from (layer − 1, t); the input enters the
+    lowest layer at its own step.
+    """
+    counts = [1 if t == source else 0 for t in range(target + 1)]  # the inputs
+    for _ in range(layers):
+        state = 0
+        layer = []
+        for below in counts:
+            state += below
+            layer.append(state)
+        counts = layer
+    return counts[target]
+
+
+@proof(
+    SDPA,
+    method="exhaustive",
+    formula="paths in an L-layer RNN = paths in L causal layers, for n ≤ 7, L ≤ 4",
+    against=ATT_09.part("unlike RNNs"),
+)
+def a_stacked_rnn_has_exactly_as_many_paths(attention: Callable[..., Any]) -> None:
+    """Count both, from every token to every other: the numbers agree, only the lengths differ."""
+    for length in range(1, 8):
+        step = _causal_step(attention, length)
+        for layers in range(1, 5):
+            for j in range(length):
+                for i in range(j, length):
+                    found = _paths([step] * layers, j, i)
+                    recurrent = _recurrent_paths(j, i, layers)
+                    assert found == recurrent, (
+                        f"{found} paths from {j} to {i} over {layers} layers; the RNN has {recurrent}"
+                    )
+
+
+# --- Definitions of the modules -----------------------------------------------------------------
+
+
+@law(
+    "MultiplicativeAttention",
+    inputs=attention_inputs("MultiplicativeAttention"),
+    formula="α = softmax(q W kᵀ), unscaled",
+)
+def weights_are_the_softmax_of_query_times_matrix_times_key(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """The score is the query times the one matrix times the key, without a scale.
+
+    The matrix is found by its shape, whatever its name: (d_query, d_key), or its transpose. Where
+    both shapes are the same, a symmetric matrix is put in its place.
+    """
+    parameters = attention.parameters()
+    shapes = {(query.shape[-1], key.shape[-1]), (key.shape[-1], query.shape[-1])}
+    if len(parameters) != 1 or tuple(next(iter(parameters.values())).shape) not in shapes:
+        raise DoesNotApply("its only parameter is not one matrix (d_query, d_key)")
+    (name, matrix), = parameters.items()
+    if len(shapes) == 1:
+        matrix = (matrix + matrix.mT) / 2
+        attention.set_parameters({name: matrix})
+    elif tuple(matrix.shape) != (query.shape[-1], key.shape[-1]):
+        matrix = matrix.mT
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    _, weights = attention(**arguments)
+    scores = query.double() @ matrix.double() @ key.double().mT
+    _compare_weights(attention, arguments, weights, scores)
+
+
+@law(
+    "AdditiveAttention",
+    inputs=attention_inputs("AdditiveAttention"),
+    formula="α = softmax(energy · tanh(W_q q + W_k k))",
+)
+def weights_are_the_softmax_of_energy_times_tanh(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """The score is a weighted sum of tanh of the projected query plus the projected key.
+
+    The three parameters are found by their shapes, whatever their names, where no two agree.
+    """
+    assert attention.setup is not None
+    d_query, d_key, d_hidden = (attention.setup.arguments[n] for n in attention.spec.constructor or ())
+    found = {tuple(p.shape): p.double() for p in attention.parameters().values()}
+    energy = found.get((1, d_hidden), found.get((d_hidden,)))
+    to_query, to_key = found.get((d_hidden, d_query)), found.get((d_hidden, d_key))
+    if len(attention.parameters()) != 3 or energy is None or to_query is None or to_key is None:
+        raise DoesNotApply("its parameters are not energy (1, d_hidden) and two matrices, no bias")
+    assume(d_query != d_key and d_query != 1 and d_key != 1)
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    _, weights = attention(**arguments)
+    hidden = (query.double() @ to_query.mT)[:, :, None] + (key.double() @ to_key.mT)[:, None]
+    _compare_weights(attention, arguments, weights, torch.tanh(hidden) @ energy.flatten())
+
+
+def _compare_weights(
+    attention: Subject, arguments: dict[str, Any], weights: Tensor, scores: Tensor
+) -> None:
+    allowed = allowed_keys(arguments["mask"], weights)
+    expected = torch.softmax(scores.masked_fill(~allowed, -torch.inf), -1).to(weights.dtype)
+    bounds = attention_bounds(attention, arguments)
+    close(weights, expected, 2 * bounds.weights, "the weights")
+    uniform = torch.full_like(weights, 1 / weights.shape[-1])
+    sometimes_differs(weights, uniform, "the weights are not all equal")
+
+
+@law(
+    "AdditiveAttention",
+    "MultiplicativeAttention",
+    "SelfAttention",
+    "MultiHeadAttention",
+    inputs=calls,
+    formula="f(x; θ) = reference(x; θ)",
+    oracle=True,
+)
+def the_reference_with_the_same_parameters_agrees(
+    attention: Subject, oracle: Subject, arguments: dict[str, Any]
+) -> None:
+    """With its parameters, which have the reference's names, the reference gives the same."""
+    output, weights = attention(**arguments)
+    expected, expected_weights = oracle(**arguments)
+    bounds = attention_bounds(attention, arguments)
+    close(weights, expected_weights, 2 * bounds.weights, "the weights")
+    close(output, expected, 2 * bounds.output, "the output")
+    sometimes_differs(output, torch.zeros_like(output), "the output is not zero")
+
+
+@law(
+    "AdditiveAttention",
+    "MultiplicativeAttention",
+    "SelfAttention",
+    "MultiHeadAttention",
+    inputs=lambda component: calls(component, least_keys=2, least_queries=2),
+    formula="f depends on W  ⇒  ∂f/∂W ≠ 0",
+)
+def every_matrix_that_is_used_learns(attention: Subject, arguments: dict[str, Any]) -> None:
+    """Each weight matrix that changes the output gets a gradient, at least sometimes."""
+    output, weights = attention(**arguments)
+    scalar = (output * _waves(output)).sum() + (weights * _waves(weights)).sum()
+    found = attention.parameter_gradients(scalar) if scalar.requires_grad else {}
+    for name, matrix in attention.parameters().items():
+        if matrix.dim() < 2:
+            continue
+        attention.set_parameters({name: matrix.roll(1, -1) + 1})
+        moved, _ = attention(**arguments)
+        attention.set_parameters({name: matrix})
+        used = not torch.equal(moved, output)
+        sometimes(used, f"{name} changes the output")
+        if used:
+            learns = name in found and bool((found[name] != 0).any())
+            sometimes(learns, f"{name} gets a gradient")

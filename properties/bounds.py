@@ -1,0 +1,174 @@
+"""How far rounding can move each component's results.
+
+The formulas are those of :mod:`attest.tolerances`; here they meet what the contract says of each
+component. A law that compares two computations allows twice the bound of one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attest.subject import Subject
+from attest.tolerances import (
+    attention_errors,
+    gamma,
+    largest_entry,
+    precision,
+    smallest,
+    softmax_errors,
+    unit_roundoff,
+)
+
+__all__ = [
+    "AttentionBounds",
+    "allowed_keys",
+    "attention_bounds",
+    "dot_product_scores",
+    "largest_input",
+    "result_bounds",
+]
+
+
+@dataclass(frozen=True)
+class AttentionBounds:
+    """Bounds on one attention's results.
+
+    Attributes:
+        output: on the output's errors; broadcasts to it.
+        weights: on the weights' errors; broadcasts to them.
+        relative: on the weights' relative errors, for weights that do not underflow.
+        score: on the size of any score.
+    """
+
+    output: Tensor
+    weights: Tensor
+    relative: Tensor
+    score: float
+
+
+def allowed_keys(mask: Tensor | None, weights: Tensor) -> Tensor:
+    """Expand a mask to the shape of the weights; None allows everything."""
+    if mask is None:
+        return torch.ones_like(weights, dtype=torch.bool)
+    if weights.dim() == 4 and mask.dim() == 3:
+        mask = mask[:, None]
+    return mask.expand_as(weights)
+
+
+def dot_product_scores(query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
+    """Give the scaled scores in float64, −∞ where masked, (..., L, S)."""
+    scores = query.detach().double() @ key.detach().double().mT / math.sqrt(query.shape[-1])
+    return scores if mask is None else scores.masked_fill(~mask.expand_as(scores), -torch.inf)
+
+
+def largest_input(arguments: Mapping[str, Any]) -> float:
+    """Give the largest entry of any floating input."""
+    sizes = [
+        float(value.detach().abs().max())
+        for value in arguments.values()
+        if isinstance(value, Tensor) and value.is_floating_point() and value.numel()
+    ]
+    return max(sizes, default=0.0)
+
+
+def attention_bounds(attention: Subject, arguments: Mapping[str, Any]) -> AttentionBounds:
+    """Bound the errors of one attention on these arguments."""
+    if attention.spec.name == "scaled_dot_product_attention":
+        return _dot_product_bounds(**arguments)
+    return _module_bounds(attention, arguments)
+
+
+def _dot_product_bounds(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+) -> AttentionBounds:
+    scores = dot_product_scores(query, key, mask)
+    sizes = query.detach().double().abs() @ key.detach().double().abs().mT
+    sizes = sizes / math.sqrt(query.shape[-1])
+    dtype = query.dtype
+    u, low = precision(dtype), unit_roundoff(dtype)
+    delta = gamma(query.shape[-1] + 2, u) * sizes
+    if u != low:
+        delta = delta + 3 * low * sizes
+    errors = attention_errors(scores, delta, value)
+    return AttentionBounds(errors.output, errors.weights, errors.relative, float(sizes.max()))
+
+
+def _module_bounds(attention: Subject, arguments: Mapping[str, Any]) -> AttentionBounds:
+    """Bound by sizes alone, since nobody sees how a module stores its weights.
+
+    With x the largest input, w the largest parameter and d the width of a projection, a projected
+    entry is at most r = d·w·x + w, where the last term is for a bias.
+    """
+    assert attention.setup is not None
+    sizes = attention.setup.arguments
+    parameters = attention.parameters()
+    x, w = largest_input(arguments), largest_entry(parameters)
+    tensors = [a for a in arguments.values() if isinstance(a, Tensor) and a.is_floating_point()]
+    dtype = tensors[0].dtype
+    u, low = precision(dtype), unit_roundoff(dtype)
+    n = tensors[1].shape[-2] if len(tensors) > 1 else tensors[0].shape[-2]
+    value, value_error = x, 0.0
+
+    def projected(width: int, size: float, error: float = 0.0) -> tuple[float, float]:
+        result = width * w * size + w
+        return result, gamma(width + 2, u) * result + (low if low != u else 0) * result + (
+            width * w * error
+        )
+
+    match attention.spec.name:
+        case "AdditiveAttention":
+            hidden = sizes["d_hidden"]
+            one, error = projected(max(sizes["d_query"], sizes["d_key"]), x)
+            error = 2 * error + gamma(2, u) * 2 * one + 4 * max(u, low)
+            score, score_error = projected(hidden, 1.0, error)
+        case "MultiplicativeAttention":
+            one, error = projected(sizes["d_key"], x)
+            other, other_error = projected(sizes["d_query"], x)
+            size, error = max(one, other), max(error, other_error)
+            width = max(sizes["d_query"], sizes["d_key"])
+            score = width * x * size
+            score_error = width * x * error + gamma(width + 2, u) * score
+        case _:
+            width = sizes["d_model"]
+            head = width // sizes.get("n_heads", 1)
+            value, value_error = projected(width, x)
+            score = math.sqrt(head) * value * value
+            score_error = math.sqrt(head) * (2 * value * value_error + value_error**2)
+            score_error += gamma(head + 4, u) * score
+    if low != u:
+        score_error += 3 * low * score
+    eta = score_error + (max(u, low)) * (2 * score + 2 * score_error)
+    rho = math.expm1(min(2 * eta, 700.0)) + 2 * gamma(n + 5, u) + (6 * low if low != u else 0)
+    output = rho * (value + value_error) + value_error + 2 * gamma(n, u) * value
+    output += (3 * low if low != u else 0) * value
+    if attention.spec.name == "MultiHeadAttention":
+        output = projected(sizes["d_model"], value, output)[1]
+    tiny = smallest(dtype)
+    return AttentionBounds(
+        torch.tensor(output + n * tiny * (1 + value)).double(),
+        torch.tensor(rho + tiny).double(),
+        torch.tensor(rho).double(),
+        score,
+    )
+
+
+def result_bounds(subject: Subject, arguments: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    """Bound the errors of each result of any component; masks are exact."""
+    match subject.spec.name:
+        case "softmax":
+            x, dim = arguments["x"], arguments["dim"]
+            wide = x.detach().double().movedim(dim, -1)
+            rho = softmax_errors(wide, 0.0, x.dtype)
+            bound = torch.softmax(wide, -1) * rho + smallest(x.dtype)
+            return (bound.movedim(-1, dim),)
+        case "causal_mask" | "padding_mask":
+            return (torch.zeros(()).double(),)
+        case _:
+            bounds = attention_bounds(subject, arguments)
+            return bounds.output, bounds.weights

@@ -1,0 +1,176 @@
+"""What the contract asks of every component, whatever it computes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from hypothesis import assume
+from torch import Tensor
+
+from attest.checks import close, identical, sometimes
+from attest.differentiation import gradients, leaf
+from attest.laws import law
+from attest.strategies import calls
+from attest.subject import Subject
+from properties.bounds import largest_input, result_bounds
+
+ATTENTIONS = (
+    "scaled_dot_product_attention",
+    "AdditiveAttention",
+    "MultiplicativeAttention",
+    "SelfAttention",
+    "MultiHeadAttention",
+)
+DIFFERENTIABLE = ("softmax", *ATTENTIONS)
+
+
+def _results(answer: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return answer if isinstance(answer, tuple) else (answer,)
+
+
+# Short enough for the slope, long enough for rounding, in float64 and at inputs below 5.
+SHORT = 1e-4
+
+
+def _gentle(drawn: dict[str, Any]) -> bool:
+    tensors = [v for v in drawn["arguments"].values() if isinstance(v, Tensor)]
+    return largest_input(drawn["arguments"]) < 5 and sum(t.numel() for t in tensors) < 300
+
+
+@law(
+    "softmax",
+    "padding_mask",
+    *ATTENTIONS,
+    inputs=calls,
+    formula="x after f(x) = x before",
+    kind="robustness",
+)
+def inputs_are_left_unchanged(component: Subject, arguments: dict[str, Any]) -> None:
+    """A call only reads its inputs; whoever passes them in may need them again."""
+    component(**arguments)
+    for name, before, after in component.inputs_after_call():
+        identical(after, before, f"{name} after the call")
+
+
+@law(
+    "softmax",
+    "causal_mask",
+    "padding_mask",
+    *ATTENTIONS,
+    inputs=calls,
+    formula="f(x) = f(x), bit by bit",
+    kind="robustness",
+)
+def the_same_call_gives_the_same_result(component: Subject, arguments: dict[str, Any]) -> None:
+    """In eval mode nothing is random and nothing is remembered from one call to the next."""
+    first = _results(component(**arguments))
+    for result, again, spec in zip(
+        first, _results(component(**arguments)), component.spec.results, strict=True
+    ):
+        identical(again, result, f"{spec.name} of the second call")
+
+
+@law(
+    *DIFFERENTIABLE,
+    inputs=calls,
+    formula="f(x stored in another order) = f(x)",
+    kind="robustness",
+)
+def how_a_tensor_is_stored_makes_no_difference(
+    component: Subject, arguments: dict[str, Any]
+) -> None:
+    """A transposed view holds the same numbers as a contiguous tensor, and gives the same."""
+    views = {
+        name: value.transpose(0, -1).contiguous().transpose(0, -1)
+        if isinstance(value, Tensor)
+        else value
+        for name, value in arguments.items()
+    }
+    plain, viewed = _results(component(**arguments)), _results(component(**views))
+    bounds = result_bounds(component, arguments)
+    for result, other, bound, spec in zip(
+        plain, viewed, bounds, component.spec.results, strict=True
+    ):
+        close(other, result, 2 * bound, f"{spec.name} of transposed views")
+
+
+@law(
+    *ATTENTIONS,
+    inputs=calls,
+    formula="f(x)[b] = f(x[b])",
+    kind="robustness",
+)
+def items_of_a_batch_do_not_mix(attention: Subject, arguments: dict[str, Any]) -> None:
+    """Every item of a batch gets what it would get alone."""
+    floating = next(v for v in arguments.values() if isinstance(v, Tensor))
+    batch = floating.shape[0]
+    assume(floating.dim() >= 3 and batch >= 2)
+    whole = attention(**arguments)
+    bounds = result_bounds(attention, arguments)
+    item = batch - 1
+    alone = attention(**{name: _item(value, item, floating) for name, value in arguments.items()})
+    for result, single, bound, spec in zip(
+        whole, alone, bounds, attention.spec.results, strict=True
+    ):
+        limit = bound[item : item + 1] if bound.dim() == result.dim() else bound
+        close(single, result[item : item + 1], 2 * limit, f"{spec.name} of item {item} alone")
+        sometimes(not torch.equal(result[item], result[0]), f"items differ in their {spec.name}")
+
+
+def _item(value: Tensor | None, item: int, like: Tensor) -> Tensor | None:
+    if value is None:
+        return None
+    per_item = value.dtype != torch.bool or (value.dim() >= like.dim() and value.shape[0] > 1)
+    return value[item : item + 1] if per_item else value
+
+
+@law(
+    *DIFFERENTIABLE,
+    inputs=lambda component: calls(component).filter(_gentle),
+    formula="∂f(x) · v = lim (f(x + h v) − f(x − h v)) / 2h",
+    kind="robustness",
+)
+def gradients_agree_with_finite_differences(component: Subject, arguments: dict[str, Any]) -> None:
+    """Autograd's gradient, by inputs and weights at once, is the slope that can be measured.
+
+    The slope is measured over two distances. What their difference says of the curvature, and
+    what rounding adds at the shorter distance, is the bound.
+    """
+    floating = {
+        name: leaf(value)
+        for name, value in arguments.items()
+        if isinstance(value, Tensor) and value.is_floating_point()
+    }
+    matrices = {n: p for n, p in component.parameters().items() if p.dim() >= 2}
+    waves = {
+        name: torch.cos(torch.arange(1, value.numel() + 1).to(value)).view(value.shape)
+        for name, value in {**floating, **matrices}.items()
+    }
+    answer = _results(component(**{**arguments, **floating}))
+    probes = [torch.sin(1.0 + torch.arange(r.numel()).to(r)).view(r.shape) for r in answer]
+    slopes = []
+    for result, probe in zip(answer, probes, strict=True):
+        found = dict(zip(floating, gradients(result, probe, *floating.values()), strict=True))
+        if result.requires_grad:
+            by_parameter = component.parameter_gradients((result * probe).sum())
+            found |= {name: by_parameter[name] for name in matrices if name in by_parameter}
+        slopes.append(torch.stack([(found[name] * waves[name]).sum() for name in found]).sum())
+    for index, (slope, probe) in enumerate(zip(slopes, probes, strict=True)):
+
+        def measured(step: float, index: int = index, probe: Tensor = probe) -> Tensor:
+            ends = []
+            for side in (step, -step):
+                moved = {n: v.detach() + side * waves[n] for n, v in floating.items()}
+                component.set_parameters({n: p + side * waves[n] for n, p in matrices.items()})
+                ends.append((_results(component(**{**arguments, **moved}))[index] * probe).sum())
+            return (ends[0] - ends[1]) / (2 * step)
+
+        near, far = measured(SHORT), measured(2 * SHORT)
+        component.set_parameters(matrices)
+        error = result_bounds(component, arguments)[index].expand_as(probe)
+        noise = float((error * probe.abs()).sum()) / SHORT
+        # The error of the longer distance is four times that of the shorter one.
+        bound = 2 * (float((far - near).abs()) + noise)
+        close(slope, near, bound, f"the directional derivative of the {component.spec.results[index].name}")
+        sometimes(bool(slope != 0), "the derivative is not zero")

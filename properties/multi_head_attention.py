@@ -1,0 +1,695 @@
+"""Section 4 of the notes, Multi-Head Attention: several attentions side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import sympy
+import torch
+from hypothesis import assume
+from hypothesis import strategies as st
+from torch import Tensor
+
+from attest import symbolic
+from attest.checks import (
+    Violation,
+    above,
+    at_most,
+    close,
+    identical,
+    sometimes,
+    sometimes_differs,
+)
+from attest.claims import Claim, Verdict
+from attest.laws import law, proof, refutation
+from attest.strategies import attention_inputs
+from attest.subject import Crash, Setup, Subject
+from attest.tolerances import gamma, log_weight_error, precision, underflow_gap, unit_roundoff
+from properties.bounds import attention_bounds, dot_product_scores
+from properties.self_attention import identity_projections, second_difference
+
+MULTI = "MultiHeadAttention"
+
+MHA_01 = Claim(
+    id="MHA-01",
+    section="4 Multi-Head Attention",
+    quote="Self-Attention을 여러 개 병렬로 수행하는",
+    statement="Several attentions run side by side, none of which sees another.",
+    formal="head_h = Attention(X W_Q^h, X W_K^h, X W_V^h), so ∂head_h / ∂W^h′ = 0 for h ≠ h′",
+    verdict=Verdict.PROVED,
+    references=("Phuong and Hutter 2022, algorithm 5",),
+)
+
+MHA_02 = Claim(
+    id="MHA-02",
+    section="4 Multi-Head Attention",
+    quote="서로 다른 의미적 공간(semantic)에서 패턴을",
+    statement="Each head works in a semantic subspace of its own.",
+    formal="rank(α^h X W_V^h W_O^h) ≤ d_h",
+    verdict=Verdict.PROVED,
+    references=("Phuong and Hutter 2022, algorithm 5",),
+    parts=(
+        ("subspace", "What a head adds to the output has rank d_h at most.", Verdict.PROVED),
+        (
+            "semantic",
+            "The subspaces are semantic.",
+            Verdict.NO_CONTENT,
+            "the notes give no meaning of 'semantic' that could be checked",
+        ),
+    ),
+)
+
+MHA_03 = Claim(
+    id="MHA-03",
+    section="4 Multi-Head Attention",
+    quote="관계를 동시에 고려할 수 있게",
+    statement="Several relations can be considered at once, which one head cannot do.",
+    formal="with fixed weights, output_i = Σ_h α^h_ij A_h v_j: a map of Kronecker rank ≤ H",
+    verdict=Verdict.PROVED,
+    conditions=("weights that do not depend on the content; two heads reach it in the hard limit",),
+    references=("Vaswani et al. 2017, section 3.2.2",),
+)
+
+MHA_04 = Claim(
+    id="MHA-04",
+    section="4 Multi-Head Attention",
+    quote="헤드들의 출력을 결합해 정보를 통합",
+    statement="The heads' outputs are combined into one.",
+    formal="[head_1, …, head_H] W_O = Σ_h head_h W_O^h",
+    verdict=Verdict.PROVED,
+    references=("Vaswani et al. 2017, section 3.2.2",),
+)
+
+MHA_05 = Claim(
+    id="MHA-05",
+    section="4 Multi-Head Attention",
+    quote="훨씬 풍부한 표현 능력을 갖게",
+    statement="Several heads express far more than one.",
+    formal="at fixed d_h: functions of one head ⊂ functions of H heads; at fixed d: not so",
+    verdict=Verdict.CONDITIONAL,
+    conditions=(
+        "the width of a head is kept: then every function of one head is one of H heads",
+        "not where the width of all heads together is kept: a head of width one ranks keys along "
+        "a line, so that only those at the two ends can win",
+    ),
+    references=("Bhojanapalli et al. 2020, theorem 1", "Michel, Levy and Neubig 2019"),
+    parts=(
+        ("at fixed head width", "More heads can do all that fewer can.", Verdict.PROVED),
+        ("at fixed model width", "More, narrower heads can do all that fewer can.", Verdict.REFUTED),
+    ),
+)
+
+MHA_07 = Claim(
+    id="MHA-07",
+    section="4 Multi-Head Attention",
+    quote="서로 겹치지 않는 유용한 특징을 자동으로",
+    statement="Heads find features that do not overlap, and keep them apart.",
+    formal="a function that is computed by H heads is computed by heads without overlap only",
+    verdict=Verdict.REFUTED,
+    conditions=(
+        "any head may be split into two equal ones with half the output matrix each: the function "
+        "and the loss stay, and the overlap is complete",
+    ),
+    references=("Cordonnier, Loukas and Jaggi 2020",),
+    parts=(
+        ("by the loss", "The loss tells overlapping heads from others.", Verdict.REFUTED),
+        (
+            "in training",
+            "Training takes the overlap away.",
+            Verdict.PENDING,
+            "needs an experiment with training",
+        ),
+    ),
+)
+
+ROWS = ("query.weight", "query.bias", "key.weight", "key.bias", "value.weight", "value.bias")
+
+
+def _inputs(**options: Any) -> Any:  # noqa: ANN401
+    return attention_inputs(MULTI, **options)
+
+
+def _heads(attention: Subject) -> tuple[int, int]:
+    """Give the number of heads and the width of one."""
+    assert attention.setup is not None
+    sizes = attention.setup.arguments
+    return sizes["n_heads"], sizes["d_model"] // sizes["n_heads"]
+
+
+def _block(head: int, width: int) -> slice:
+    return slice(head * width, (head + 1) * width)
+
+
+# --- Definition ---------------------------------------------------------------------------------
+
+
+@law(
+    MULTI,
+    inputs=_inputs(mask="none", least_keys=2, least_queries=2, regimes=("integers", "normal", "small")),
+    formula="with W_Q = W_K = W_V = W_O = I:  α^h = softmax(q_h k_hᵀ / √d_h),  y = [α^h v_h]_h",
+)
+def identity_projections_leave_heads_on_slices(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """With the four matrices set to the identity, head h attends by columns h·d_h to (h+1)·d_h.
+
+    Both sides are compared by differences between queries, from which biases drop out.
+    """
+    heads, width = _heads(attention)
+    attention.set_parameters(
+        identity_projections(attention.parameters(), heads * width, 4)
+    )
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    output, weights = attention(**arguments)
+    bounds = attention_bounds(attention, arguments)
+    assume(4 * bounds.score < underflow_gap(query.dtype))
+
+    def split(x: Tensor) -> Tensor:
+        return x.double().unflatten(-1, (heads, width)).transpose(1, 2)
+
+    exact = dot_product_scores(split(query), split(key), None)
+    found = second_difference(weights.double().log())
+    error = 8 * log_weight_error(bounds.relative) + gamma(16, precision(query.dtype)) * bounds.score
+    close(found, second_difference(exact), error, "the log-weights, against first key and query")
+    mixed = (weights.double() @ split(value)).transpose(1, 2).flatten(-2)
+    close(
+        (output - output[:, :1]).double(),
+        mixed - mixed[:, :1],
+        4 * bounds.output,
+        "the output, against the first query's",
+    )
+    sometimes(bool((found.abs() > error).any()), "the weights are not all equal")
+
+
+@law(
+    MULTI,
+    inputs=_inputs(),
+    formula="head_h = softmax(q_h k_hᵀ / √d_h) v_h,  output = [head_1, …, head_H] W_Oᵀ + b_O",
+    claim=MHA_01,
+    named=True,
+)
+def each_head_is_one_attention_on_its_own_rows(
+    attention: Subject,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+) -> None:
+    """Head by head, with its own rows of the matrices, in a loop: the same as all at once."""
+    heads, width = _heads(attention)
+    p = {name: value.double() for name, value in attention.parameters().items()}
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    output, weights = attention(**arguments)
+    bounds = attention_bounds(attention, arguments)
+    results = []
+    for h in range(heads):
+        rows = _block(h, width)
+        q, k, v = (
+            x.double() @ p[f"{name}.weight"][rows].mT + p[f"{name}.bias"][rows]
+            for name, x in (("query", query), ("key", key), ("value", value))
+        )
+        own = mask[:, h] if mask is not None and mask.dim() == 4 and mask.shape[1] > 1 else mask
+        own = own[:, 0] if own is not None and own.dim() == 4 else own
+        alpha = torch.softmax(dot_product_scores(q, k, own), -1)
+        close(weights[:, h], alpha.to(weights.dtype), 2 * bounds.weights, f"weights of head {h}")
+        results.append(alpha @ v)
+    expected = torch.cat(results, -1) @ p["output.weight"].mT + p["output.bias"]
+    close(output, expected.to(output.dtype), 2 * bounds.output, "the output")
+    sometimes_differs(weights[:, 0], weights[:, -1], "two heads differ")
+
+
+@law(
+    MULTI,
+    inputs=st.sampled_from(((5, 2), (3, 2), (4, 3), (7, 3), (2, 4), (1, 2))).map(
+        lambda sizes: {"d_model": sizes[0], "n_heads": sizes[1]}
+    ),
+    formula="H ∤ D ⇒ an error at construction",
+    kind="robustness",
+)
+def heads_that_do_not_divide_the_width_are_refused(
+    attention: Subject, d_model: int, n_heads: int
+) -> None:
+    """A width that the heads do not divide is refused at once, and one that they do is not."""
+    attention.construct(d_model=d_model * n_heads, n_heads=n_heads)
+    try:
+        attention.construct(d_model=d_model, n_heads=n_heads)
+    except Crash:
+        sometimes(condition=True, sentence="a width is refused")
+        return
+    raise Violation(f"{n_heads} heads of a width of {d_model} were accepted", "is")
+
+
+@law(
+    MULTI,
+    inputs=_inputs(),
+    formula="entries of all weight matrices: 4 d², whatever H",
+)
+def parameters_do_not_grow_with_the_heads(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Four square matrices in all: more heads are narrower, and cost nothing."""
+    heads, width = _heads(attention)
+    count = sum(p.numel() for p in attention.parameters().values() if p.dim() >= 2)
+    found, exact = torch.tensor(count), torch.tensor(4 * (heads * width) ** 2)
+    identical(found, exact, "the number of weights")
+    assert query.shape[-1] == key.shape[-1] == value.shape[-1], mask
+
+
+# --- MHA-01: side by side -----------------------------------------------------------------------
+
+
+@law(
+    MULTI,
+    inputs=_inputs(),
+    formula="∂(α^h, head_h) / ∂(rows of head h′) = 0, bit by bit, for h ≠ h′",
+    claim=MHA_01,
+    named=True,
+)
+def heads_do_not_see_each_other(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Changing the rows of one head changes that head's weights and no other's."""
+    heads, width = _heads(attention)
+    assume(heads >= 2)
+    before = attention.parameters()
+    _, weights = attention(query, key, value, mask)
+    changed = {}
+    for name in ROWS:
+        changed[name] = before[name].clone()
+        changed[name][_block(heads - 1, width)] += 1.0
+    attention.set_parameters(changed)
+    _, moved = attention(query, key, value, mask)
+    bounds = attention_bounds(attention, {"query": query, "key": key, "value": value, "mask": mask})
+    others = weights[:, : heads - 1]
+    close(moved[:, : heads - 1], others, 2 * bounds.weights, "the weights of the other heads")
+    sometimes_differs(moved[:, -1], weights[:, -1], "the head's own weights change")
+
+
+@proof(
+    MULTI,
+    method="structural",
+    formula="∂α^h / ∂(rows of head h′) = 0 exactly, for h ≠ h′",
+    claim=MHA_01,
+)
+def a_head_has_no_gradient_by_another_heads_rows(attention: Callable[..., Any]) -> None:
+    """Autograd's gradient of one head's weights is exactly zero on every other head's rows."""
+    torch.manual_seed(0)
+    heads, width = 3, 2
+    module = attention(heads * width, heads).double()
+    x = torch.randn(2, 5, heads * width, dtype=torch.float64)
+    _, weights = module(x, x, x)
+    probe = torch.cos(torch.arange(50.0, dtype=torch.float64)).view(2, 5, 5)
+    for h in range(heads):
+        for name in ("query", "key"):
+            matrix = getattr(module, name).weight
+            (grad,) = torch.autograd.grad((weights[:, h] * probe).sum(), matrix, retain_graph=True)
+            for other in range(heads):
+                rows = grad[_block(other, width)]
+                seen = bool((rows != 0).any())
+                assert seen == (other == h), f"head {h}'s weights, by the {name} rows of {other}"
+
+
+# --- MHA-02, MHA-03, MHA-04: what a head adds ---------------------------------------------------
+
+
+def _only_head(head: int, width: int, matrix: Tensor) -> Tensor:
+    kept = torch.zeros_like(matrix)
+    kept[:, _block(head, width)] = matrix[:, _block(head, width)]
+    return kept
+
+
+@law(
+    MULTI,
+    inputs=_inputs(),
+    formula="f(W_O) = Σ_h f(W_O^h) − (H − 1) b_O",
+    claim=MHA_04,
+    named=True,
+)
+def the_output_is_the_sum_of_what_each_head_adds(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Putting heads side by side and projecting is adding up what each of them contributes."""
+    heads, width = _heads(attention)
+    matrix = attention.parameters()["output.weight"]
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    bounds = attention_bounds(attention, arguments)
+    output, _ = attention(**arguments)
+    attention.set_parameters({"output.weight": torch.zeros_like(matrix)})
+    bias, _ = attention(**arguments)
+    total, sizes = bias, bias.abs()
+    for h in range(heads):
+        attention.set_parameters({"output.weight": _only_head(h, width, matrix)})
+        added, _ = attention(**arguments)
+        total = total + (added - bias)
+        sizes = sizes + added.abs() + bias.abs()
+    rounding = gamma(2 * heads + 2, unit_roundoff(output.dtype)) * sizes.double()
+    error = (2 * heads + 2) * bounds.output + rounding
+    close(total, output, error, "what the heads add up to")
+    sometimes_differs(output, bias, "the heads add something")
+
+
+@proof(
+    MULTI,
+    method="symbolic",
+    formula="[head_1, head_2] W_O = head_1 W_O^1 + head_2 W_O^2, in symbols",
+    claim=MHA_04,
+)
+def symbols_add_up_over_the_heads(attention: Callable[..., Any]) -> None:
+    """Run on symbols with one head's columns of W_O at a time, and add."""
+    module, parameters = symbolic.symbolic_module(attention, 2, 2)
+    x = symbolic.symbols("x", 1, 2, 2)
+    output, _ = module(x, x, x)
+    matrix, bias = parameters["output.weight"].entries, parameters["output.bias"].entries
+    total = 0
+    for h in range(2):
+        kept = [[matrix[a, b] if b == h else 0 for b in range(2)] for a in range(2)]
+        values = {**parameters, "output.weight": symbolic.tensor(kept)}
+        values["output.bias"] = symbolic.tensor([0, 0])
+        part, _ = symbolic.symbolic_module(attention, 2, 2, values=values)[0](x, x, x)
+        total = total + part.entries
+    expected = symbolic.tensor((total + bias).tolist())
+    assert symbolic.equal(output, expected), "the heads do not add up to the output"
+
+
+@proof(
+    MULTI,
+    method="symbolic",
+    formula="d_h = 1 ⇒ every 2×2 minor of α^h X W_V^h W_O^h vanishes, in symbols",
+    claim=MHA_02.part("subspace"),
+)
+def what_a_head_adds_has_the_rank_of_its_width(attention: Callable[..., Any]) -> None:
+    """A head of width one adds a matrix of rank one: all that it says passes one number."""
+    names = ("query", "key", "value", "output")
+    values = {f"{name}.bias": symbolic.tensor([0, 0]) for name in names}
+    _, parameters = symbolic.symbolic_module(attention, 2, 2)
+    matrix = parameters["output.weight"].entries
+    values |= {k: v for k, v in parameters.items() if k.endswith("weight")}
+    values["output.weight"] = symbolic.tensor([[matrix[0, 0], 0], [matrix[1, 0], 0]])
+    module, _ = symbolic.symbolic_module(attention, 2, 2, values=values)
+    x = symbolic.symbols("x", 1, 2, 2)
+    added = module(x, x, x)[0].entries[0]
+    minor = added[0, 0] * added[1, 1] - added[0, 1] * added[1, 0]
+    assert symbolic.equal(symbolic.tensor([minor]), symbolic.tensor([0])), "its rank is above one"
+    assert added[0, 0] != 0, "the head adds nothing"
+
+
+@law(
+    MULTI,
+    inputs=_inputs(least_keys=2, regimes=("integers", "normal", "small", "ties")),
+    formula="T_i = Σ_h α^h_i ⊗ A_h, for T_i the map from values to output_i",
+    claim=MHA_03,
+)
+def the_reported_weights_are_those_that_mix_the_values(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """As a map of the values, the output is a sum over heads: a weight times a fixed matrix.
+
+    The map is read off by passing one unit value at a time. It has Kronecker rank H at most, and
+    is spanned by the weights that were reported.
+    """
+    heads, width = _heads(attention)
+    d, n = heads * width, key.shape[-2]
+    assume(n * d <= 60)
+    units = torch.eye(n * d).to(value).view(n * d, n, d)
+    values = torch.cat([torch.zeros(1, n, d).to(value), units])
+    many = len(values)
+    one = None if mask is None else mask[:1] if mask.dim() >= 3 else mask
+    arguments = {
+        "query": query[:1].expand(many, -1, -1).contiguous(),
+        "key": key[:1].expand(many, -1, -1).contiguous(),
+        "value": values,
+        "mask": one,
+    }
+    output, weights = attention(**arguments)
+    bounds = attention_bounds(attention, arguments)
+    rows = query.shape[-2]
+    # (L, S, D·D): how each value moves each output
+    moves = (output[1:] - output[:1]).double().view(n, d, rows, d).permute(2, 0, 1, 3).flatten(2)
+    table = moves.flatten(0, 1)
+    alpha = weights[0].double().permute(1, 2, 0).flatten(0, 1)  # (L·S, H)
+    basis = torch.linalg.qr(alpha).Q
+    left = table - basis @ (basis.mT @ table)
+    entry = 2 * float(bounds.output)
+    largest = max(float(p.abs().max()) for p in attention.parameters().values())
+    # The weights that were reported are off by their own error, times the matrices they multiply.
+    matrices = heads * d * d * width * largest * largest * float(bounds.weights)
+    limit = math.sqrt(table.numel()) * (entry + matrices) + 64 * gamma(n * d, unit_roundoff(
+        torch.float64
+    )) * table.norm()
+    at_most(left.norm(), torch.zeros(()).double(), limit, "what the reported weights leave over")
+    sometimes(bool(table.norm() > limit), "the values move the output")
+
+
+@proof(
+    MULTI,
+    method="symbolic",
+    formula="one head: all 2×2 minors of T vanish; the target [v_a; v_b] has a minor of one",
+    claim=MHA_03,
+)
+def one_head_cannot_read_two_tokens_apart(attention: Callable[..., Any]) -> None:
+    """One head maps values by α ⊗ A, of rank one; taking each half from another token has rank two.
+
+    Two heads reach it in the hard limit: with large scores, head one copies the first token and
+    head two the second.
+    """
+    module, _ = symbolic.symbolic_module(attention, 2, 1)
+    q, k, v = (symbolic.symbols(name, 1, size, 2) for name, size in (("q", 1), ("k", 2), ("v", 2)))
+    output = module(q, k, v)[0].entries[0, 0]
+    map_rows = [
+        [sympy.diff(output[a], v.entries[0, j, b]) for a in range(2) for b in range(2)]
+        for j in range(2)
+    ]
+    minors = [
+        map_rows[0][x] * map_rows[1][y] - map_rows[0][y] * map_rows[1][x]
+        for x in range(4)
+        for y in range(x + 1, 4)
+    ]
+    zeros = symbolic.tensor([0] * len(minors))
+    assert symbolic.equal(symbolic.tensor(minors), zeros), "one head's map has a rank above one"
+
+    two = attention(2, 2).double()
+    with torch.no_grad():
+        for name in ("query", "key", "value", "output"):
+            getattr(two, name).weight.copy_(torch.eye(2))
+            getattr(two, name).bias.zero_()
+    query = torch.tensor([[[60.0, -60.0]]], dtype=torch.float64)
+    key = torch.tensor([[[1.0, 1.0], [-1.0, -1.0]]], dtype=torch.float64)
+    value = torch.tensor([[[3.0, 5.0], [7.0, 11.0]]], dtype=torch.float64)
+    found, _ = two(query, key, value)
+    expected = torch.tensor([[[3.0, 11.0]]], dtype=torch.float64)
+    assert torch.equal(found, expected), f"two heads give {found.tolist()}, not [3, 11]"
+
+
+# --- MHA-05: expressive power -------------------------------------------------------------------
+
+
+@law(
+    MULTI,
+    inputs=_inputs(mask="none", least_keys=2, least_queries=2, regimes=("integers", "normal", "small")),
+    formula="rank of the scores of one head ≤ d_h, so σ_{d_h+1} of log α^h, twice differenced, is 0",
+)
+def a_head_scores_with_no_more_than_its_width(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """The scores of a head are dot products of d_h numbers, and of no more."""
+    _, width = _heads(attention)
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    _, weights = attention(**arguments)
+    bounds = attention_bounds(attention, arguments)
+    assume(4 * bounds.score < underflow_gap(query.dtype))
+    scores = second_difference(weights.double().log())
+    sigma = torch.linalg.svdvals(scores)
+    error = 4 * float(log_weight_error(bounds.relative)) * math.sqrt(scores[0, 0].numel())
+    error += 64 * unit_roundoff(torch.float64) * float(sigma.max())
+    beyond = sigma[..., width:]
+    at_most(beyond, torch.zeros_like(beyond), error, "the singular values beyond the head's width")
+    sometimes(bool((sigma[..., :width] > error).any()), "the scores are not all equal")
+
+
+@proof(
+    MULTI,
+    method="symbolic",
+    formula="W_O^2 = 0 ⇒ two heads give Attention(q W_Q^1, k W_K^1, v W_V^1) W_O^1",
+    claim=MHA_05.part("at fixed head width"),
+)
+def two_heads_can_do_what_one_can(attention: Callable[..., Any]) -> None:
+    """With the second head's columns of W_O at zero, the first head alone is left."""
+    _, parameters = symbolic.symbolic_module(attention, 2, 2)
+    matrix = parameters["output.weight"].entries
+    kept = symbolic.tensor([[matrix[0, 0], 0], [matrix[1, 0], 0]])
+    module, _ = symbolic.symbolic_module(
+        attention, 2, 2, values={**parameters, "output.weight": kept}
+    )
+    x = symbolic.symbols("x", 1, 2, 2)
+    output = module(x, x, x)[0].entries[0]
+    tokens = x.entries[0]
+    q, k, v = (
+        tokens @ parameters[f"{name}.weight"].entries[0] + parameters[f"{name}.bias"].entries[0]
+        for name in ("query", "key", "value")
+    )
+    bias = parameters["output.bias"].entries
+    for i in range(2):
+        terms = [sympy.exp(q[i] * k[j]) for j in range(2)]
+        head = sum(term * v[j] for j, term in enumerate(terms)) / sum(terms)
+        expected = symbolic.tensor([head * matrix[a, 0] + bias[a] for a in range(2)])
+        found = symbolic.tensor([output[i, a] for a in range(2)])
+        assert symbolic.equal(found, expected), f"output {i} is not the first head's"
+
+
+@st.composite
+def keys_on_a_line(draw: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Three different keys for one head of width one, and queries of many sizes."""
+    start = draw(st.integers(-3, 3))
+    steps = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    keys = [float(start), float(start + steps[0]), float(start + sum(steps))]
+    return _line(keys)
+
+
+def _line(keys: list[float]) -> dict[str, Any]:
+    queries = torch.linspace(-4, 4, 9, dtype=torch.float64).view(1, 9, 1)
+    key = torch.tensor(keys, dtype=torch.float64).view(1, 3, 1)
+    one = torch.ones(1, 1, dtype=torch.float64)
+    names = ("query", "key", "value", "output")
+    setup = Setup({"d_model": 1, "n_heads": 1}, matrices={f"{n}.weight": one for n in names})
+    return {"query": queries, "key": key, "value": key, "mask": None, "setup": setup}
+
+
+@refutation(
+    MULTI,
+    claim=MHA_05.part("at fixed model width"),
+    formula="for each of three keys there is a query that puts most weight on it",
+    inputs=keys_on_a_line(),
+    pinned=_line([-1.0, 0.0, 1.0]),
+)
+def each_of_three_keys_can_win_in_a_head_of_width_one(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Scores of width one are a_i b_j: the key in the middle wins for no query."""
+    _, weights = attention(query, key, value, mask)
+    ahead = weights[0, 0] - torch.stack(
+        [weights[0, 0].roll(1, -1), weights[0, 0].roll(2, -1)]
+    ).amax(0)
+    best = ahead.amax(0)  # how far each key is ever ahead of the other two
+    above(best, torch.zeros_like(best), "how far each key is ahead at best")
+
+
+@proof(
+    MULTI,
+    method="symbolic",
+    formula="d_h = 1: α_0 / α_1 = e^{a (b_0 − b_1)}, so a key between two others never beats both",
+    against=MHA_05.part("at fixed model width"),
+)
+def a_head_of_width_one_ranks_keys_along_a_line(attention: Callable[..., Any]) -> None:
+    """In symbols the log-odds are a_i (b_j − b_k): the order of keys is that of b, or its reverse."""
+    module, p = symbolic.symbolic_module(attention, 2, 2)
+    q, k, v = (symbolic.symbols(name, 1, size, 2) for name, size in (("q", 1), ("k", 3), ("v", 3)))
+    weights = module(q, k, v)[1].entries[0, 0, 0]
+    a = q.entries[0, 0] @ p["query.weight"].entries[0] + p["query.bias"].entries[0]
+    b = k.entries[0] @ p["key.weight"].entries[0] + p["key.bias"].entries[0]
+    found = symbolic.tensor([weights[1] / weights[0], weights[2] / weights[0]])
+    exact = symbolic.tensor([sympy.exp(a * (b[1] - b[0])), sympy.exp(a * (b[2] - b[0]))])
+    assert symbolic.equal(found, exact), "the odds of a head of width one are not e^{a (b − b′)}"
+    low, middle, high, one = sympy.symbols("low middle high a", real=True)
+    product = (one * (middle - low)) * (one * (middle - high))
+    assert sympy.expand(product - one**2 * (middle - low) * (middle - high)) == 0
+
+
+# --- MHA-07 and symmetries ----------------------------------------------------------------------
+
+
+@law(
+    MULTI,
+    inputs=_inputs(),
+    formula="heads in another order, with their rows and columns ⇒ the same output",
+    named=True,
+)
+def the_order_of_the_heads_makes_no_difference(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Heads are a set: rolling their rows and columns rolls their weights and nothing else."""
+    heads, width = _heads(attention)
+    assume(heads >= 2 and (mask is None or mask.dim() < 4 or mask.shape[1] == 1))
+    before = attention.parameters()
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    output, weights = attention(**arguments)
+    rolled = {name: before[name].roll(width, 0) for name in ROWS}
+    attention.set_parameters({**rolled, "output.weight": before["output.weight"].roll(width, 1)})
+    same, moved = attention(**arguments)
+    bounds = attention_bounds(attention, arguments)
+    close(moved, weights.roll(1, 1), 2 * bounds.weights, "the weights of rolled heads")
+    close(same, output, 2 * bounds.output, "the output of rolled heads")
+    attention.set_parameters({"output.weight": before["output.weight"]})
+    other, _ = attention(**arguments)
+    sometimes_differs(other, output, "rolling the rows alone changes the output")
+
+
+def _twins(before: dict[str, Tensor], width: int, *, split: bool) -> dict[str, Tensor]:
+    """Make head two a copy of head one; give each half of W_O, or head one all of it."""
+    first, second = _block(0, width), _block(1, width)
+    changed = {name: before[name].clone() for name in (*ROWS, "output.weight")}
+    if split:
+        for name in ROWS:
+            changed[name][second] = changed[name][first]
+    matrix = changed["output.weight"]
+    matrix[:, second] = matrix[:, first] / 2 if split else 0.0
+    if split:
+        matrix[:, first] = matrix[:, first] / 2
+    return changed
+
+
+@law(
+    MULTI,
+    inputs=_inputs(),
+    formula="(W^1, W^2, W_O = [A, 0]) and (W^1, W^1, W_O = [A/2, A/2]) are one function",
+    against=MHA_07.part("by the loss"),
+    named=True,
+)
+def a_head_may_be_split_into_two_equal_ones(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Two heads that overlap completely do what one does: no loss can tell them apart."""
+    heads, width = _heads(attention)
+    assume(heads >= 2 and (mask is None or mask.dim() < 4 or mask.shape[1] == 1))
+    before = attention.parameters()
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    attention.set_parameters(_twins(before, width, split=False))
+    one, _ = attention(**arguments)
+    bounds = attention_bounds(attention, arguments)
+    attention.set_parameters(_twins(before, width, split=True))
+    two, weights = attention(**arguments)
+    close(two, one, 2 * bounds.output, "the output with the head split")
+    close(weights[:, 1], weights[:, 0], 2 * bounds.weights, "the weights of the second half")
+    sometimes_differs(one, torch.zeros_like(one), "the output is not zero")
+
+
+@refutation(
+    MULTI,
+    claim=MHA_07.part("by the loss"),
+    formula="heads that overlap completely compute another function than heads that do not",
+    inputs=attention_inputs(MULTI, "none", regimes=("integers", "normal")).filter(
+        lambda drawn: drawn["setup"].arguments["n_heads"] >= 2
+    ),
+    pinned={
+        "query": torch.zeros(1, 1, 2).double(),
+        "key": torch.ones(1, 1, 2).double(),
+        "value": torch.ones(1, 1, 2).double(),
+        "mask": None,
+        "setup": Setup({"d_model": 2, "n_heads": 2}),
+    },
+)
+def overlapping_heads_compute_something_else(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Split a head into two equal ones with half of W_O each: the output is the same."""
+    _, width = _heads(attention)
+    before = attention.parameters()
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    attention.set_parameters(_twins(before, width, split=False))
+    one, _ = attention(**arguments)
+    bounds = attention_bounds(attention, arguments)
+    attention.set_parameters(_twins(before, width, split=True))
+    two, _ = attention(**arguments)
+    change = (two - one).abs().amax().double()
+    above(change, 2 * bounds.output, "how much the output changes")

@@ -1,0 +1,60 @@
+"""Self-attention: the queries, the keys and the values all come from one sequence."""
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from reference.attention import scaled_dot_product_attention
+
+__all__ = ["SelfAttention", "self_attention"]
+
+
+def self_attention(
+    x: Float[Tensor, "*batch L D"],
+    query_weight: Float[Tensor, "d_k D"],
+    key_weight: Float[Tensor, "d_k D"],
+    value_weight: Float[Tensor, "d_v D"],
+    mask: Bool[Tensor, "..."] | None = None,
+) -> tuple[Float[Tensor, "*batch L d_v"], Float[Tensor, "*batch L L"]]:
+    """Let every token ask all tokens of its own sequence.
+
+        Q = X W_Qᵀ,  K = X W_Kᵀ,  V = X W_Vᵀ,  output = softmax(Q Kᵀ / √d_k) V
+
+    Args:
+        x: the sequence, (..., L, D).
+        query_weight: (d_k, D).
+        key_weight: (d_k, D).
+        value_weight: (d_v, D).
+        mask: boolean, broadcastable to (..., L, L), True where attention is allowed.
+
+    Returns:
+        The output (..., L, d_v) and the weights (..., L, L).
+
+    Source: Phuong and Hutter 2022, algorithm 4, without biases.
+    """
+    return scaled_dot_product_attention(
+        x @ query_weight.mT, x @ key_weight.mT, x @ value_weight.mT, mask
+    )
+
+
+class SelfAttention(nn.Module):
+    """Self-attention with one head, three square matrices and no output projection.
+
+    The scale is 1/√d_model, since queries and keys keep the width of the tokens.
+
+    Args:
+        d_model: width D of the tokens.
+
+    Source: Vaswani et al. 2017, equation 1; Phuong and Hutter 2022, algorithm 4.
+    """
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(d_model, d_model, bias=False)
+        self.key = nn.Linear(d_model, d_model, bias=False)
+        self.value = nn.Linear(d_model, d_model, bias=False)
+
+    def forward(
+        self, x: Float[Tensor, "B L d_model"], mask: Bool[Tensor, "..."] | None = None
+    ) -> tuple[Float[Tensor, "B L d_model"], Float[Tensor, "B L L"]]:
+        """Give the output (B, L, D) and the weights (B, L, L)."""
+        return self_attention(x, self.query.weight, self.key.weight, self.value.weight, mask)

@@ -1,0 +1,62 @@
+"""Wrong implementations, each named after its mistake, with the properties that must notice it.
+
+A mutant replaces one component of the reference. Files are walked; there is no list to maintain.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import reference
+from attest.implementations import LocalImplementation
+
+__all__ = ["Mutant", "all_mutants", "mutant"]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One wrong component.
+
+    Attributes:
+        name: the mistake.
+        component: the contract's name of the component that is wrong.
+        target: the wrong function or class.
+        killers: the names of the properties that must notice.
+    """
+
+    name: str
+    component: str
+    target: Any
+    killers: tuple[str, ...]
+
+    def implementation(self) -> LocalImplementation:
+        """Give the reference with this component in place of its own."""
+        names = {name: getattr(reference, name) for name in reference.__all__}
+        return LocalImplementation(self.name, SimpleNamespace(**{**names, self.component: self.target}))
+
+
+def mutant(component: str, *killers: str) -> Callable[[Any], Any]:
+    """Declare a function or a class as a mutant of a component, killed by these properties."""
+
+    def declare(target: Any) -> Any:
+        target.__mutant__ = [
+            *getattr(target, "__mutant__", ()),
+            Mutant(target.__name__, component, target, killers),
+        ]
+        return target
+
+    return declare
+
+
+def all_mutants() -> Iterator[Mutant]:
+    """Give every mutant that a file in this folder declares."""
+    for info in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{info.name}")
+        for value in list(vars(module).values()):
+            if getattr(value, "__module__", None) == module.__name__:
+                yield from vars(value).get("__mutant__", ())
