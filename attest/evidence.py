@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from attest.laws import Property
@@ -99,6 +99,21 @@ class Evidence:
     def well(self) -> bool:
         """Whether nothing is wrong."""
         return self.status in {"holds", "not_applicable"}
+
+    def record(self) -> dict[str, Any]:
+        """Give everything but the property as JSON, to carry evidence between processes."""
+        data = asdict(replace(self, property=None))  # type: ignore[arg-type]
+        del data["property"]
+        return data
+
+    @staticmethod
+    def from_record(prop: Property, data: dict[str, Any]) -> Evidence:
+        """Put together what :meth:`record` took apart."""
+        found = data["counterexample"]
+        if found is not None:
+            inputs = tuple((str(name), str(value)) for name, value in found["inputs"])
+            found = Counterexample(**{**found, "inputs": inputs})
+        return Evidence(prop, **{**data, "counterexample": found})
 
     def as_data(self) -> dict[str, Any]:
         """Give the evidence in the form that ``attest verify --json`` writes."""

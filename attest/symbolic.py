@@ -1177,15 +1177,9 @@ class _Algebra:
             for factor in expression.args:
                 product = self._product(product, self.ratio(factor))
             return product
-        if expression is sympy.E:
-            return self._exponential([_Ratio(_ONE)])
-        if isinstance(expression, sympy.exp):
-            return self._exponential(self._parts(expression.args[0]))
-        if isinstance(expression, sympy.log):
-            return self._log(self.ratio(expression.args[0]))
         if expression.is_Pow:
             return self._power(*expression.args)
-        if isinstance(expression, sympy.Function):
+        if expression is sympy.E or isinstance(expression, sympy.Function):
             return self._function(expression)
         return self._generator(expression, _Generator(expression))
 
@@ -1381,8 +1375,9 @@ class _Algebra:
         parts = [self._log_of_number(number)]
         for place, power in product:
             generator = self._generators[place]
-            inner = self.ratio(generator.expression)
-            if not generator.exponential:
+            if generator.exponential:
+                inner = self.ratio(generator.expression)
+            else:
                 inner = self._generator(("log", place), _Generator(sympy.log(generator.expression)))
             parts.append(self._product(inner, _Ratio({(): Fraction(power)})))
         factors = dict(argument.denominators)
@@ -1449,6 +1444,12 @@ class _Algebra:
         return self._generator(expression, _Generator(expression))
 
     def _function(self, expression: sympy.Expr) -> _Ratio:
+        if expression is sympy.E:
+            return self._exponential([_Ratio(_ONE)])
+        if isinstance(expression, sympy.exp):
+            return self._exponential(self._parts(expression.args[0]))
+        if isinstance(expression, sympy.log):
+            return self._log(self.ratio(expression.args[0]))
         arguments = [self._cancelled(self.ratio(argument)) for argument in expression.args]
         sign = Fraction(1)
         if isinstance(expression, sympy.tanh) and arguments[0].numerator:
@@ -1459,6 +1460,8 @@ class _Algebra:
                 arguments = [_Ratio(minus, argument.denominators)]
         key = (expression.func, *(argument.key for argument in arguments))
         written = expression.func(*map(self._written, arguments))
+        if written.is_Rational:
+            return self.ratio(written)
         generated = self._generator(key, _Generator(written))
         return self._product(generated, _Ratio({(): sign}))
 

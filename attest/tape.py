@@ -125,9 +125,17 @@ class Tape(TorchFunctionMode):
 
     def overwrote(self, label: str, values: Mapping[str, Tensor]) -> None:
         """Note that parameters of a module were overwritten."""
-        if self._recording:
-            for name, value in values.items():
-                self._always(f'{label}.get_parameter("{name}").data.copy_({literal(value)})')
+        if not self._recording:
+            return
+        for name, value in values.items():
+            target = f'{label}.get_parameter("{name}").data.copy_('
+            for step in reversed(self._steps):
+                if step.always and step.results:
+                    break  # a call has used what was there before
+                if step.always and str((step.tokens or [""])[0]).startswith(target):
+                    self._steps.remove(step)
+                    break
+            self._always(f"{target}{literal(value)})")
 
     def called(
         self,

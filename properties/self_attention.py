@@ -619,20 +619,20 @@ def one_layer_connects_the_ends_of_a_long_sequence(attention: Callable[..., Any]
 
 @law(
     SELF,
-    inputs=attention_inputs(SELF, "none", least_keys=2, regimes=("integers", "normal", "small")),
-    formula="with W = I: α_ij ≤ e^Δ / (e^Δ + n − 1), Δ the range of the scores of row i",
+    inputs=attention_inputs(SELF, "none"),
+    formula="α_ij over [x; x] = ½ α_ij over x",
     against=SA_07.part("dilution"),
 )
-def a_token_is_diluted_by_the_length(attention: Subject, x: Tensor, mask: Tensor | None) -> None:
+def a_longer_sequence_leaves_each_token_less(
+    attention: Subject, x: Tensor, mask: Tensor | None
+) -> None:
     """The more tokens there are, the less can be left for one of them."""
-    attention.set_parameters(identity_projections(attention.parameters(), x.shape[-1], 3))
+    length = x.shape[-2]
     _, weights = attention(x, mask)
-    scores = dot_product_scores(x, x, None)
-    delta = scores.amax(-1) - scores.amin(-1)
-    limit = 1 / (1 + (x.shape[-2] - 1) * torch.exp(-delta))
-    rounding = 2 * attention_bounds(attention, {"x": x, "mask": mask}).weights
-    at_most(weights.amax(-1), limit, rounding, "the largest weight of each row")
-    sometimes(bool((limit < 1).any()), "the limit is below one")
+    _, longer = attention(torch.cat([x, x], -2), mask)
+    bounds = attention_bounds(attention, {"x": torch.cat([x, x], -2), "mask": mask})
+    found = longer[..., :length, :length]
+    close(found, weights / 2, 2 * bounds.weights, "the weights among twice as many tokens")
 
 
 @refutation(

@@ -1,0 +1,256 @@
+"""The command line: ``attest verify``, ``attest grade`` and ``attest list``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+import attest
+
+__all__ = ["main"]
+
+WELL, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+
+DTYPES = ("float64", "float32", "bfloat16", "float16")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: the words after ``attest``; by default those of this process.
+
+    Returns:
+        0 when all is well, 1 when something was refuted or crashed, 2 when the request cannot be
+        carried out, 130 when it was interrupted.
+    """
+    options = _parser().parse_args(arguments)
+    console, errors = Console(), Console(stderr=True)
+    try:
+        return int(options.run(options, console, errors))
+    except KeyboardInterrupt:
+        errors.print("attest: interrupted; nothing was written")
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="attest", description=attest.__doc__)
+    parser.add_argument("--version", action="version", version=f"attest {attest.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    verify = commands.add_parser(
+        "verify", help="verify the claims of the notes on the reference implementation"
+    )
+    verify.set_defaults(run=_verify)
+    _examining(verify)
+
+    grade = commands.add_parser("grade", help="grade an implementation by the same properties")
+    grade.add_argument(
+        "submission", metavar="FILE_OR_MODULE", help="a .py file or an importable module"
+    )
+    grade.set_defaults(run=_grade)
+    _examining(grade)
+
+    listing = commands.add_parser("list", help="list the claims and the properties")
+    listing.set_defaults(run=_list)
+    _selecting(listing)
+    return parser
+
+
+def _selecting(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--only",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a claim, a property or a component; may be given several times",
+    )
+    parser.add_argument(
+        "--properties",
+        metavar="FOLDER",
+        action="append",
+        default=[],
+        type=Path,
+        help="a folder with further claims and properties; may be given several times",
+    )
+
+
+def _examining(parser: argparse.ArgumentParser) -> None:
+    _selecting(parser)
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the result as data, too")
+    parser.add_argument("--device", default="cpu", help="where components run: cpu, cuda, …")
+    parser.add_argument(
+        "--dtype", default="float64", choices=DTYPES, help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--examples",
+        default=100,
+        type=_positive,
+        metavar="N",
+        help="examples a property (default: %(default)s)",
+    )
+    parser.add_argument("--seed", default=0, type=int, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--jobs", type=_positive, metavar="N", help="processes at once (default: one a core)"
+    )
+    parser.add_argument(
+        "--seconds",
+        default=60.0,
+        type=float,
+        metavar="S",
+        help="time limit for one property (default: %(default)g)",
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not a positive number")
+    return number
+
+
+class _Session:
+    """One run: what is examined and how, with everything slow imported only now."""
+
+    def __init__(self, options: argparse.Namespace, console: Console, errors: Console) -> None:
+        import torch  # noqa: PLC0415 - `attest --help` should not take two seconds
+
+        from attest.examination import Settings  # noqa: PLC0415
+        from attest.ledger import load_ledger, load_reference  # noqa: PLC0415
+
+        torch.set_num_threads(1)  # small tensors: a second thread costs more than it brings
+        self.options = options
+        self.console = console
+        self.errors = errors
+        self.start = time.perf_counter()
+        self.reference = load_reference()
+        self.ledger = load_ledger(options.properties).only(options.only)
+        self.settings = Settings(
+            examples=options.examples,
+            seed=options.seed,
+            dtype=options.dtype,
+            device=options.device,
+            seconds=options.seconds,
+        )
+        _usable_device(options.device)
+        if options.json is not None:
+            _writable(options.json)
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.start
+
+    def examine(self, properties: Sequence[Any], implementation: Any, what: str) -> list[Any]:  # noqa: ANN401
+        from attest.running import default_jobs, examine_all  # noqa: PLC0415
+        from attest.terminal import progress  # noqa: PLC0415
+
+        jobs = self.options.jobs or default_jobs(self.options.device)
+        with progress(self.errors) as bar:
+            task = bar.add_task(what, total=len(properties))
+            return examine_all(
+                properties,
+                implementation,
+                self.settings,
+                self.reference,
+                jobs,
+                lambda _: bar.advance(task),
+            )
+
+    def write(self, data: dict[str, Any]) -> None:
+        if self.options.json is not None:
+            text = json.dumps(data, indent=2, ensure_ascii=False)
+            self.options.json.write_text(text + "\n", encoding="utf-8")
+
+
+class _UnusableError(Exception):
+    """A request that cannot be carried out."""
+
+
+def _usable_device(device: str) -> None:
+    import torch  # noqa: PLC0415
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise _UnusableError(f"--device {device}: {reason}") from error
+
+
+def _writable(path: Path) -> None:
+    if path.is_dir() or not path.parent.is_dir():
+        raise _UnusableError(f"--json {path}: this is a folder, or in a folder that does not exist")
+
+
+def _session(
+    options: argparse.Namespace, console: Console, errors: Console
+) -> _Session | None:
+    from attest.ledger import LedgerError  # noqa: PLC0415
+
+    try:
+        return _Session(options, console, errors)
+    except (LedgerError, _UnusableError) as error:
+        errors.print(f"attest: {error}", highlight=False, soft_wrap=True)
+        return None
+
+
+def _verify(options: argparse.Namespace, console: Console, errors: Console) -> int:
+    session = _session(options, console, errors)
+    if session is None:
+        return UNUSABLE
+    from attest.terminal import show, verification_report  # noqa: PLC0415
+    from attest.verification import verify  # noqa: PLC0415
+
+    evidence = session.examine(session.ledger.properties, session.reference, "verifying")
+    result = verify(session.ledger, evidence, session.settings)
+    show(console, verification_report(result, session.seconds))
+    session.write(result.as_data(session.seconds))
+    return WELL if result.well else FAILED
+
+
+def _grade(options: argparse.Namespace, console: Console, errors: Console) -> int:
+    session = _session(options, console, errors)
+    if session is None:
+        return UNUSABLE
+    from attest.grading import grade, unloadable  # noqa: PLC0415
+    from attest.implementations import SubmissionError, load_submission  # noqa: PLC0415
+    from attest.terminal import grade_report, show  # noqa: PLC0415
+
+    laws = session.ledger.laws
+    if not laws:
+        errors.print("attest: --only selects no law, and grades are given by laws", highlight=False)
+        return UNUSABLE
+    try:
+        submission = load_submission(options.submission)
+    except SubmissionError as error:
+        errors.print(f"attest: {error}", highlight=False, soft_wrap=True)
+        nothing = unloadable(options.submission, laws, session.settings, str(error))
+        session.write(nothing.as_data(session.seconds))
+        return UNUSABLE
+    evidence = session.examine(laws, submission, f"grading {options.submission}")
+    result = grade(options.submission, evidence, session.settings)
+    show(console, grade_report(result, session.seconds))
+    session.write(result.as_data(session.seconds))
+    return WELL if result.well else FAILED
+
+
+def _list(options: argparse.Namespace, console: Console, errors: Console) -> int:
+    from attest.ledger import LedgerError, load_ledger  # noqa: PLC0415
+    from attest.terminal import listing  # noqa: PLC0415
+
+    try:
+        ledger = load_ledger(options.properties).only(options.only)
+    except LedgerError as error:
+        errors.print(f"attest: {error}", highlight=False, soft_wrap=True)
+        return UNUSABLE
+    console.print(listing(ledger))
+    return WELL

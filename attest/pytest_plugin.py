@@ -1,0 +1,182 @@
+"""The pytest door: one test a property, and the table of verdicts at the end.
+
+    pytest                                     verifies the claims on the reference
+    pytest --implementation my_attention.py    examines anything that obeys the contract
+
+A test asks for the fixture ``prop`` to be run once for each property, and for ``evidence`` to have
+it examined.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from attest.evidence import Evidence
+    from attest.examination import Settings
+    from attest.implementations import LocalImplementation
+    from attest.laws import Property
+    from attest.ledger import Ledger
+
+UNUSABLE = 2
+EXAMPLES_ON_THE_REFERENCE = 50
+EXAMPLES = 100
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the engine."""
+    group = parser.getgroup("attest", "properties of attention")
+    group.addoption(
+        "--implementation",
+        metavar="FILE_OR_MODULE",
+        help="examine this implementation instead of verifying the claims on the reference",
+    )
+    group.addoption(
+        "--properties",
+        metavar="FOLDER",
+        action="append",
+        default=[],
+        help="a folder with further claims and properties",
+    )
+    group.addoption(
+        "--examples",
+        type=int,
+        metavar="N",
+        help=f"examples a property (default: {EXAMPLES_ON_THE_REFERENCE} on the reference, "
+        f"{EXAMPLES} on an implementation)",
+    )
+    group.addoption("--device", default="cpu", help="where components run (default: %(default)s)")
+    group.addoption("--dtype", default="float64", help="default: %(default)s")
+    group.addoption("--seed", type=int, default=0, help="default: %(default)s")
+
+
+@dataclass(frozen=True)
+class Door:
+    """What this run examines, and how."""
+
+    ledger: Ledger
+    implementation: LocalImplementation
+    reference: LocalImplementation
+    settings: Settings
+
+    @property
+    def properties(self) -> tuple[Property, ...]:
+        """Everything on the reference; the laws alone on anything else."""
+        own = self.implementation is self.reference
+        return self.ledger.properties if own else self.ledger.laws
+
+
+DOOR = pytest.StashKey["Door"]()
+
+
+def door(config: pytest.Config) -> Door:
+    """Load the ledger and the implementation once for a run.
+
+    A request that cannot be carried out ends pytest with exit code 2 and one line.
+    """
+    if DOOR not in config.stash:
+        import torch  # noqa: PLC0415 - `pytest --help` should not take two seconds
+
+        from attest.examination import DTYPES, Settings  # noqa: PLC0415
+        from attest.implementations import SubmissionError, load_submission  # noqa: PLC0415
+        from attest.ledger import LedgerError, load_ledger, load_reference  # noqa: PLC0415
+
+        torch.set_num_threads(1)
+        name = config.getoption("--implementation")
+        dtype = config.getoption("--dtype")
+        try:
+            if dtype not in DTYPES:
+                raise LedgerError(f"--dtype {dtype}: known are {', '.join(DTYPES)}")
+            reference = load_reference()
+            loaded = Door(
+                load_ledger([Path(folder) for folder in config.getoption("--properties")]),
+                load_submission(name) if name else reference,
+                reference,
+                Settings(
+                    examples=config.getoption("--examples")
+                    or (EXAMPLES if name else EXAMPLES_ON_THE_REFERENCE),
+                    seed=config.getoption("--seed"),
+                    dtype=dtype,
+                    device=config.getoption("--device"),
+                ),
+            )
+        except (LedgerError, SubmissionError) as error:
+            pytest.exit(f"attest: {error}", returncode=UNUSABLE)
+        config.stash[DOOR] = loaded
+    return config.stash[DOOR]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for ``prop`` once for each property."""
+    if "prop" in metafunc.fixturenames:
+        properties = door(metafunc.config).properties
+        ids = [prop.id.replace(".", "-") for prop in properties]
+        metafunc.parametrize("prop", properties, ids=ids)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With an implementation named, keep the tests of properties and nothing else."""
+    if config.getoption("--implementation"):
+        others = [item for item in items if "prop" not in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
+
+
+@pytest.fixture
+def evidence(prop: Property, request: pytest.FixtureRequest) -> Evidence:
+    """Examine one property against the implementation of this run."""
+    from attest.examination import examine  # noqa: PLC0415
+
+    this = door(request.config)
+    found = examine(prop, this.implementation, this.settings, this.reference)
+    # As text, so that it also travels from the workers of pytest-xdist.
+    record = json.dumps([prop.id, found.record()])
+    request.node.user_properties.append(("attest", record))
+    return found
+
+
+def _reported(reporter: Any, config: pytest.Config) -> Iterator[Evidence]:  # noqa: ANN401
+    from attest.evidence import Evidence  # noqa: PLC0415
+
+    properties = {prop.id: prop for prop in door(config).properties}
+    for reports in reporter.stats.values():
+        for report in reports:
+            for name, text in getattr(report, "user_properties", ()):
+                if name == "attest" and report.when == "call":
+                    identifier, data = json.loads(text)
+                    yield Evidence.from_record(properties[identifier], data)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:  # noqa: ANN401
+    """End with the table of verdicts, or with the grade."""
+    if DOOR not in config.stash or hasattr(config, "workerinput"):
+        return
+    found = list(_reported(terminalreporter, config))
+    if not found:
+        return
+    import sys  # noqa: PLC0415
+
+    from rich.console import Console  # noqa: PLC0415
+
+    from attest.grading import grade  # noqa: PLC0415
+    from attest.terminal import grade_table, short_verdict_table  # noqa: PLC0415
+    from attest.verification import verify  # noqa: PLC0415
+
+    this = door(config)
+    order = {prop.id: index for index, prop in enumerate(this.properties)}
+    found.sort(key=lambda evidence: order[evidence.property.id])
+    console = Console(file=sys.stdout, width=terminalreporter._tw.fullwidth)  # noqa: SLF001
+    terminalreporter.section("verdicts" if this.implementation is this.reference else "grade")
+    if this.implementation is this.reference:
+        selected = {evidence.property.claim for evidence in found}
+        result = verify(this.ledger, found, this.settings)
+        chosen = [claim for claim in result.claims if claim.claim in selected]
+        console.print(short_verdict_table(chosen))
+    else:
+        console.print(grade_table(grade(this.implementation.name, found, this.settings)))

@@ -1,0 +1,188 @@
+"""Examining many properties, side by side, in processes that may die without taking us along."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING
+
+from attest.evidence import Evidence
+from attest.examination import Settings, examine
+from attest.implementations import Implementation
+from attest.laws import Property
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkProcess
+
+__all__ = ["default_jobs", "examine_all"]
+
+# How long a worker may overstay a property's time limit before it is ended from outside.
+GRACE = 5.0
+
+Report = Callable[[Evidence], None]
+
+
+def default_jobs(device: str) -> int:
+    """Give the number of processes that suits this machine: one for each core, on a CPU."""
+    if device != "cpu" or not _can_fork():
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _can_fork() -> bool:
+    return "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
+
+
+def examine_all(
+    properties: Sequence[Property],
+    implementation: Implementation,
+    settings: Settings,
+    oracle: Implementation | None,
+    jobs: int,
+    report: Report,
+) -> list[Evidence]:
+    """Examine properties in worker processes; on a GPU, or where nothing can fork, in this one.
+
+    The evidence is the same for any number of jobs. A worker that dies, or does not come back from
+    a property, costs that property and is replaced.
+
+    Args:
+        properties: what to examine.
+        implementation: against what.
+        settings: how.
+        oracle: the reference.
+        jobs: how many processes at once.
+        report: called with each evidence as it comes, in no particular order.
+
+    Returns:
+        The evidence in the order of the properties.
+    """
+    if settings.device != "cpu" or not _can_fork():
+        found = []
+        for prop in properties:
+            found.append(examine(prop, implementation, settings, oracle))
+            report(found[-1])
+        return found
+    # What is loaded stays; collecting it again and again in every worker costs a twentieth.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+    pool = _Pool(properties, implementation, settings, oracle, report)
+    try:
+        return pool.run(max(1, min(jobs, len(properties))))
+    finally:
+        pool.close()
+        gc.unfreeze()
+
+
+class _Pool:
+    """Forked workers, each with one property at a time."""
+
+    def __init__(
+        self,
+        properties: Sequence[Property],
+        implementation: Implementation,
+        settings: Settings,
+        oracle: Implementation | None,
+        report: Report,
+    ) -> None:
+        self._properties = properties
+        self._implementation = implementation
+        self._settings = settings
+        self._oracle = oracle
+        self._report = report
+        self._found: dict[int, Evidence] = {}
+        self._workers: dict[Connection, tuple[ForkProcess, int, float]] = {}
+
+    def run(self, jobs: int) -> list[Evidence]:
+        waiting = list(range(len(self._properties)))[::-1]
+        for _ in range(jobs):
+            self._start(waiting.pop())
+        while self._workers:
+            ready = wait(list(self._workers), timeout=1.0)
+            for connection in ready:
+                self._receive(connection, waiting)  # type: ignore[arg-type]
+            now = time.monotonic()
+            for connection, (_, _, deadline) in list(self._workers.items()):
+                if now > deadline and connection not in ready:
+                    late = f"not finished after {self._settings.seconds:g} seconds"
+                    self._lose(connection, waiting, "timeout", late)
+        return [self._found[index] for index in range(len(self._properties))]
+
+    def close(self) -> None:
+        for connection, (process, _, _) in self._workers.items():
+            process.kill()
+            process.join()
+            connection.close()
+        self._workers.clear()
+
+    def _start(self, index: int) -> None:
+        ours, theirs = multiprocessing.Pipe()
+        context = multiprocessing.get_context("fork")
+        process = context.Process(target=self._work, args=(theirs, ours), daemon=True)
+        process.start()
+        theirs.close()
+        self._send(ours, process, index)
+
+    def _send(self, connection: Connection, process: ForkProcess, index: int) -> None:
+        deadline = time.monotonic() + self._settings.seconds + GRACE
+        self._workers[connection] = (process, index, deadline)
+        with contextlib.suppress(OSError):  # a worker that is gone is noticed when we wait for it
+            connection.send_bytes(str(index).encode())
+
+    def _receive(self, connection: Connection, waiting: list[int]) -> None:
+        process, index, _ = self._workers[connection]
+        try:
+            data = json.loads(connection.recv_bytes())
+        except (EOFError, OSError, ValueError):
+            process.join(GRACE)
+            self._lose(connection, waiting, "crashed", _end_of(process.exitcode))
+            return
+        self._take(index, Evidence.from_record(self._properties[index], data))
+        if waiting:
+            self._send(connection, process, waiting.pop())
+            return
+        del self._workers[connection]
+        connection.close()
+        process.join(GRACE)
+
+    def _lose(self, connection: Connection, waiting: list[int], status: str, message: str) -> None:
+        process, index, _ = self._workers.pop(connection)
+        process.kill()
+        process.join()
+        connection.close()
+        prop = self._properties[index]
+        evidence = Evidence(prop, status, message=message)  # type: ignore[arg-type]
+        self._take(index, evidence)
+        if waiting:
+            self._start(waiting.pop())
+
+    def _take(self, index: int, evidence: Evidence) -> None:
+        self._found[index] = evidence
+        self._report(evidence)
+
+    def _work(self, connection: Connection, parents_end: Connection) -> None:
+        """Examine what is asked for until the parent closes its end."""
+        parents_end.close()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
+        while True:
+            try:
+                index = int(connection.recv_bytes())
+            except (EOFError, OSError):
+                return
+            prop = self._properties[index]
+            evidence = examine(prop, self._implementation, self._settings, self._oracle)
+            connection.send_bytes(json.dumps(evidence.record()).encode())
+
+
+def _end_of(exitcode: int | None) -> str:
+    if exitcode is None or exitcode >= 0:
+        return f"it ended the process it ran in, with exit code {exitcode}"
+    return f"the process it ran in was ended by {signal.Signals(-exitcode).name}"

@@ -1,0 +1,252 @@
+"""Reports for people at a terminal: the ledger with its verdicts, and a grade."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+
+from rich.console import Console, Group, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from attest.claims import Verdict
+from attest.evidence import Evidence
+from attest.grading import POINTS, Grade, earned
+from attest.ledger import Ledger
+from attest.verification import PROOFS, ClaimResult, Verification
+
+__all__ = [
+    "grade_report",
+    "grade_table",
+    "listing",
+    "progress",
+    "short_verdict_table",
+    "show",
+    "verdict_table",
+    "verification_report",
+]
+
+STYLES = {
+    Verdict.PROVED: "bold green",
+    Verdict.HOLDS: "green",
+    Verdict.CONDITIONAL: "yellow",
+    Verdict.MEASURED: "cyan",
+    Verdict.REFUTED: "magenta",
+    Verdict.NO_CONTENT: "dim",
+    Verdict.PENDING: "dim",
+}
+MARKS = {
+    "holds": Text("✓", "green"),
+    "refuted": Text("✗", "bold red"),
+    "crashed": Text("!", "bold red"),
+    "timeout": Text("⏱", "bold red"),
+    "undecided": Text("?", "bold yellow"),
+    "not_attempted": Text("·", "dim"),
+}
+# Whole counterexamples shown for one component; the others are in --json.
+SHOWN = 1
+
+
+def progress(console: Console) -> Progress:
+    """Make a progress bar that leaves nothing behind."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def verdict_table(results: Iterable[ClaimResult]) -> Group:
+    """Show claims with verdicts and reasons, section by section."""
+    sections = []
+    for section, group in groupby(results, key=lambda result: result.claim.section):
+        table = Table(
+            box=None, pad_edge=False, show_header=False, padding=(0, 1, 1, 0), expand=True
+        )
+        table.add_column(no_wrap=True, style="bold", width=7)
+        table.add_column(no_wrap=True, width=12)
+        table.add_column(ratio=1)
+        for result in group:
+            table.add_row(result.claim.id, _verdict(result), _reasons(result))
+        sections.append(Group(Rule(section, align="left", style="dim"), table))
+    return Group(*sections)
+
+
+def short_verdict_table(results: Iterable[ClaimResult]) -> Table:
+    """Show claims with their verdicts, a line or two each."""
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 1, 0, 0))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for result in results:
+        table.add_row(result.claim.id, _verdict(result), result.claim.statement)
+    return table
+
+
+def _verdict(result: ClaimResult) -> Text:
+    text = Text(result.verdict.replace("_", " "), STYLES[result.verdict])
+    if not result.as_expected:
+        text.append(f"\n✗ expected\n{result.claim.verdict}", "bold red")
+    return text
+
+
+def _reasons(result: ClaimResult) -> Text:
+    claim = result.claim
+    text = Text(claim.statement)
+    text.append(f"\n{claim.formal}", "dim")
+    for part in result.parts:
+        text.append("\n  ")
+        text.append(part.verdict.replace("_", " "), STYLES[part.verdict])
+        text.append(f"  {part.part.statement}")
+        if part.part.reason:
+            text.append(f" ({part.part.reason})", "dim")
+    for condition in claim.conditions:
+        text.append("\n  · ", "bold")
+        text.append(condition)
+    text.append(f"\n{_tried(result.evidence)}", "dim")
+    return text
+
+
+def _tried(evidence: Iterable[Evidence]) -> str:
+    found = list(evidence)
+    counts = {
+        "proof": sum(e.property.method in PROOFS for e in found),
+        "counterexample": sum(e.property.method == "counterexample" for e in found),
+        "law": sum(e.property.method == "sampled" for e in found),
+    }
+    examples = sum(e.examples for e in found if e.property.method == "sampled")
+    words = [f"{n} {word}{'s' if n > 1 else ''}" for word, n in counts.items() if n]
+    if examples:
+        words[-1] += f" on {examples} examples"
+    return ", ".join(words) or "no evidence"
+
+
+def show(console: Console, report: Iterable[RenderableType]) -> None:
+    """Print a report. What is plain text, such as a script, is not wrapped at any width."""
+    for part in report:
+        if isinstance(part, str):
+            console.print(part, soft_wrap=True, highlight=False, markup=False)
+        else:
+            console.print(part)
+
+
+def verification_report(verification: Verification, seconds: float) -> list[RenderableType]:
+    """Show the whole ledger: claims, what experts demand unasked, and what went wrong."""
+    parts: list[RenderableType] = [verdict_table(verification.claims)]
+    wrong = [e for e in _everything(verification) if not e.well]
+    unasked = verification.unasked
+    if unasked:
+        held = sum(e.well for e in unasked)
+        parts.append(Rule("What experts demand unasked", align="left", style="dim"))
+        parts.append(
+            Text(f"{held} of {len(unasked)} properties hold, on ")
+            .append(f"{sum(e.examples for e in unasked)}", "bold")
+            .append(" examples.\n")
+        )
+    parts += _failures(wrong, whole=3)
+    parts.append(_summary(verification, wrong, seconds))
+    return parts
+
+
+def _everything(verification: Verification) -> list[Evidence]:
+    found = [e for result in verification.claims for e in result.evidence]
+    unique = {e.property.id: e for e in (*found, *verification.unasked)}
+    return list(unique.values())
+
+
+def _summary(verification: Verification, wrong: list[Evidence], seconds: float) -> Text:
+    text = Text()
+    for verdict in Verdict:
+        count = sum(result.verdict == verdict for result in verification.claims)
+        if count:
+            text.append(f"{count} {verdict.replace('_', ' ')}", STYLES[verdict]).append("  ")
+    surprising = sum(not result.as_expected for result in verification.claims)
+    if verification.well:
+        text.append("\nEverything came out as the ledger says")
+    else:
+        text.append(
+            f"\n{surprising} claims came out otherwise than the ledger says, "
+            f"{len(wrong)} properties failed",
+            "bold red",
+        )
+    settings = verification.settings
+    text.append(
+        f", in {seconds:.1f} s: {settings.examples} examples a property, {settings.dtype}, "
+        f"{settings.device}, seed {settings.seed}.",
+    )
+    return text
+
+
+def _failures(wrong: list[Evidence], whole: int) -> Iterator[RenderableType]:
+    for index, evidence in enumerate(wrong):
+        yield Rule(Text(evidence.property.id, "bold red"), align="left", style="red")
+        if evidence.counterexample is not None and index < whole:
+            yield evidence.counterexample.text() + "\n"
+        else:
+            yield Text(f"{evidence.status}: {evidence.message}\n")
+
+
+def grade_table(result: Grade) -> Table:
+    """Show components with their points, and a mark for each property."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("component", no_wrap=True)
+    table.add_column("points", justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for component in result.components:
+        marks = Text()
+        for evidence in component.evidence:
+            marks.append_text(MARKS[evidence.status])
+        note = Text(component.status.replace("_", " "), "dim")
+        points = f"{component.score:g}/{component.max_score:g}"
+        table.add_row(component.name, points, marks if component.status == "attempted" else note)
+    return table
+
+
+def grade_report(result: Grade, seconds: float) -> list[RenderableType]:
+    """Show a grade: components with their points, then what is wrong, smallest cases first."""
+    parts: list[RenderableType] = [grade_table(result), Text()]
+    shown: dict[str, int] = {}
+    for evidence in result.evidence:
+        if evidence.status in {"holds", "not_attempted"}:
+            continue
+        lost = POINTS[evidence.property.kind] - earned(evidence)
+        title = Text.assemble(
+            (evidence.property.component, "bold"), ": ", evidence.property.sentence,
+            (f"  −{lost:g}", "bold red"),
+        )  # fmt: skip
+        found = evidence.counterexample
+        seen = shown.get(evidence.property.component, 0)
+        if found is not None and seen < SHOWN:
+            shown[evidence.property.component] = seen + 1
+            parts += [Rule(title, align="left", style="red"), found.text() + "\n"]
+        else:
+            parts.append(Text.assemble(MARKS[evidence.status], " ", title))
+            parts.append(Text(f"    {evidence.message}", "dim"))
+    share = result.score / result.max_score if result.max_score else 0.0
+    settings = result.settings
+    parts.append(
+        Text.assemble(
+            "\n",
+            (f"{result.score:g} of {result.max_score:g} points", "bold"),
+            f" ({share:.0%}), in {seconds:.1f} s: {settings.examples} examples a property, "
+            f"{settings.dtype}, {settings.device}, seed {settings.seed}.",
+        )
+    )
+    return parts
+
+
+def listing(ledger: Ledger) -> Group:
+    """Show claims and properties by name."""
+    claims = Table(box=None, pad_edge=False, show_header=False)
+    for claim in ledger.claims.values():
+        claims.add_row(Text(claim.id, "bold"), claim.verdict.replace("_", " "), claim.statement)
+    properties = Table(box=None, pad_edge=False, show_header=False)
+    for prop in ledger.properties:
+        claim_id = "" if prop.claim is None else prop.claim.id
+        properties.add_row(prop.id, prop.method, claim_id)
+    return Group(claims, Text(), properties)

@@ -1,0 +1,498 @@
+"""Wrong multiplicative attentions."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from reference import MultiplicativeAttention, masked_softmax, softmax
+from tests.mutants import mutant
+
+COMPONENT = "MultiplicativeAttention"
+
+
+class Steps(MultiplicativeAttention):
+    """The reference, step by step; a mutant gets one of the steps wrong."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        """Score every query against every key, (B, L, S)."""
+        return query @ self.key(key).mT
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        """Turn scores into weights."""
+        return masked_softmax(scores, mask)
+
+    def mix(self, weights: Tensor, value: Tensor) -> Tensor:
+        """Take the weighted mean of the values."""
+        return weights @ value
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Give the output and the weights."""
+        weights = self.weigh(self.score(query, key), mask)
+        return self.mix(weights, value), weights
+
+
+# --- Scores -------------------------------------------------------------------------------------
+
+
+@mutant(COMPONENT)
+class ScaledByTheWidth(Steps):
+    """Divide the scores by √d, which the score "general" does not."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        return super().score(query, key) / math.sqrt(query.shape[-1])
+
+
+@mutant(COMPONENT)
+class ScoresGrowWithTheLength(Steps):
+    """Multiply the scores by the logarithm of the number of keys."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        return super().score(query, key) * (1 + math.log(key.shape[-2]))
+
+
+@mutant(COMPONENT)
+class CosinesInsteadOfDotProducts(Steps):
+    """Normalise queries and keys before comparing them."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        return functional.normalize(query, dim=-1) @ functional.normalize(self.key(key), dim=-1).mT
+
+
+@mutant(COMPONENT)
+class DistancesInsteadOfDotProducts(Steps):
+    """Score by the negative squared distance, which depends on how long a key is."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        keys = self.key(key)
+        return 2 * query @ keys.mT - keys.square().sum(-1)[:, None, :]
+
+
+@mutant(COMPONENT)
+class AbsoluteScores(Steps):
+    """Take scores without their sign."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        return super().score(query, key).abs()
+
+
+@mutant(COMPONENT)
+class MatrixLeftOutWhereWidthsAgree(Steps):
+    """Skip the matrix where queries and keys have one width, as the score "dot" does."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        return query @ key.mT if query.shape[-1] == key.shape[-1] else super().score(query, key)
+
+
+@mutant(COMPONENT)
+class MatrixTransposedWhereItIsSquare(Steps):
+    """Multiply by the matrix's transpose where that fits as well."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        matrix = self.key.weight
+        square = matrix.shape[0] == matrix.shape[1]
+        return query @ (matrix.mT if square else matrix) @ key.mT
+
+
+@mutant(COMPONENT)
+class BonusForNearKeys(Steps):
+    """Add a bias that falls with the distance of query and key."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        rows, columns = torch.arange(query.shape[-2]), torch.arange(key.shape[-2])
+        return super().score(query, key) - 0.1 * (rows[:, None] - columns).abs()
+
+
+@mutant(COMPONENT)
+class KeysNumberedByPosition(Steps):
+    """Add its position to every key."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        position = torch.arange(key.shape[-2]).to(key)[:, None]
+        return super().score(query, key + 0.01 * position)
+
+
+@mutant(COMPONENT)
+class KeysCentredOverTheBatch(Steps):
+    """Take the mean over the batch from every key."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        return super().score(query, key - key.mean(0, keepdim=True))
+
+
+@mutant(COMPONENT)
+class QueryIgnored(Steps):
+    """Compare keys with a constant, so that every query gets the same fixed context."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        return super().score(torch.ones_like(query), key)
+
+
+@mutant(COMPONENT)
+class QueriesCentred(Steps):
+    """Take the mean over all queries from each of them."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        return super().score(query - query.mean(-2, keepdim=True), key)
+
+
+@mutant(COMPONENT)
+class KeysDetached(Steps):
+    """Let no gradient through the projected keys, so that the matrix never learns."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        return query @ self.key(key).detach().mT
+
+
+@mutant(COMPONENT)
+class StridesAssumed(Steps):
+    """Transpose the keys by strides that only a contiguous tensor has."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        batch, keys, width = key.shape
+        turned = key.as_strided((batch, width, keys), (keys * width, 1, width))
+        return query @ self.key.weight @ turned
+
+
+@mutant(COMPONENT)
+class SinglePrecisionInside(Steps):
+    """Score in float32 whatever the dtype."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        return (query.float() @ self.key(key).float().mT).to(query.dtype)
+
+
+# --- Weights ------------------------------------------------------------------------------------
+
+
+@mutant(COMPONENT)
+class SoftmaxOverQueries(Steps):
+    """Normalise over the wrong axis."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -1e9)
+        return softmax(scores, dim=-2)
+
+
+@mutant(COMPONENT)
+class SoftmaxOverTheBatchOfOne(Steps):
+    """Normalise over keys and queries together."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        allowed = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask
+        return masked_softmax(
+            scores.flatten(1)[:, None], allowed.expand_as(scores).flatten(1)[:, None]
+        ).view(scores.shape)
+
+
+@mutant(COMPONENT)
+class SoftmaxWithAnExtraOne(Steps):
+    """Add one to the denominator, so that a query may choose nothing."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        sink = torch.zeros_like(scores[..., :1])
+        if mask is not None:
+            shape = (*mask.shape[:-2], scores.shape[-2], scores.shape[-1])
+            mask = functional.pad(mask.expand(shape), (0, 1), value=True)
+        return masked_softmax(torch.cat([scores, sink], -1), mask)[..., :-1]
+
+
+@mutant(COMPONENT)
+class LinearWeights(Steps):
+    """Normalise elu(s) + 1 instead of exponentials."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        positive = functional.elu(scores) + 1
+        if mask is not None:
+            positive = positive.masked_fill(~mask, 0.0)
+        return positive / positive.sum(-1, keepdim=True).clamp_min(1e-300)
+
+
+@mutant(COMPONENT)
+class OnlyTheBestThreeKeys(Steps):
+    """Drop all keys but the best three."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        weights = masked_softmax(scores, mask)
+        kept = weights.topk(min(3, weights.shape[-1]), -1)
+        sparse = torch.zeros_like(weights).scatter(-1, kept.indices, kept.values)
+        return sparse / sparse.sum(-1, keepdim=True).clamp_min(1e-300)
+
+
+@mutant(COMPONENT)
+class WindowOfNearKeys(Steps):
+    """See no key further away than four places."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        rows, columns = torch.arange(scores.shape[-2]), torch.arange(scores.shape[-1])
+        near = (rows[:, None] - columns).abs() <= 4
+        return masked_softmax(scores, near if mask is None else near & mask)
+
+
+@mutant(COMPONENT)
+class EarlierQueriesCover(Steps):
+    """Take from every score what earlier queries gave that key, one query after another."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        covered = torch.zeros_like(scores[:, :1])
+        rows = []
+        for i in range(scores.shape[-2]):
+            row = mask if mask is None or mask.shape[-2] == 1 else mask[..., i : i + 1, :]
+            rows.append(masked_softmax(scores[:, i : i + 1] - covered, row))
+            covered = covered + rows[-1]
+        return torch.cat(rows, -2)
+
+
+@mutant(COMPONENT)
+class FixedContext(Steps):
+    """Always give the last value that is allowed, as a decoder without attention does."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        place = torch.arange(scores.shape[-1]).to(scores).expand_as(scores)
+        return masked_softmax(1e4 * place, mask)
+
+
+@mutant(COMPONENT)
+class WeightsDetached(Steps):
+    """Let no gradient through the weights."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return super().weigh(scores, mask).detach()
+
+
+@mutant(COMPONENT)
+class DropoutAlwaysOn(Steps):
+    """Drop weights in eval mode too."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return functional.dropout(super().weigh(scores, mask), 0.1)
+
+
+@mutant(COMPONENT)
+class ScoresRemembered(Steps):
+    """Smooth the weights with those of the call before."""
+
+    def __init__(self, d_query: int, d_key: int) -> None:
+        super().__init__(d_query, d_key)
+        self.before: Tensor | None = None
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        weights = super().weigh(scores, mask)
+        before, self.before = self.before, weights.detach()
+        if before is not None and before.shape == weights.shape:
+            return (weights + before) / 2
+        return weights
+
+
+@mutant(COMPONENT)
+class SecondChunkOfKeysForgotten(Steps):
+    """Read the keys in chunks of sixteen, and stop after the first."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        first = torch.arange(scores.shape[-1]) < 16
+        return masked_softmax(scores, first[None] if mask is None else first & mask)
+
+
+# --- Masks --------------------------------------------------------------------------------------
+
+
+@mutant(COMPONENT)
+class MaskDiscarded(Steps):
+    """Compute the masked scores and go on with the others."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        del mask
+        return softmax(scores)
+
+
+@mutant(COMPONENT)
+class MaskInverted(Steps):
+    """Read True as forbidden."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return masked_softmax(scores, None if mask is None else ~mask)
+
+
+@mutant(COMPONENT)
+class MaskAfterSoftmax(Steps):
+    """Put masked weights to zero without normalising again."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        weights = softmax(scores)
+        return weights if mask is None else weights.masked_fill(~mask, 0.0)
+
+
+@mutant(COMPONENT)
+class MaskMultipliesScores(Steps):
+    """Multiply scores by the mask: a masked key scores zero, which is not nothing."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return softmax(scores if mask is None else scores * mask)
+
+
+@mutant(COMPONENT)
+class MaskedByMinusThirty(Steps):
+    """Mask by a constant that large scores get past."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return softmax(scores if mask is None else scores.masked_fill(~mask, -30.0))
+
+
+@mutant(COMPONENT)
+class MaskedByMinusAThousand(Steps):
+    """Mask by a constant that the largest scores get past."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return softmax(scores if mask is None else scores.masked_fill(~mask, -1e3))
+
+
+@mutant(COMPONENT)
+class MaskedByMinusTenThousand(Steps):
+    """Mask by a constant that only enormous scores get past."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return softmax(scores if mask is None else scores.masked_fill(~mask, -1e4))
+
+
+@mutant(COMPONENT)
+class EmptyRowIsNotANumber(Steps):
+    """Divide zero by zero where no key is allowed."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return softmax(scores if mask is None else scores.masked_fill(~mask, -torch.inf))
+
+
+@mutant(COMPONENT)
+class EmptyRowHasNoGradient(Steps):
+    """Put zeros where no key is allowed after the softmax, where the gradient is lost already."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        if mask is None:
+            return softmax(scores)
+        weights = softmax(scores.masked_fill(~mask, -torch.inf))
+        return weights.masked_fill(weights.isnan(), 0.0)
+
+
+@mutant(COMPONENT)
+class NoMaskMeansCausal(Steps):
+    """Mask the future where no mask is given."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        causal = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+        return masked_softmax(scores, causal if mask is None else mask)
+
+
+@mutant(COMPONENT)
+class AlwaysCausal(Steps):
+    """Mask the future whatever the mask says."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        causal = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+        return masked_softmax(scores, causal if mask is None else causal & mask)
+
+
+@mutant(COMPONENT)
+class MaskOfTwoDimensionsTakenForPadding(Steps):
+    """Read a mask with as many rows as the batch has items as one row an item."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        if mask is not None and mask.dim() == 2 and len(mask) == len(scores):
+            mask = mask[:, None]
+        return masked_softmax(scores, mask)
+
+
+@mutant(COMPONENT)
+class MaskOfTheFirstItemForAll(Steps):
+    """Use the mask of the first item for the whole batch."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        if mask is not None and mask.dim() == 3:
+            mask = mask[0]
+        return masked_softmax(scores, mask)
+
+
+# --- Values -------------------------------------------------------------------------------------
+
+
+@mutant(COMPONENT)
+class LastValueForgotten(Steps):
+    """Stop summing one value too early."""
+
+    def mix(self, weights: Tensor, value: Tensor) -> Tensor:
+        return weights[..., :-1] @ value[..., :-1, :]
+
+
+@mutant(COMPONENT)
+class SumInsteadOfMean(Steps):
+    """Multiply the mean by the number of values."""
+
+    def mix(self, weights: Tensor, value: Tensor) -> Tensor:
+        return super().mix(weights, value) * value.shape[-2]
+
+
+@mutant(COMPONENT)
+class ContextThroughTanh(Steps):
+    """Put the context through tanh, as the layer after it should."""
+
+    def mix(self, weights: Tensor, value: Tensor) -> Tensor:
+        return torch.tanh(super().mix(weights, value))
+
+
+@mutant(COMPONENT)
+class ValuesDetached(Steps):
+    """Let no gradient through the values."""
+
+    def mix(self, weights: Tensor, value: Tensor) -> Tensor:
+        return super().mix(weights, value.detach())
+
+
+@mutant(COMPONENT)
+class SharpenedWeightsReported(Steps):
+    """Mix by the right weights, and report others."""
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        output, weights = super().forward(query, key, value, mask)
+        sharper = weights.square()
+        return output, sharper / sharper.sum(-1, keepdim=True).clamp_min(1e-300)
+
+
+@mutant(COMPONENT)
+class LongValuesCountMore(Steps):
+    """Add the length of a value to its key's scores."""
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        scores = self.score(query, key) + 0.1 * value.square().sum(-1)[:, None, :]
+        weights = self.weigh(scores, mask)
+        return self.mix(weights, value), weights
+
+
+@mutant(COMPONENT)
+class HiddenValuesZeroedInPlace(Steps):
+    """Overwrite the caller's values where no query may look."""
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        if mask is not None:
+            unseen = ~mask.expand(len(key), query.shape[-2], key.shape[-2]).any(-2)
+            value.detach().masked_fill_(unseen[..., None], 0.0)
+        return super().forward(query, key, value, mask)
+
+
+@mutant(COMPONENT)
+class ParameterThatNothingUses(Steps):
+    """Keep a second matrix that takes no part."""
+
+    def __init__(self, d_query: int, d_key: int) -> None:
+        super().__init__(d_query, d_key)
+        self.query = nn.Linear(d_query, d_query, bias=False)
