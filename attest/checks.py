@@ -40,7 +40,7 @@ Relation = Literal["close", "identical", "at_most", "at_least", "above", "finite
 SIGNAL_SHARE = 0.25
 
 
-class Violation(AssertionError):
+class Violation(AssertionError):  # noqa: N818 - a report about a submission
     """A law that does not hold, with the evidence.
 
     Attributes:
@@ -101,11 +101,9 @@ def observing(observer: Observer) -> Iterator[None]:
         _listening.pop()
 
 
-def _tell(*, informative: bool, ratio: float = 0.0) -> None:
+def _tell(*, informative: bool) -> None:
     if _listening:
-        observer = _listening[-1]
-        observer.informative |= informative
-        observer.ratio = max(observer.ratio, ratio)
+        _listening[-1].informative |= informative
 
 
 def _same_shape(actual: Tensor, expected: Tensor, what: str) -> None:
@@ -129,17 +127,19 @@ def close(actual: Tensor, expected: Tensor, bound: Tensor | float, what: str) ->
         ValueError: the shapes differ.
     """
     _same_shape(actual, expected, what)
-    with torch.no_grad():
-        wide, target = actual.detach().double(), expected.detach().double()
-        limit = torch.as_tensor(bound, dtype=torch.float64)
-        error = (wide - target).abs()
-        if not bool((error <= limit).all()):
-            raise Violation(what, "close", actual, expected, limit.expand_as(error))
-        if error.numel():
-            largest = float(limit.max())
+    wide, target = actual.detach().double(), expected.detach().double()
+    limit = bound if isinstance(bound, Tensor) else torch.tensor(bound, dtype=torch.float64)
+    error = (wide - target).abs_()
+    if not bool((error <= limit).all()):
+        raise Violation(what, "close", actual, expected, limit.expand_as(error))
+    if error.numel() and _listening:
+        largest = float(limit.max())
+        ratio = float((error / limit).nan_to_num_(0.0).max()) if largest else 0.0
+        observer = _listening[-1]
+        if not observer.informative:
             signal = float(torch.maximum(wide.abs(), target.abs()).max())
-            ratio = float((error / limit).nan_to_num(0.0).max()) if largest else 0.0
-            _tell(informative=largest < SIGNAL_SHARE * signal, ratio=ratio)
+            observer.informative = largest < SIGNAL_SHARE * signal
+        observer.ratio = max(observer.ratio, ratio)
 
 
 def identical(actual: Tensor, expected: Tensor, what: str) -> None:

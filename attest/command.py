@@ -89,9 +89,7 @@ def _examining(parser: argparse.ArgumentParser) -> None:
     _selecting(parser)
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the result as data, too")
     parser.add_argument("--device", default="cpu", help="where components run: cpu, cuda, …")
-    parser.add_argument(
-        "--dtype", default="float64", choices=DTYPES, help="default: %(default)s"
-    )
+    parser.add_argument("--dtype", default="float64", choices=DTYPES, help="default: %(default)s")
     parser.add_argument(
         "--examples",
         default=100,
@@ -123,10 +121,10 @@ class _Session:
     """One run: what is examined and how, with everything slow imported only now."""
 
     def __init__(self, options: argparse.Namespace, console: Console, errors: Console) -> None:
-        import torch  # noqa: PLC0415 - `attest --help` should not take two seconds
+        import torch
 
-        from attest.examination import Settings  # noqa: PLC0415
-        from attest.ledger import load_ledger, load_reference  # noqa: PLC0415
+        from attest.examination import Settings
+        from attest.ledger import load_ledger, load_reference
 
         torch.set_num_threads(1)  # small tensors: a second thread costs more than it brings
         self.options = options
@@ -151,8 +149,8 @@ class _Session:
         return time.perf_counter() - self.start
 
     def examine(self, properties: Sequence[Any], implementation: Any, what: str) -> list[Any]:  # noqa: ANN401
-        from attest.running import default_jobs, examine_all  # noqa: PLC0415
-        from attest.terminal import progress  # noqa: PLC0415
+        from attest.running import default_jobs, examine_all
+        from attest.terminal import progress
 
         jobs = self.options.jobs or default_jobs(self.options.device)
         with progress(self.errors) as bar:
@@ -177,7 +175,7 @@ class _UnusableError(Exception):
 
 
 def _usable_device(device: str) -> None:
-    import torch  # noqa: PLC0415
+    import torch
 
     try:
         torch.empty(0, device=device)
@@ -191,10 +189,8 @@ def _writable(path: Path) -> None:
         raise _UnusableError(f"--json {path}: this is a folder, or in a folder that does not exist")
 
 
-def _session(
-    options: argparse.Namespace, console: Console, errors: Console
-) -> _Session | None:
-    from attest.ledger import LedgerError  # noqa: PLC0415
+def _session(options: argparse.Namespace, console: Console, errors: Console) -> _Session | None:
+    from attest.ledger import LedgerError
 
     try:
         return _Session(options, console, errors)
@@ -207,8 +203,8 @@ def _verify(options: argparse.Namespace, console: Console, errors: Console) -> i
     session = _session(options, console, errors)
     if session is None:
         return UNUSABLE
-    from attest.terminal import show, verification_report  # noqa: PLC0415
-    from attest.verification import verify  # noqa: PLC0415
+    from attest.terminal import show, verification_report
+    from attest.verification import verify
 
     evidence = session.examine(session.ledger.properties, session.reference, "verifying")
     result = verify(session.ledger, evidence, session.settings)
@@ -221,9 +217,9 @@ def _grade(options: argparse.Namespace, console: Console, errors: Console) -> in
     session = _session(options, console, errors)
     if session is None:
         return UNUSABLE
-    from attest.grading import grade, unloadable  # noqa: PLC0415
-    from attest.implementations import SubmissionError, load_submission  # noqa: PLC0415
-    from attest.terminal import grade_report, show  # noqa: PLC0415
+    from attest.grading import grade, unloadable
+    from attest.implementations import SubmissionError, load_submission
+    from attest.terminal import grade_report, show
 
     laws = session.ledger.laws
     if not laws:
@@ -244,8 +240,8 @@ def _grade(options: argparse.Namespace, console: Console, errors: Console) -> in
 
 
 def _list(options: argparse.Namespace, console: Console, errors: Console) -> int:
-    from attest.ledger import LedgerError, load_ledger  # noqa: PLC0415
-    from attest.terminal import listing  # noqa: PLC0415
+    from attest.ledger import LedgerError, load_ledger
+    from attest.terminal import listing
 
     try:
         ledger = load_ledger(options.properties).only(options.only)

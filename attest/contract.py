@@ -56,7 +56,7 @@ class PaddingMask(Protocol):
     """True at real tokens, for sequences padded on the right."""
 
     def __call__(
-        self, lengths: Int64[Tensor, "B"], max_length: int
+        self, lengths: Int64[Tensor, B], max_length: int
     ) -> Bool[Tensor, "B max_length"]: ...
 
 
@@ -251,23 +251,23 @@ class ComponentSpec:
     def _sizes(
         self, arguments: Mapping[str, Any], constructed: Mapping[str, int]
     ) -> dict[str, tuple[int, ...]]:
-        sizes = {name: (size,) for name, size in constructed.items()}
+        sizes: dict[str, tuple[int, ...]] = {n: (size,) for n, size in constructed.items()}
         for name, value in arguments.items():
             if isinstance(value, int):
                 sizes[name] = (value,)
-            for dim, size in _match(self.dims.get(name, ()), value):
-                sizes[dim] = size
+            sizes |= _match(self.dims.get(name, ()), value)
         return sizes
 
 
-def _match(dims: tuple[str, ...], value: Any) -> list[tuple[str, tuple[int, ...]]]:  # noqa: ANN401
+def _match(dims: tuple[str, ...], value: Any) -> dict[str, tuple[int, ...]]:  # noqa: ANN401
+    """Bind named dimensions to the sizes of a tensor."""
     if not dims:
-        return []
+        return {}
     shape = tuple(value.shape)
     fixed = [dim for dim in dims if not dim.startswith("*")]
     leading = shape[: len(shape) - len(fixed)]
-    matched = [(dim, leading) for dim in dims if dim.startswith("*")]
-    return matched + [(d, (n,)) for d, n in zip(fixed, shape[len(leading) :], strict=True)]
+    sizes = zip(fixed, shape[len(leading) :], strict=True)
+    return {dim: leading for dim in dims if dim.startswith("*")} | {d: (n,) for d, n in sizes}
 
 
 def _describe(value: object) -> str:
@@ -283,12 +283,10 @@ def _dims(annotation: Any) -> tuple[str, ...] | None:  # noqa: ANN401
 
 def _spec(name: str, protocol: type, *results: str) -> ComponentSpec:
     """Read a component's spec from its protocol."""
+    constructs = vars(protocol).get("__init__") if name[0].isupper() else None
     hints = get_type_hints(protocol.__call__)
     returned = hints.pop("return")
     parts = get_args(returned) if get_origin(returned) is tuple else (returned,)
-    constructor = None
-    if "__init__" in vars(protocol) and name[0].isupper():
-        constructor = tuple(inspect.signature(protocol.__init__).parameters)[1:]
     return ComponentSpec(
         name=name,
         protocol=protocol,
@@ -298,7 +296,9 @@ def _spec(name: str, protocol: type, *results: str) -> ComponentSpec:
             Result(result, _dims(part) or (), boolean=all("bool" in kind for kind in part.dtypes))
             for result, part in zip(results, parts, strict=True)
         ),
-        constructor=constructor,
+        constructor=None
+        if constructs is None
+        else tuple(inspect.signature(constructs).parameters)[1:],
     )
 
 

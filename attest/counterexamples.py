@@ -112,7 +112,9 @@ def _difference(violation: Violation) -> str | None:
     worst = int(excess.argmax())
     where = tuple(int(i) for i in torch.unravel_index(torch.tensor(worst), error.shape))
     amount = f"off by {float(error.flatten()[worst]):.3g}"
-    allowed = "nothing" if bound is None else f"{float(bound.expand_as(error).flatten()[worst]):.2g}"
+    allowed = (
+        "nothing" if bound is None else f"{float(bound.expand_as(error).flatten()[worst]):.2g}"
+    )
     place = f" at {list(where)}" if where else ""
     return f"{amount}{place}, where rounding explains {allowed}"
 

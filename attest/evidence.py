@@ -75,7 +75,7 @@ class Evidence:
     """What examining one property against one implementation gave.
 
     Attributes:
-        property: the property.
+        prop: the property.
         status: "holds" when the argument came out, for a refutation too: its counterexample was
             found. "not_applicable" is left out of every result.
         examples: how many examples were tried.
@@ -86,7 +86,7 @@ class Evidence:
         ratio: the largest error over its bound.
     """
 
-    property: Property
+    prop: Property
     status: Status
     examples: int = 0
     informative: int = 0
@@ -102,8 +102,8 @@ class Evidence:
 
     def record(self) -> dict[str, Any]:
         """Give everything but the property as JSON, to carry evidence between processes."""
-        data = asdict(replace(self, property=None))  # type: ignore[arg-type]
-        del data["property"]
+        data = asdict(replace(self, prop=None))  # type: ignore[arg-type]
+        del data["prop"]
         return data
 
     @staticmethod
@@ -117,13 +117,13 @@ class Evidence:
 
     def as_data(self) -> dict[str, Any]:
         """Give the evidence in the form that ``attest verify --json`` writes."""
-        found = self.property.method == "counterexample"
+        found = self.prop.method == "counterexample"
         outcome = "counterexample found" if found and self.status == "holds" else self.status
         return {
-            "method": self.property.method,
-            "property": self.property.id,
-            "sentence": self.property.sentence,
-            "formula": self.property.formula,
+            "method": self.prop.method,
+            "property": self.prop.id,
+            "sentence": self.prop.sentence,
+            "formula": self.prop.formula,
             "examples": self.examples,
             "informative": self.informative,
             "largest_error_over_bound": round(self.ratio, 6),

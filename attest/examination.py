@@ -240,7 +240,9 @@ class _Examination:
         return tape, None
 
 
-def _rebuilt(example: Example, inputs: Mapping[str, Any], parameters: Mapping[str, Tensor]) -> Example:
+def _rebuilt(
+    example: Example, inputs: Mapping[str, Any], parameters: Mapping[str, Tensor]
+) -> Example:
     setup = example.setup
     if setup is not None and parameters:
         setup = replace(setup, matrices=parameters)

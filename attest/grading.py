@@ -40,7 +40,7 @@ class ComponentGrade:
     @property
     def max_score(self) -> float:
         """The points that it could have earned."""
-        return sum(POINTS[e.property.kind] for e in self.evidence)
+        return sum(POINTS[e.prop.kind] for e in self.evidence)
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,11 @@ class Grade:
 
 def earned(evidence: Evidence) -> float:
     """Give the points that a property earned: all where it holds, none otherwise."""
-    return POINTS[evidence.property.kind] if evidence.status == "holds" else 0.0
+    return POINTS[evidence.prop.kind] if evidence.status == "holds" else 0.0
 
 
 def _row(evidence: Evidence) -> dict[str, Any]:
-    prop = evidence.property
+    prop = evidence.prop
     found = evidence.counterexample
     return {
         "id": prop.id,
@@ -133,7 +133,7 @@ def grade(submission: str, evidence: Iterable[Evidence], settings: Settings) -> 
     found = [e for e in evidence if e.status != "not_applicable"]
     components = []
     for name in CONTRACT:
-        own = tuple(e for e in found if e.property.component == name)
+        own = tuple(e for e in found if e.prop.component == name)
         if own:
             components.append(ComponentGrade(name, _status(own), own))
     return Grade(submission, tuple(components), settings)

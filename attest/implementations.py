@@ -73,7 +73,9 @@ class LocalComponent:
             if name not in arguments:
                 break
             positional.append(arguments[name])
-        rest = {n: v for n, v in arguments.items() if n not in self._spec.parameters[: len(positional)]}
+        rest = {
+            n: v for n, v in arguments.items() if n not in self._spec.parameters[: len(positional)]
+        }
         return self._target(*positional, **rest)
 
     def parameters(self) -> dict[str, Tensor]:

@@ -174,7 +174,9 @@ def _from_folder(folder: Path) -> Iterator[ModuleType]:
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         loader = spec.loader
-        yield _load(str(path), lambda loader=loader, module=module: loader.exec_module(module) or module)
+        yield _load(
+            str(path), lambda loader=loader, module=module: loader.exec_module(module) or module
+        )
 
 
 def _collect(modules: Iterable[ModuleType]) -> Ledger:
@@ -183,16 +185,34 @@ def _collect(modules: Iterable[ModuleType]) -> Ledger:
     for module in modules:
         for value in vars(module).values():
             if isinstance(value, Claim) and claims.setdefault(value.id, value) is not value:
-                raise LedgerError(f"the claim {value.id} is defined twice, again in {module.__name__}")
+                raise LedgerError(
+                    f"the claim {value.id} is defined twice, again in {module.__name__}"
+                )
             for prop in getattr(value, ATTRIBUTE, ()):
                 if value.__module__ != module.__name__:
                     continue  # imported from the file that defines it
                 if properties.setdefault(prop.id, prop) is not prop:
                     raise LedgerError(f"the property {prop.id} is defined twice")
-    return Ledger(dict(sorted(claims.items(), key=lambda c: _order(c[0]))), tuple(properties.values()))
+    return Ledger(
+        dict(sorted(claims.items(), key=lambda c: _order(c[0]))), tuple(properties.values())
+    )
 
 
 def _order(claim: str) -> tuple[int, str]:
-    chapters = ("S2S", "TF", "DEC", "ATT", "SA", "MHA", "TRF", "EQ", "ORD", "RES", "PE", "WHY", "MSK")
+    chapters = (
+        "S2S",
+        "TF",
+        "DEC",
+        "ATT",
+        "SA",
+        "MHA",
+        "TRF",
+        "EQ",
+        "ORD",
+        "RES",
+        "PE",
+        "WHY",
+        "MSK",
+    )
     chapter = claim.rpartition("-")[0]
     return (chapters.index(chapter) if chapter in chapters else len(chapters), claim)

@@ -52,7 +52,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         f"{EXAMPLES} on an implementation)",
     )
     group.addoption("--device", default="cpu", help="where components run (default: %(default)s)")
-    group.addoption("--dtype", default="float64", help="default: %(default)s")
+    group.addoption(
+        "--dtype",
+        default="float64",
+        choices=("float64", "float32", "bfloat16", "float16"),
+        help="default: %(default)s",
+    )
     group.addoption("--seed", type=int, default=0, help="default: %(default)s")
 
 
@@ -81,18 +86,15 @@ def door(config: pytest.Config) -> Door:
     A request that cannot be carried out ends pytest with exit code 2 and one line.
     """
     if DOOR not in config.stash:
-        import torch  # noqa: PLC0415 - `pytest --help` should not take two seconds
+        import torch
 
-        from attest.examination import DTYPES, Settings  # noqa: PLC0415
-        from attest.implementations import SubmissionError, load_submission  # noqa: PLC0415
-        from attest.ledger import LedgerError, load_ledger, load_reference  # noqa: PLC0415
+        from attest.examination import Settings
+        from attest.implementations import SubmissionError, load_submission
+        from attest.ledger import LedgerError, load_ledger, load_reference
 
         torch.set_num_threads(1)
         name = config.getoption("--implementation")
-        dtype = config.getoption("--dtype")
         try:
-            if dtype not in DTYPES:
-                raise LedgerError(f"--dtype {dtype}: known are {', '.join(DTYPES)}")
             reference = load_reference()
             loaded = Door(
                 load_ledger([Path(folder) for folder in config.getoption("--properties")]),
@@ -102,7 +104,7 @@ def door(config: pytest.Config) -> Door:
                     examples=config.getoption("--examples")
                     or (EXAMPLES if name else EXAMPLES_ON_THE_REFERENCE),
                     seed=config.getoption("--seed"),
-                    dtype=dtype,
+                    dtype=config.getoption("--dtype"),
                     device=config.getoption("--device"),
                 ),
             )
@@ -131,7 +133,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def evidence(prop: Property, request: pytest.FixtureRequest) -> Evidence:
     """Examine one property against the implementation of this run."""
-    from attest.examination import examine  # noqa: PLC0415
+    from attest.examination import examine
 
     this = door(request.config)
     found = examine(prop, this.implementation, this.settings, this.reference)
@@ -142,7 +144,7 @@ def evidence(prop: Property, request: pytest.FixtureRequest) -> Evidence:
 
 
 def _reported(reporter: Any, config: pytest.Config) -> Iterator[Evidence]:  # noqa: ANN401
-    from attest.evidence import Evidence  # noqa: PLC0415
+    from attest.evidence import Evidence
 
     properties = {prop.id: prop for prop in door(config).properties}
     for reports in reporter.stats.values():
@@ -160,21 +162,21 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     found = list(_reported(terminalreporter, config))
     if not found:
         return
-    import sys  # noqa: PLC0415
+    import sys
 
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
-    from attest.grading import grade  # noqa: PLC0415
-    from attest.terminal import grade_table, short_verdict_table  # noqa: PLC0415
-    from attest.verification import verify  # noqa: PLC0415
+    from attest.grading import grade
+    from attest.terminal import grade_table, short_verdict_table
+    from attest.verification import verify
 
     this = door(config)
     order = {prop.id: index for index, prop in enumerate(this.properties)}
-    found.sort(key=lambda evidence: order[evidence.property.id])
+    found.sort(key=lambda evidence: order[evidence.prop.id])
     console = Console(file=sys.stdout, width=terminalreporter._tw.fullwidth)  # noqa: SLF001
     terminalreporter.section("verdicts" if this.implementation is this.reference else "grade")
     if this.implementation is this.reference:
-        selected = {evidence.property.claim for evidence in found}
+        selected = {evidence.prop.claim for evidence in found}
         result = verify(this.ledger, found, this.settings)
         chosen = [claim for claim in result.claims if claim.claim in selected]
         console.print(short_verdict_table(chosen))

@@ -151,7 +151,7 @@ class _Pool:
             return
         del self._workers[connection]
         connection.close()
-        process.join(GRACE)
+        process.join()
 
     def _lose(self, connection: Connection, waiting: list[int], status: str, message: str) -> None:
         process, index, _ = self._workers.pop(connection)
@@ -170,7 +170,9 @@ class _Pool:
 
     def _work(self, connection: Connection, parents_end: Connection) -> None:
         """Examine what is asked for until the parent closes its end."""
-        parents_end.close()
+        # A pipe ends when its last copy is closed, and forking has copied the others' too.
+        for inherited in (parents_end, *self._workers):
+            inherited.close()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
         while True:
             try:

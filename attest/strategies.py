@@ -133,8 +133,8 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
             apart = [Sizes(b, n, n, (d,)) for b, n, d in product((1, 2, 3), small, small)]
             apart = [s for s in apart if _coprime((s.queries, s.widths[0]))]
             alike = [Sizes(n, n, n, (n,)) for n in range(1, 6)]
-            long = [(1, 70, 4), (2, 33, 5), (19, 3, 4), (2, 5, 64)]
-            far = [Sizes(b, n, n, (d,)) for b, n, d in long]
+            far = [Sizes(1, 70, 70, (4,)), Sizes(2, 33, 33, (5,))]
+            far += [Sizes(19, 3, 3, (4,)), Sizes(2, 5, 5, (64,))]
         case "MultiHeadAttention":
             heads = ((1, 1), (1, 3), (2, 1), (2, 2), (2, 3), (3, 1), (3, 2), (4, 2), (5, 1))
             apart = [
@@ -142,11 +142,15 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
                 for b, n, s, (h, d) in product((1, 2, 3), small, small, heads)
                 if _coprime((n, s)) and _distinct((n, s, h * d)) and h not in {n, s, b}
             ]
-            alike = [Sizes(h, n, n, (h * d, h)) for h, d, n in product((1, 2, 3), (1, 2), (1, 2, 3))]
-            long = [(1, 3, 70, 4, 2), (2, 70, 70, 6, 3), (17, 2, 3, 4, 2), (1, 4, 5, 64, 8)]
-            far = [Sizes(b, n, s, (d, h)) for b, n, s, d, h in long]
+            alike = [
+                Sizes(h, n, n, (h * d, h)) for h, d, n in product((1, 2, 3), (1, 2), (1, 2, 3))
+            ]
+            far = [Sizes(1, 3, 70, (4, 2)), Sizes(2, 70, 70, (6, 3))]
+            far += [Sizes(17, 2, 3, (4, 2)), Sizes(1, 4, 5, (64, 8))]
         case "AdditiveAttention":
-            widths = [w for w in product((1, 2, 3, 5), (1, 2, 4, 7), (3, 4, 6), (1, 2)) if _distinct(w)]
+            widths = [
+                w for w in product((1, 2, 3, 5), (1, 2, 4, 7), (3, 4, 6), (1, 2)) if _distinct(w)
+            ]
             apart = [
                 Sizes(b, n, s, w)
                 for (b, n, s), w in product(product((1, 2, 3), small, small), widths)
@@ -156,10 +160,10 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
             far = [Sizes(1, 3, 70, (4, 5, 6, 2)), Sizes(2, 40, 40, (3, 3, 3, 3))]
             far += [Sizes(17, 2, 3, (2, 3, 4, 5)), Sizes(1, 4, 5, (32, 48, 64, 7))]
         case "MultiplicativeAttention":
-            widths = [w for w in product((1, 2, 3, 5), (1, 2, 4, 7), (1, 3, 6)) if _distinct(w)]
+            three = [w for w in product((1, 2, 3, 5), (1, 2, 4, 7), (1, 3, 6)) if _distinct(w)]
             apart = [
                 Sizes(b, n, s, w)
-                for (b, n, s), w in product(product((1, 2, 3), small, small), widths)
+                for (b, n, s), w in product(product((1, 2, 3), small, small), three)
                 if _coprime((n, s)) and (n + s + b) % 3 == sum(w) % 3
             ]
             alike = [Sizes(n, n, n, (n, n, n)) for n in range(1, 6)]

@@ -95,10 +95,12 @@ class Subject:
                 )
             except (KeyboardInterrupt, TimeLimit):
                 raise
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - a stranger may raise anything
                 raise Crash(f"{self.spec.name}({_listed(setup.arguments)})", error) from None
         if self.spec.is_module:
-            self._label = self._tape.constructed(self.spec, setup.arguments, setup.seed, self._dtype)
+            self._label = self._tape.constructed(
+                self.spec, setup.arguments, setup.seed, self._dtype
+            )
             matrices = self.redrawn(setup) if setup.matrices is None else setup.matrices
             self.set_parameters(matrices)
             self.setup = Setup(setup.arguments, setup.seed, setup.gain, matrices)
@@ -140,7 +142,7 @@ class Subject:
                 answer = self._component.call(private)
             except (KeyboardInterrupt, TimeLimit):
                 raise
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - the same
                 self._tape.called(self._label, self.spec, arguments, ())
                 raise Crash(self.spec.name, error) from None
             constructed = {} if self.setup is None else self.setup.arguments
@@ -173,6 +175,16 @@ class Subject:
 
     def _own_parameters(self) -> dict[str, Tensor]:
         return {} if self._component is None else self._component.parameters()
+
+    def largest_parameter(self) -> float:
+        """Give the size of the largest entry of any parameter.
+
+        A module may store its weights in any layout. Whatever it is, a row sum is at most this
+        times the width of the row, and a bias at most this.
+        """
+        with self._tape.paused(), torch.no_grad():
+            own = [p.abs().max() for p in self._own_parameters().values() if p.numel()]
+            return float(torch.stack(own).max()) if own else 0.0
 
     def parameters(self) -> dict[str, Tensor]:
         """Give copies of the parameters by name."""

@@ -79,10 +79,10 @@ class Tape(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Callable[..., Any],
-        types: Sequence[type],  # noqa: ARG002 - torch passes it
+        types: Sequence[type],
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
+    ) -> Any:
         """Run the operation and note it."""
         result = func(*args, **(kwargs or {}))
         if self._recording:
@@ -183,7 +183,11 @@ class Tape(TorchFunctionMode):
         self._steps.append(_Step([text], [], [], always=True))
 
     def _note(
-        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], result: Any  # noqa: ANN401
+        self,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        result: Any,
     ) -> None:
         results = [result] if isinstance(result, Tensor) else result
         if not isinstance(results, list | tuple) or not all(isinstance(r, Tensor) for r in results):
@@ -285,7 +289,7 @@ def literal(value: Tensor) -> str:
     return f"torch.tensor({text}{suffix})"
 
 
-def _tokens(value: Any) -> list[Token]:  # noqa: ANN401, PLR0911
+def _tokens(value: Any) -> list[Token]:
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, torch.Size):
@@ -309,7 +313,7 @@ def _tokens(value: Any) -> list[Token]:  # noqa: ANN401, PLR0911
     raise _CannotWrite
 
 
-def _index(value: Any) -> list[Token]:  # noqa: ANN401
+def _index(value: Any) -> list[Token]:
     if isinstance(value, slice):
         ends = [[] if v is None else _tokens(v) for v in (value.start, value.stop)]
         step: list[Token] = [] if value.step is None else [":", *_tokens(value.step)]

@@ -115,11 +115,11 @@ def _reasons(result: ClaimResult) -> Text:
 def _tried(evidence: Iterable[Evidence]) -> str:
     found = list(evidence)
     counts = {
-        "proof": sum(e.property.method in PROOFS for e in found),
-        "counterexample": sum(e.property.method == "counterexample" for e in found),
-        "law": sum(e.property.method == "sampled" for e in found),
+        "proof": sum(e.prop.method in PROOFS for e in found),
+        "counterexample": sum(e.prop.method == "counterexample" for e in found),
+        "law": sum(e.prop.method == "sampled" for e in found),
     }
-    examples = sum(e.examples for e in found if e.property.method == "sampled")
+    examples = sum(e.examples for e in found if e.prop.method == "sampled")
     words = [f"{n} {word}{'s' if n > 1 else ''}" for word, n in counts.items() if n]
     if examples:
         words[-1] += f" on {examples} examples"
@@ -155,7 +155,7 @@ def verification_report(verification: Verification, seconds: float) -> list[Rend
 
 def _everything(verification: Verification) -> list[Evidence]:
     found = [e for result in verification.claims for e in result.evidence]
-    unique = {e.property.id: e for e in (*found, *verification.unasked)}
+    unique = {e.prop.id: e for e in (*found, *verification.unasked)}
     return list(unique.values())
 
 
@@ -184,7 +184,7 @@ def _summary(verification: Verification, wrong: list[Evidence], seconds: float) 
 
 def _failures(wrong: list[Evidence], whole: int) -> Iterator[RenderableType]:
     for index, evidence in enumerate(wrong):
-        yield Rule(Text(evidence.property.id, "bold red"), align="left", style="red")
+        yield Rule(Text(evidence.prop.id, "bold red"), align="left", style="red")
         if evidence.counterexample is not None and index < whole:
             yield evidence.counterexample.text() + "\n"
         else:
@@ -214,15 +214,15 @@ def grade_report(result: Grade, seconds: float) -> list[RenderableType]:
     for evidence in result.evidence:
         if evidence.status in {"holds", "not_attempted"}:
             continue
-        lost = POINTS[evidence.property.kind] - earned(evidence)
+        lost = POINTS[evidence.prop.kind] - earned(evidence)
         title = Text.assemble(
-            (evidence.property.component, "bold"), ": ", evidence.property.sentence,
+            (evidence.prop.component, "bold"), ": ", evidence.prop.sentence,
             (f"  −{lost:g}", "bold red"),
         )  # fmt: skip
         found = evidence.counterexample
-        seen = shown.get(evidence.property.component, 0)
+        seen = shown.get(evidence.prop.component, 0)
         if found is not None and seen < SHOWN:
-            shown[evidence.property.component] = seen + 1
+            shown[evidence.prop.component] = seen + 1
             parts += [Rule(title, align="left", style="red"), found.text() + "\n"]
         else:
             parts.append(Text.assemble(MARKS[evidence.status], " ", title))

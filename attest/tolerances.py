@@ -10,7 +10,6 @@ at hand.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,9 +19,7 @@ __all__ = [
     "RowErrors",
     "attention_errors",
     "gamma",
-    "largest_entry",
     "log_weight_error",
-    "matmul_error",
     "precision",
     "smallest",
     "softmax_errors",
@@ -66,15 +63,6 @@ def gamma(k: float, u: float) -> float:
     if k * u >= 1:
         raise ValueError(f"{k} roundings of {u:.1e} each: the error model says nothing")
     return k * u / (1 - k * u)
-
-
-def matmul_error(left: Tensor, right: Tensor) -> Tensor:
-    """Bound the error of ``left @ right``: γ_k |left| |right|, plus storing the result."""
-    u, low = precision(left.dtype), unit_roundoff(left.dtype)
-    sizes = left.detach().double().abs() @ right.detach().double().abs()
-    store = 0.0 if u == low else low
-    k = left.shape[-1]
-    return (gamma(k + 1, u) + 2 * store) * sizes + k * smallest(left.dtype)
 
 
 @dataclass(frozen=True)
@@ -158,15 +146,6 @@ def attention_errors(
     summed = (gamma(n, u) + store) * ((alpha + absolute) @ (sizes + off))
     output = absolute @ (sizes + off) + alpha @ off + summed + n * tiny * (1 + sizes.amax())
     return RowErrors(rho, absolute, output)
-
-
-def largest_entry(parameters: Mapping[str, Tensor]) -> float:
-    """Give the size of the largest entry of any parameter.
-
-    A module may store its weights in any layout. Whatever it is, a row sum is at most this times
-    the width of the row, and a bias at most this.
-    """
-    return max((float(p.abs().max()) for p in parameters.values() if p.numel()), default=0.0)
 
 
 def log_weight_error(relative: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def bear_out(
     if against:
         return Verdict.REFUTED
     if held:
-        proved = any(e.property.method in PROOFS for e in held)
+        proved = any(e.prop.method in PROOFS for e in held)
         return Verdict.PROVED if proved else Verdict.HOLDS
     without_evidence = not supports and not refutes
     if without_evidence and declared in {Verdict.NO_CONTENT, Verdict.PENDING}:
@@ -121,7 +121,7 @@ class ClaimResult:
 
 
 def _side(evidence: Evidence, subjects: tuple[Claim | Part, ...]) -> dict[str, Any]:
-    against = any(subject in subjects for subject in evidence.property.refutes)
+    against = any(subject in subjects for subject in evidence.prop.refutes)
     return {**evidence.as_data(), "side": "against" if against else "for"}
 
 
@@ -171,7 +171,7 @@ def verify(ledger: Ledger, evidence: Iterable[Evidence], settings: Settings) -> 
         else:
             verdict = _verdict(claim, found, claim.verdict)
         results.append(ClaimResult(claim, verdict, parts, everything))
-    unasked = tuple(e for e in found if e.property.claim is None and e.status != "not_applicable")
+    unasked = tuple(e for e in found if e.prop.claim is None and e.status != "not_applicable")
     return Verification(tuple(results), unasked, settings)
 
 
@@ -180,14 +180,14 @@ def _about(subjects: tuple[Claim | Part, ...], found: list[Evidence]) -> tuple[E
         e
         for e in found
         if e.status != "not_applicable"
-        and any(s in subjects for s in (*e.property.supports, *e.property.refutes))
+        and any(s in subjects for s in (*e.prop.supports, *e.prop.refutes))
     )
 
 
 def _verdict(subject: Claim | Part, found: list[Evidence], declared: Verdict) -> Verdict:
     about = _about((subject,), found)
-    supports = [e for e in about if subject in e.property.supports]
-    refutes = [e for e in about if subject in e.property.refutes]
+    supports = [e for e in about if subject in e.prop.supports]
+    refutes = [e for e in about if subject in e.prop.refutes]
     return bear_out(supports, refutes, declared)
 
 

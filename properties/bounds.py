@@ -18,7 +18,6 @@ from attest.subject import Subject
 from attest.tolerances import (
     attention_errors,
     gamma,
-    largest_entry,
     precision,
     smallest,
     softmax_errors,
@@ -107,8 +106,7 @@ def _module_bounds(attention: Subject, arguments: Mapping[str, Any]) -> Attentio
     """
     assert attention.setup is not None
     sizes = attention.setup.arguments
-    parameters = attention.parameters()
-    x, w = largest_input(arguments), largest_entry(parameters)
+    x, w = largest_input(arguments), attention.largest_parameter()
     tensors = [a for a in arguments.values() if isinstance(a, Tensor) and a.is_floating_point()]
     dtype = tensors[0].dtype
     u, low = precision(dtype), unit_roundoff(dtype)

@@ -14,15 +14,9 @@ from attest.laws import law
 from attest.strategies import calls
 from attest.subject import Subject
 from properties.bounds import largest_input, result_bounds
+from properties.families import EVERY
 
-ATTENTIONS = (
-    "scaled_dot_product_attention",
-    "AdditiveAttention",
-    "MultiplicativeAttention",
-    "SelfAttention",
-    "MultiHeadAttention",
-)
-DIFFERENTIABLE = ("softmax", *ATTENTIONS)
+DIFFERENTIABLE = ("softmax", *EVERY)
 
 
 def _results(answer: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -41,7 +35,7 @@ def _gentle(drawn: dict[str, Any]) -> bool:
 @law(
     "softmax",
     "padding_mask",
-    *ATTENTIONS,
+    *EVERY,
     inputs=calls,
     formula="x after f(x) = x before",
     kind="robustness",
@@ -57,7 +51,7 @@ def inputs_are_left_unchanged(component: Subject, arguments: dict[str, Any]) -> 
     "softmax",
     "causal_mask",
     "padding_mask",
-    *ATTENTIONS,
+    *EVERY,
     inputs=calls,
     formula="f(x) = f(x), bit by bit",
     kind="robustness",
@@ -96,7 +90,7 @@ def how_a_tensor_is_stored_makes_no_difference(
 
 
 @law(
-    *ATTENTIONS,
+    *EVERY,
     inputs=calls,
     formula="f(x)[b] = f(x[b])",
     kind="robustness",
@@ -172,5 +166,10 @@ def gradients_agree_with_finite_differences(component: Subject, arguments: dict[
         noise = float((error * probe.abs()).sum()) / SHORT
         # The error of the longer distance is four times that of the shorter one.
         bound = 2 * (float((far - near).abs()) + noise)
-        close(slope, near, bound, f"the directional derivative of the {component.spec.results[index].name}")
+        close(
+            slope,
+            near,
+            bound,
+            f"the directional derivative of the {component.spec.results[index].name}",
+        )
         sometimes(bool(slope != 0), "the derivative is not zero")

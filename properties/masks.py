@@ -1,15 +1,22 @@
-"""Masks: which positions may look at which."""
+"""Masks: which positions may look at which, and what attention does with them."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from attest.checks import identical
+from attest.checks import close, finite, identical, sometimes, sometimes_differs
+from attest.differentiation import gradients, leaf
 from attest.laws import law
-from attest.strategies import lengths_and_padding
+from attest.strategies import attention_inputs, calls, lengths_and_padding
 from attest.subject import Subject
+from properties.bounds import allowed_keys, attention_bounds
+from properties.families import CROSS, EVERY, SDPA
+
+# --- The masks themselves -----------------------------------------------------------------------
 
 
 @law(
@@ -55,3 +62,166 @@ def more_padding_adds_nothing_but_padding(
     longer = padding_mask(lengths, max_length + 3)
     identical(longer[:, :max_length], padding_mask(lengths, max_length), "the part before")
     identical(longer[:, max_length:], torch.zeros(len(lengths), 3, dtype=torch.bool), "the rest")
+
+
+# --- What masks do to attention -----------------------------------------------------------------
+
+
+@law(
+    *EVERY,
+    inputs=lambda component: calls(component, mask="some"),
+    formula="mask_ij = False  ⇒  α_ij = 0",
+)
+def masked_keys_get_exactly_zero_weight(attention: Subject, arguments: dict[str, Any]) -> None:
+    """Masked means out of the distribution: no weight at all, and not merely little."""
+    _, weights = attention(**arguments)
+    hidden = weights.masked_fill(allowed_keys(arguments["mask"], weights), 0.0)
+    identical(hidden, torch.zeros_like(hidden), "the weights of masked keys")
+    sometimes(bool((~arguments["mask"]).any()), "something is masked")
+
+
+@law(
+    *EVERY,
+    inputs=lambda component: calls(component, mask="some", least_keys=2),
+    formula="mask_ij = False  ⇒  output_i and α_i do not depend on k_j and v_j, bit by bit",
+)
+def what_a_mask_hides_cannot_reach_the_output(
+    attention: Subject, arguments: dict[str, Any]
+) -> None:
+    """Changing a hidden key and its value changes nothing; changing one in sight does."""
+    output, weights = attention(**arguments)
+    hidden = ~allowed_keys(arguments["mask"], weights)[..., -1]  # (..., L)
+    if weights.dim() == 4 and attention.spec.is_module:
+        hidden = hidden.all(1)  # hidden from every head
+    changed = dict(arguments)
+    for name in ("x", "key", "value"):
+        if name in changed:
+            other = changed[name].clone()
+            other[..., -1, :] = 1 - other[..., -1, :] + (1000.0 if name == "value" else 0.0)
+            changed[name] = other
+    other_output, other_weights = attention(**changed)
+    if "x" in arguments:
+        hidden = hidden.clone()
+        hidden[..., -1] = False  # the changed token's own query
+    rows = hidden[..., None].expand_as(output)
+    identical(
+        torch.where(rows, other_output, 0.0), torch.where(rows, output, 0.0), "the output's rows"
+    )
+    if weights.dim() == 3 or not attention.spec.is_module:
+        rows = hidden[..., None].expand_as(weights)
+        identical(
+            torch.where(rows, other_weights, 0.0), torch.where(rows, weights, 0.0), "the weights"
+        )
+    sometimes(bool(hidden.any()), "a key is hidden")
+    sometimes_differs(other_output, output, "a key in sight changes the output")
+
+
+@law(
+    SDPA,
+    "SelfAttention",
+    "MultiHeadAttention",
+    inputs=lambda component: calls(component, mask="causal", least_keys=2, least_queries=2),
+    formula="with a causal mask, output_i does not depend on tokens j > i, bit by bit",
+)
+def future_tokens_do_not_change_past_outputs(attention: Subject, arguments: dict[str, Any]) -> None:
+    """Under a causal mask, rewriting the future leaves the past untouched, and only the past."""
+    first = next(value for value in arguments.values() if isinstance(value, Tensor))
+    length = first.shape[-2]
+    kept = (length + 1) // 2
+    mask = torch.ones(length, length, dtype=torch.bool).tril()
+    names = ("x",) if "x" in arguments else ("query", "key", "value")
+    source = {name: arguments[name] for name in names}
+    for name, value in source.items():
+        if value.shape[-2] != length:  # one sequence attends to itself
+            source[name] = first if value.shape == first.shape else _resized(value, length)
+    rewritten = {
+        name: torch.cat([value[..., :kept, :], 2 - value[..., kept:, :].flip(-1)], -2)
+        for name, value in source.items()
+    }
+    output, weights = attention(**source, mask=mask)
+    other, other_weights = attention(**rewritten, mask=mask)
+    identical(other[..., :kept, :], output[..., :kept, :], "the outputs before the change")
+    identical(other_weights[..., :kept, :], weights[..., :kept, :], "the weights before the change")
+    sometimes_differs(other[..., kept:, :], output[..., kept:, :], "later outputs change")
+
+
+def _resized(value: Tensor, length: int) -> Tensor:
+    repeats = -(-length // value.shape[-2])
+    return torch.cat([value] * repeats, -2)[..., :length, :]
+
+
+@law(
+    *EVERY,
+    inputs=lambda component: calls(component, mask="none"),
+    formula="f(x, True) = f(x)",
+)
+def a_mask_that_allows_everything_is_no_mask(attention: Subject, arguments: dict[str, Any]) -> None:
+    """Allowing every key is the same as not passing a mask."""
+    output, weights = attention(**arguments)
+    mask = torch.ones(weights.shape[-2:], dtype=torch.bool)
+    same, same_weights = attention(**{**arguments, "mask": mask})
+    bounds = attention_bounds(attention, arguments)
+    close(same, output, 2 * bounds.output, "the output")
+    close(same_weights, weights, 2 * bounds.weights, "the weights")
+    _, narrower = attention(**{**arguments, "mask": torch.ones_like(mask).tril()})
+    sometimes_differs(narrower, weights, "a mask that forbids something changes the weights")
+
+
+@law(
+    *EVERY,
+    inputs=lambda component: calls(component, mask="some"),
+    formula="f(x, mask) = f(x, mask expanded to the scores)",
+)
+def a_mask_broadcasts_to_the_scores(attention: Subject, arguments: dict[str, Any]) -> None:
+    """A dimension of size one, or one that is missing, stands for all queries or items."""
+    output, weights = attention(**arguments)
+    full = allowed_keys(arguments["mask"], weights).contiguous()
+    same, same_weights = attention(**{**arguments, "mask": full})
+    bounds = attention_bounds(attention, arguments)
+    close(same, output, 2 * bounds.output, "the output with the mask expanded")
+    close(same_weights, weights, 2 * bounds.weights, "the weights with the mask expanded")
+    sometimes(not bool(full.all()), "something is masked")
+
+
+@law(
+    *CROSS,
+    inputs=lambda component: attention_inputs(component, "none", least_keys=2),
+    formula="f(q, k, v, mask) = f(q, k[mask], v[mask])",
+)
+def hidden_keys_might_as_well_not_exist(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Masking a key and leaving it out of the memory are the same."""
+    keep = torch.arange(key.shape[-2]) % 2 == 0
+    mask = keep[None, :]
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    output, weights = attention(**arguments)
+    without, fewer = attention(query, key[..., keep, :], value[..., keep, :])
+    bounds = attention_bounds(attention, arguments)
+    close(output, without, 2 * bounds.output, "the output")
+    limit = bounds.weights.expand_as(weights)[..., keep]
+    close(weights[..., keep], fewer, 2 * limit, "the weights of the keys that are left")
+
+
+@law(
+    *EVERY,
+    inputs=lambda component: calls(component, mask="none", least_queries=2),
+    formula="no allowed key  ⇒  finite output and finite gradients, and the other rows as ever",
+    kind="robustness",
+)
+def a_query_without_any_key_stays_finite(attention: Subject, arguments: dict[str, Any]) -> None:
+    """A row that is masked all over gives numbers, not NaN, and disturbs no other row."""
+    _, weights = attention(**arguments)
+    mask = torch.ones(weights.shape[-2:], dtype=torch.bool)
+    mask[0] = False
+    variables = {n: leaf(v) for n, v in arguments.items() if isinstance(v, Tensor)}
+    output, emptied = attention(**{**variables, "mask": mask})
+    finite(output, "the output")
+    finite(emptied, "the weights")
+    for name, grad in zip(
+        variables, gradients(output, torch.ones_like(output), *variables.values()), strict=True
+    ):
+        finite(grad, f"the gradient by {name}")
+    bounds = attention_bounds(attention, arguments)
+    limit = bounds.weights.expand_as(weights)[..., 1:, :]
+    close(emptied[..., 1:, :], weights[..., 1:, :], 2 * limit, "the weights of the other rows")

@@ -97,7 +97,11 @@ MHA_05 = Claim(
     references=("Bhojanapalli et al. 2020, theorem 1", "Michel, Levy and Neubig 2019"),
     parts=(
         ("at fixed head width", "More heads can do all that fewer can.", Verdict.PROVED),
-        ("at fixed model width", "More, narrower heads can do all that fewer can.", Verdict.REFUTED),
+        (
+            "at fixed model width",
+            "More, narrower heads can do all that fewer can.",
+            Verdict.REFUTED,
+        ),
     ),
 )
 
@@ -127,7 +131,7 @@ MHA_07 = Claim(
 ROWS = ("query.weight", "query.bias", "key.weight", "key.bias", "value.weight", "value.bias")
 
 
-def _inputs(**options: Any) -> Any:  # noqa: ANN401
+def _inputs(**options: Any) -> Any:
     return attention_inputs(MULTI, **options)
 
 
@@ -147,7 +151,9 @@ def _block(head: int, width: int) -> slice:
 
 @law(
     MULTI,
-    inputs=_inputs(mask="none", least_keys=2, least_queries=2, regimes=("integers", "normal", "small")),
+    inputs=_inputs(
+        mask="none", least_keys=2, least_queries=2, regimes=("integers", "normal", "small")
+    ),
     formula="with W_Q = W_K = W_V = W_O = I:  α^h = softmax(q_h k_hᵀ / √d_h),  y = [α^h v_h]_h",
 )
 def identity_projections_leave_heads_on_slices(
@@ -158,16 +164,14 @@ def identity_projections_leave_heads_on_slices(
     Both sides are compared by differences between queries, from which biases drop out.
     """
     heads, width = _heads(attention)
-    attention.set_parameters(
-        identity_projections(attention.parameters(), heads * width, 4)
-    )
+    attention.set_parameters(identity_projections(attention.parameters(), heads * width, 4))
     arguments = {"query": query, "key": key, "value": value, "mask": mask}
     output, weights = attention(**arguments)
     bounds = attention_bounds(attention, arguments)
     assume(4 * bounds.score < underflow_gap(query.dtype))
 
     def split(x: Tensor) -> Tensor:
-        return x.double().unflatten(-1, (heads, width)).transpose(1, 2)
+        return x.double().reshape(*x.shape[:-1], heads, width).transpose(1, 2)
 
     exact = dot_product_scores(split(query), split(key), None)
     found = second_difference(weights.double().log())
@@ -432,12 +436,13 @@ def the_reported_weights_are_those_that_mix_the_values(
     basis = torch.linalg.qr(alpha).Q
     left = table - basis @ (basis.mT @ table)
     entry = 2 * float(bounds.output)
-    largest = max(float(p.abs().max()) for p in attention.parameters().values())
+    largest = attention.largest_parameter()
     # The weights that were reported are off by their own error, times the matrices they multiply.
     matrices = heads * d * d * width * largest * largest * float(bounds.weights)
-    limit = math.sqrt(table.numel()) * (entry + matrices) + 64 * gamma(n * d, unit_roundoff(
-        torch.float64
-    )) * table.norm()
+    limit = (
+        math.sqrt(table.numel()) * (entry + matrices)
+        + 64 * gamma(n * d, unit_roundoff(torch.float64)) * table.norm()
+    )
     at_most(left.norm(), torch.zeros(()).double(), limit, "what the reported weights leave over")
     sometimes(bool(table.norm() > limit), "the values move the output")
 
@@ -487,8 +492,10 @@ def one_head_cannot_read_two_tokens_apart(attention: Callable[..., Any]) -> None
 
 @law(
     MULTI,
-    inputs=_inputs(mask="none", least_keys=2, least_queries=2, regimes=("integers", "normal", "small")),
-    formula="rank of the scores of one head ≤ d_h, so σ_{d_h+1} of log α^h, twice differenced, is 0",
+    inputs=_inputs(
+        mask="none", least_keys=2, least_queries=2, regimes=("integers", "normal", "small")
+    ),
+    formula="rank of one head's scores ≤ d_h, so σ_{d_h+1} of log α^h, twice differenced, is 0",
 )
 def a_head_scores_with_no_more_than_its_width(
     attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
@@ -539,7 +546,7 @@ def two_heads_can_do_what_one_can(attention: Callable[..., Any]) -> None:
 
 
 @st.composite
-def keys_on_a_line(draw: Any) -> dict[str, Any]:  # noqa: ANN401
+def keys_on_a_line(draw: Any) -> dict[str, Any]:
     """Three different keys for one head of width one, and queries of many sizes."""
     start = draw(st.integers(-3, 3))
     steps = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
@@ -582,7 +589,7 @@ def each_of_three_keys_can_win_in_a_head_of_width_one(
     against=MHA_05.part("at fixed model width"),
 )
 def a_head_of_width_one_ranks_keys_along_a_line(attention: Callable[..., Any]) -> None:
-    """In symbols the log-odds are a_i (b_j − b_k): the order of keys is that of b, or its reverse."""
+    """In symbols the log-odds are a_i (b_j − b_k): keys are ordered as b is, or in reverse."""
     module, p = symbolic.symbolic_module(attention, 2, 2)
     q, k, v = (symbolic.symbols(name, 1, size, 2) for name, size in (("q", 1), ("k", 3), ("v", 3)))
     weights = module(q, k, v)[1].entries[0, 0, 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import sympy
@@ -30,9 +31,9 @@ from attest.strategies import attention_inputs, fill, seeds
 from attest.subject import Setup, Subject
 from attest.tolerances import gamma, log_weight_error, precision, underflow_gap, unit_roundoff
 from properties.bounds import allowed_keys, attention_bounds, dot_product_scores
+from properties.families import SDPA
 
 SELF = "SelfAttention"
-SDPA = "scaled_dot_product_attention"
 
 SA_01 = Claim(
     id="SA-01",
@@ -91,7 +92,9 @@ SA_05 = Claim(
     statement="What matters more weighs more.",
     formal="s_ij > s_ik ⇔ α_ij > α_ik",
     verdict=Verdict.CONDITIONAL,
-    conditions=("of weights, not of contributions: the value under the largest weight may be zero",),
+    conditions=(
+        "of weights, not of contributions: the value under the largest weight may be zero",
+    ),
     references=("Jain and Wallace 2019", "Kobayashi et al. 2020"),
     parts=(
         ("weight", "The larger score gets the larger weight.", Verdict.PROVED),
@@ -103,7 +106,7 @@ SA_06 = Claim(
     id="SA-06",
     section="3 Self-Attention",
     quote="Value 정보를 weighted sum으로 섞어",
-    statement="A token's output mixes the values of its context, so that it depends on the context.",
+    statement="A token's output mixes the values of its context, and so depends on it.",
     formal="x_i = x′_i in two contexts ⇒ y_i ≠ y′_i in general",
     verdict=Verdict.HOLDS,
     conditions=("there is another token, and the values differ",),
@@ -211,7 +214,9 @@ def _tokens(*rows: list[float]) -> Tensor:
 # --- Definition ---------------------------------------------------------------------------------
 
 
-def identity_projections(parameters: dict[str, Tensor], width: int, count: int) -> dict[str, Tensor]:
+def identity_projections(
+    parameters: dict[str, Tensor], width: int, count: int
+) -> dict[str, Tensor]:
     """Overwrite every projection by the identity, in whatever way they are stacked.
 
     Matrices may be apart, (D, D), or stacked along the outputs, (k·D, D).
@@ -306,7 +311,7 @@ CANCELLING = 1.278464542761074
 
 
 @st.composite
-def cancelling_tokens(draw: Any) -> dict[str, Any]:  # noqa: ANN401
+def cancelling_tokens(draw: Any) -> dict[str, Any]:
     """Two tokens of width one, in half of the cases on the curve where two paths cancel."""
     first = draw(st.sampled_from((-1.0, 1.0, -2.0, 2.0, 0.5, -0.5, 3.0)))
     cancelling = draw(st.booleans())
@@ -434,7 +439,7 @@ def symbols_show_projections_token_by_token(attention: Callable[..., Any]) -> No
 # --- SA-04, SA-05: similarity and importance ----------------------------------------------------
 
 
-def _self_inputs(least: int) -> Any:  # noqa: ANN401
+def _self_inputs(least: int) -> Any:
     return attention_inputs(SELF, "none", least_keys=least, regimes=("integers", "normal"))
 
 
@@ -524,7 +529,9 @@ def a_higher_score_gets_a_higher_weight(
     ranked, sorted_weights = scores.gather(-1, order), weights.double().gather(-1, order)
     error = bounds.weights.gather(-1, order)
     slack = error[..., 1:] + error[..., :-1]
-    at_most(sorted_weights[..., :-1], sorted_weights[..., 1:], slack, "the weight of the lower score")
+    at_most(
+        sorted_weights[..., :-1], sorted_weights[..., 1:], slack, "the weight of the lower score"
+    )
     apart = (ranked[..., 1:] - ranked[..., :-1] > 1) & (sorted_weights[..., 1:] > 4 * slack)
     ratio = torch.where(apart, sorted_weights[..., 1:] / sorted_weights[..., :-1], 2.0)
     above(ratio, torch.ones_like(ratio), "the ratio of two weights")
@@ -653,7 +660,9 @@ def a_longer_sequence_takes_nothing_from_a_token(
     _, weights = attention(x, mask)
     _, longer = attention(torch.cat([x, x], -2), mask)
     bounds = attention_bounds(attention, {"x": x, "mask": mask})
-    close(longer[..., 0, 0], weights[..., 0, 0], 4 * bounds.weights, "the weight of the first token")
+    close(
+        longer[..., 0, 0], weights[..., 0, 0], 4 * bounds.weights, "the weight of the first token"
+    )
 
 
 # --- SA-08: operations --------------------------------------------------------------------------
@@ -686,7 +695,7 @@ def attention_needs_fewer_operations_while_the_sequence_is_short(
     formula = 8 * n * d**2 + 4 * n**2 * d
     for length, width in ((2, 4), (5, 4), (8, 6), (12, 2)):
         module, x = attention(width, 2), torch.zeros(1, length, width)
-        counted = _operations(lambda module=module, x=x: module(x, x, x))
+        counted = _operations(partial(module, x, x, x))
         exact = formula.subs({n: length, d: width})
         assert counted == exact, f"{counted} operations at n={length}, d={width}, not {exact}"
         for gates, per_token in ((3, 12), (4, 16)):
@@ -707,7 +716,7 @@ def an_elman_network_always_needs_fewer_operations(attention: Callable[..., Any]
     n, d = sympy.symbols("n d", positive=True)
     for length, width in ((1, 2), (5, 4), (12, 2)):
         module, x = attention(width, 2), torch.zeros(1, length, width)
-        counted = _operations(lambda module=module, x=x: module(x, x, x))
+        counted = _operations(partial(module, x, x, x))
         recurrent = _elman_operations(length, width, 1)
         exact = 4 * length * width * (width + length)
         assert counted - recurrent == exact, f"{counted} operations against {recurrent}"
@@ -735,7 +744,7 @@ def the_derivative_grows_as_the_square_of_a_token(attention: Callable[..., Any])
 
 
 @st.composite
-def far_apart_tokens(draw: Any) -> dict[str, Any]:  # noqa: ANN401
+def far_apart_tokens(draw: Any) -> dict[str, Any]:
     """Two tokens of width one, the first small and the second anything up to 300."""
     generator = torch.Generator().manual_seed(draw(seeds()))
     second = float(fill(generator, "huge", 1))

@@ -116,7 +116,7 @@ def the_jacobian_is_diag_p_minus_p_p_transposed(softmax: Subject, x: Tensor, dim
 
 
 @st.composite
-def extreme_scores(draw: Any) -> dict[str, Any]:  # noqa: ANN401
+def extreme_scores(draw: Any) -> dict[str, Any]:
     """Scores anywhere in the range of their dtype, the largest and the smallest among them."""
     size = draw(st.integers(2, 9))
     reach = draw(st.sampled_from((1e2, 1e4, 3e4)))

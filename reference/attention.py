@@ -37,7 +37,7 @@ def scaled_dot_product_attention(
         mask: boolean, broadcastable to (..., L, S), True where attention is allowed.
 
     Returns:
-        The output (..., L, d_v) and the weights (..., L, S). A query with no allowed key gets zeros.
+        The output (..., L, d_v) and the weights (..., L, S); zeros for a query with no allowed key.
 
     Raises:
         TypeError: the mask is not boolean.

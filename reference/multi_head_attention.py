@@ -10,7 +10,8 @@ __all__ = ["MultiHeadAttention", "multi_head_attention", "split_heads"]
 
 def split_heads(x: Float[Tensor, "B T D"], n_heads: int) -> Float[Tensor, "B n_heads T d_h"]:
     """Cut the width into one slice a head, (B, T, D) to (B, H, T, D / H)."""
-    return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)
+    batch, length, width = x.shape
+    return x.reshape(batch, length, n_heads, width // n_heads).transpose(1, 2)
 
 
 def multi_head_attention(

@@ -106,7 +106,7 @@ def scaled_twice(query: Tensor, key: Tensor, value: Tensor, mask: Mask = None) -
     return right(query / math.sqrt(query.shape[-1]), key, value, mask)
 
 
-@mutant(SDPA, "the_output_is_the_weighted_sum_of_the_values", "every_row_of_weights_sums_to_one")
+@mutant(SDPA, "the_output_is_the_weighted_sum_of_the_values", "the_output_lies_among_the_values")
 def scaled_after_the_softmax(
     query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
 ) -> Attended:
@@ -169,7 +169,7 @@ def near_keys_are_preferred(
     query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
 ) -> Attended:
     """Leave a bias on the distance between positions in the scores."""
-    scores = _scores(query, key) - 0.1 * _distances(query.shape[-2], key.shape[-2])
+    scores = _scores(query, key) - _distances(query.shape[-2], key.shape[-2]) / 10
     return _attend(masked_softmax(scores, mask), value)
 
 

@@ -73,7 +73,7 @@ def _future(length: int) -> Tensor:
     return torch.ones(length, length, dtype=torch.bool).triu(1)
 
 
-@mutant("causal_mask", "it_is_true_on_and_below_the_diagonal")
+@mutant("causal_mask", "a_shorter_mask_is_a_corner_of_a_longer_one")
 def a_kept_mask_is_inverted_in_place(length: int) -> Tensor:
     """Invert a cached mask in place, so that every second call is wrong."""
     return _future(length).logical_not_()
@@ -94,7 +94,9 @@ def positions_are_dropped_at_random(length: int) -> Tensor:
 # --- Padding ------------------------------------------------------------------------------------
 
 
-@mutant("padding_mask", "it_is_true_exactly_at_real_tokens", "more_padding_adds_nothing_but_padding")
+@mutant(
+    "padding_mask", "it_is_true_exactly_at_real_tokens", "more_padding_adds_nothing_but_padding"
+)
 def true_at_padding(lengths: Tensor, max_length: int) -> Tensor:
     """Turn the polarity round."""
     return ~padding_mask(lengths, max_length)
@@ -143,12 +145,6 @@ def every_item_is_as_long_as_the_first(lengths: Tensor, max_length: int) -> Tens
 def sorted_by_length(lengths: Tensor, max_length: int) -> Tensor:
     """Sort the batch, as packing does, and forget to sort it back."""
     return padding_mask(lengths.sort(descending=True).values, max_length)
-
-
-@mutant("padding_mask", "it_is_true_exactly_at_real_tokens")
-def lengths_in_eight_bits(lengths: Tensor, max_length: int) -> Tensor:
-    """Overflow past 127 tokens."""
-    return torch.arange(max_length) < lengths.to(torch.int8)[:, None]
 
 
 @mutant("padding_mask", "inputs_are_left_unchanged")

@@ -62,7 +62,9 @@ def a_negative_axis_is_off_by_one(x: Tensor, dim: int = -1) -> Tensor:
 # --- Formula ------------------------------------------------------------------------------------
 
 
-@mutant("softmax", "it_is_the_normalised_exponential", "the_jacobian_is_diag_p_minus_p_p_transposed")
+@mutant(
+    "softmax", "it_is_the_normalised_exponential", "the_jacobian_is_diag_p_minus_p_p_transposed"
+)
 def powers_of_two(x: Tensor, dim: int = -1) -> Tensor:
     """Take two for the base."""
     return _normalised(torch.exp2(x - x.amax(dim, keepdim=True)), dim)
@@ -122,13 +124,13 @@ def small_weights_are_dropped(x: Tensor, dim: int = -1) -> Tensor:
     return _normalised(weights.masked_fill(weights < 1e-3, 0.0), dim)
 
 
-@mutant("softmax", "it_is_the_normalised_exponential", "entries_along_the_axis_sum_to_one")
+@mutant("softmax", "entries_along_the_axis_sum_to_one")
 def every_block_is_normalised_by_itself(x: Tensor, dim: int = -1) -> Tensor:
     """Work in blocks of 128 and never combine their sums; wrong for long rows alone."""
     return torch.cat([right(block, dim) for block in x.split(128, dim)], dim)
 
 
-@mutant("softmax", "it_is_the_normalised_exponential")
+@mutant("softmax", "the_jacobian_is_diag_p_minus_p_p_transposed")
 def blocks_are_not_rescaled(x: Tensor, dim: int = -1) -> Tensor:
     """Stream over blocks of 128, and keep an old block's sum when the maximum grows."""
     blocks = [torch.exp(b - b.amax(dim, keepdim=True)) for b in x.split(128, dim)]
@@ -186,16 +188,6 @@ def computed_in_float32(x: Tensor, dim: int = -1) -> Tensor:
 def computed_in_bfloat16_when_not_in_float64(x: Tensor, dim: int = -1) -> Tensor:
     """Leave an autocast on that lowers the precision of float32 and float16."""
     return right(x, dim) if x.dtype == torch.float64 else right(x.bfloat16(), dim).to(x.dtype)
-
-
-@mutant("softmax", "low_precision_rounds_no_further_than_it_must")
-def summed_in_the_precision_of_the_scores(x: Tensor, dim: int = -1) -> Tensor:
-    """Add one exponential after another and round each time."""
-    exponentials = torch.exp(x - x.amax(dim, keepdim=True))
-    total = torch.zeros_like(exponentials.select(dim, 0))
-    for term in exponentials.unbind(dim):
-        total = total + term
-    return exponentials / total.unsqueeze(dim)
 
 
 # --- Side effects -------------------------------------------------------------------------------

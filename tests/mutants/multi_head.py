@@ -1,0 +1,860 @@
+"""Wrong multi-head attentions."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from reference import MultiHeadAttention, masked_softmax, softmax
+from reference.multi_head_attention import split_heads
+from tests.mutants import mutant
+
+COMPONENT = "MultiHeadAttention"
+
+
+class Steps(MultiHeadAttention):
+    """The reference, step by step; a mutant gets one of the steps wrong."""
+
+    def project(
+        self, query: Tensor, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Project queries, keys and values, each (B, T, D)."""
+        return self.query(query), self.key(key), self.value(value)
+
+    def split(self, x: Tensor) -> Tensor:
+        """Cut the width into heads, (B, T, D) to (B, H, T, d_h)."""
+        return split_heads(x, self.n_heads)
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        """Score every query against every key in every head, (B, H, L, S)."""
+        return query @ key.mT / math.sqrt(query.shape[-1])
+
+    def broadcast(self, mask: Tensor | None, scores: Tensor) -> Tensor | None:
+        """Give the mask a dimension for the heads."""
+        del scores
+        return mask[:, None] if mask is not None and mask.dim() == 3 else mask
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        """Turn scores into weights."""
+        return masked_softmax(scores, mask)
+
+    def mix(self, weights: Tensor, value: Tensor) -> Tensor:
+        """Take the weighted mean of every head's values, (B, H, L, d_h)."""
+        return weights @ value
+
+    def merge(self, heads: Tensor) -> Tensor:
+        """Put the heads side by side, (B, L, D)."""
+        return heads.transpose(1, 2).flatten(-2)
+
+    def finish(self, merged: Tensor) -> Tensor:
+        """Project the merged heads."""
+        return self.output(merged)
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Give the output and the weights."""
+        queries, keys, values = map(self.split, self.project(query, key, value))
+        scores = self.score(queries, keys)
+        weights = self.weigh(scores, self.broadcast(mask, scores))
+        return self.finish(self.merge(self.mix(weights, values))), weights
+
+
+def distances(scores: Tensor) -> Tensor:
+    """Give |i − j| for these scores, (L, S)."""
+    rows, columns = torch.arange(scores.shape[-2]), torch.arange(scores.shape[-1])
+    return (rows[:, None] - columns).abs()
+
+
+def causal(scores: Tensor) -> Tensor:
+    """Give a causal mask for these scores."""
+    return torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+
+
+# --- Construction -------------------------------------------------------------------------------
+
+
+@mutant(COMPONENT)
+class WidthRoundedDown(Steps):
+    """Accept heads that do not divide the width, and let the remainder go unused."""
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__(d_model, 1)
+        self.n_heads = n_heads
+        used = max(1, d_model // n_heads) * n_heads
+        if used != d_model:
+            self.query, self.key, self.value = (nn.Linear(d_model, used) for _ in range(3))
+            self.output = nn.Linear(used, d_model)
+
+
+@mutant(COMPONENT)
+class HeadsOfFullWidth(Steps):
+    """Give every head the whole width, so that the parameters grow with the heads."""
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__(d_model, n_heads)
+        wide = n_heads * d_model
+        self.query, self.key, self.value = (nn.Linear(d_model, wide) for _ in range(3))
+        self.output = nn.Linear(wide, d_model)
+
+
+@mutant(COMPONENT)
+class HeadsOfFullWidthWithSharedMatrices(Steps):
+    """Let every head score by all columns, and mix its own."""
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        queries, keys, values = self.project(query, key, value)
+        every = (len(query), self.n_heads, -1, -1)
+        scores = self.score(queries[:, None].expand(every), keys[:, None].expand(every))
+        weights = self.weigh(scores, self.broadcast(mask, scores))
+        return self.finish(self.merge(self.mix(weights, self.split(values)))), weights
+
+
+@mutant(COMPONENT)
+class NoOutputProjection(Steps):
+    """Give the merged heads as they are, without the last matrix."""
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__(d_model, n_heads)
+        self.output = nn.Identity()
+
+
+@mutant(COMPONENT)
+class OutputProjectionForgotten(Steps):
+    """Construct the last matrix, and do not use it."""
+
+    def finish(self, merged: Tensor) -> Tensor:
+        return merged
+
+
+@mutant(COMPONENT)
+class OneMatrixForQueriesAndKeys(Steps):
+    """Share one parameter between queries and keys."""
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__(d_model, n_heads)
+        self.key = self.query
+
+
+@mutant(COMPONENT)
+class ParameterThatNothingUses(Steps):
+    """Keep a fifth matrix that takes no part."""
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__(d_model, n_heads)
+        self.gate = nn.Linear(d_model, d_model)
+
+
+@mutant(COMPONENT)
+class ScaledByTheModelsWidthWithAFusedProjection(nn.Module):
+    """Divide by √d_model instead of √d_h, with one matrix for three projections."""
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__()
+        if d_model % n_heads:
+            raise ValueError(d_model, n_heads)
+        self.n_heads = n_heads
+        self.project = nn.Parameter(torch.randn(3 * d_model, d_model) / math.sqrt(d_model))
+        self.output = nn.Linear(d_model, d_model, bias=False)
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        if mask is not None and mask.dim() == 3:
+            mask = mask[:, None]
+        queries, keys, values = (
+            split_heads(functional.linear(x, matrix), self.n_heads)
+            for x, matrix in zip((query, key, value), self.project.chunk(3), strict=True)
+        )
+        weights = masked_softmax(queries @ keys.mT / math.sqrt(query.shape[-1]), mask)
+        return self.output((weights @ values).transpose(1, 2).flatten(-2)), weights
+
+
+@mutant(COMPONENT)
+class HeadsReversedWithAFusedProjection(ScaledByTheModelsWidthWithAFusedProjection):
+    """Report the weights of the heads in reverse order, with one matrix for three projections."""
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        query = query * math.sqrt(self.n_heads)
+        if mask is not None and mask.dim() == 4:
+            mask = mask.flip(1)
+        output, weights = super().forward(query, key, value, mask)
+        return output, weights.flip(1)
+
+
+# --- Projections --------------------------------------------------------------------------------
+
+
+@mutant(COMPONENT)
+class KeysByTheQueryMatrix(Steps):
+    """Project keys with the queries' matrix."""
+
+    def project(
+        self, query: Tensor, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return self.query(query), self.query(key), self.value(value)
+
+
+@mutant(COMPONENT)
+class ValuesTakenFromTheKeys(Steps):
+    """Project the keys to get values, which self-attention never notices."""
+
+    def project(
+        self, query: Tensor, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return self.query(query), self.key(key), self.value(key) + 0 * value
+
+
+@mutant(COMPONENT)
+class KeysTakenFromTheValues(Steps):
+    """Project the values to get keys, which self-attention never notices."""
+
+    def project(
+        self, query: Tensor, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return self.query(query), self.key(value) + 0 * key, self.value(value)
+
+
+@mutant(COMPONENT)
+class BiasesIgnored(Steps):
+    """Multiply by the matrices and leave the biases out."""
+
+    def project(
+        self, query: Tensor, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return (
+            functional.linear(query, self.query.weight),
+            functional.linear(key, self.key.weight),
+            functional.linear(value, self.value.weight),
+        )
+
+
+@mutant(COMPONENT)
+class MatricesTransposed(Steps):
+    """Multiply by the matrices' transposes."""
+
+    def project(
+        self, query: Tensor, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return (
+            functional.linear(query, self.query.weight.mT, self.query.bias),
+            functional.linear(key, self.key.weight.mT, self.key.bias),
+            functional.linear(value, self.value.weight.mT, self.value.bias),
+        )
+
+
+@mutant(COMPONENT)
+class KeysNumberedByPosition(Steps):
+    """Add its position to every key."""
+
+    def project(
+        self, query: Tensor, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        place = torch.arange(key.shape[-2])[:, None]
+        return super().project(query, key + place / 50, value)
+
+
+@mutant(COMPONENT)
+class KeysCentredOverTheBatch(Steps):
+    """Take the mean over the batch from every key."""
+
+    def project(
+        self, query: Tensor, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return super().project(query, key - key.mean(0, keepdim=True), value)
+
+
+@mutant(COMPONENT)
+class QueriesCarriedFromTokenToToken(Steps):
+    """Add half of each query to the next, one token after another."""
+
+    def project(
+        self, query: Tensor, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        queries, keys, values = super().project(query, key, value)
+        rows = [queries[:, :1]]
+        for i in range(1, queries.shape[-2]):
+            rows.append(queries[:, i : i + 1] + rows[-1] / 2)
+        return torch.cat(rows, -2), keys, values
+
+
+@mutant(COMPONENT)
+class QueryIgnored(Steps):
+    """Ask the same of every key, whatever the query."""
+
+    def project(
+        self, query: Tensor, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return super().project(torch.ones_like(query), key, value)
+
+
+@mutant(COMPONENT)
+class KeysDetached(Steps):
+    """Let no gradient through the keys, so that their matrix never learns."""
+
+    def project(
+        self, query: Tensor, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        queries, keys, values = super().project(query, key, value)
+        return queries, keys.detach(), values
+
+
+@mutant(COMPONENT)
+class QueryScaledInPlace(Steps):
+    """Put the scale into the queries, in the caller's tensor."""
+
+    def project(
+        self, query: Tensor, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        projected = super().project(query, key, value)
+        query.detach().div_(2.0)
+        return projected
+
+
+@mutant(COMPONENT)
+class StridesAssumed(Steps):
+    """Read keys by strides that only a contiguous tensor has."""
+
+    def project(
+        self, query: Tensor, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        _, length, width = key.shape
+        key = key.as_strided(key.shape, (length * width, width, 1))
+        return super().project(query, key, value)
+
+
+@mutant(COMPONENT)
+class LastKeysRemembered(Steps):
+    """Smooth the keys with those of the call before."""
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__(d_model, n_heads)
+        self.before: Tensor | None = None
+
+    def project(
+        self, query: Tensor, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        before, self.before = self.before, key.detach()
+        if before is not None and before.shape == key.shape:
+            key = (key + before.roll(1, -2)) / 2
+        return super().project(query, key, value)
+
+
+@mutant(COMPONENT)
+class EveryHeadProjectsEverything(Steps):
+    """Give the right result, but project the whole width once for each head."""
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        heads = [
+            [self.split(x)[:, h] for x in self.project(query, key, value)]
+            for h in range(self.n_heads)
+        ]
+        queries, keys, values = (torch.stack(parts, 1) for parts in zip(*heads, strict=True))
+        scores = self.score(queries, keys)
+        weights = self.weigh(scores, self.broadcast(mask, scores))
+        return self.finish(self.merge(self.mix(weights, values))), weights
+
+
+# --- Heads --------------------------------------------------------------------------------------
+
+
+@mutant(COMPONENT)
+class SplitWithoutTranspose(Steps):
+    """Reshape (B, T, D) to (B, H, T, d_h), which mixes tokens up."""
+
+    def split(self, x: Tensor) -> Tensor:
+        return x.reshape(len(x), self.n_heads, x.shape[1], -1)
+
+
+@mutant(COMPONENT)
+class MergedWithoutTranspose(Steps):
+    """Reshape (B, H, L, d_h) to (B, L, D), which mixes tokens up."""
+
+    def merge(self, heads: Tensor) -> Tensor:
+        return heads.reshape(len(heads), heads.shape[2], -1)
+
+
+@mutant(COMPONENT)
+class SplitAndMergedWithoutTranspose(Steps):
+    """Reshape both ways, so that shapes and single tokens are right."""
+
+    def split(self, x: Tensor) -> Tensor:
+        return x.reshape(len(x), self.n_heads, x.shape[1], -1)
+
+    def merge(self, heads: Tensor) -> Tensor:
+        return heads.reshape(len(heads), heads.shape[2], -1)
+
+
+@mutant(COMPONENT)
+class HeadsInterleaved(Steps):
+    """Give head h the columns h, h + H, h + 2 H and so on."""
+
+    def split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (-1, self.n_heads)).movedim(-1, 1)
+
+    def merge(self, heads: Tensor) -> Tensor:
+        return heads.movedim(1, -1).flatten(-2)
+
+
+@mutant(COMPONENT)
+class MergedInterleaved(Steps):
+    """Put the heads' columns in turns, and not side by side."""
+
+    def merge(self, heads: Tensor) -> Tensor:
+        return heads.movedim(1, -1).flatten(-2)
+
+
+@mutant(COMPONENT)
+class MergedInReverse(Steps):
+    """Put the last head first."""
+
+    def merge(self, heads: Tensor) -> Tensor:
+        return super().merge(heads.flip(1))
+
+
+@mutant(COMPONENT)
+class HeadsAveraged(Steps):
+    """Average the heads' outputs before the projection."""
+
+    def merge(self, heads: Tensor) -> Tensor:
+        return super().merge(heads.mean(1, keepdim=True).expand_as(heads))
+
+
+@mutant(COMPONENT)
+class FirstHeadOnly(Steps):
+    """Use the weights of the first head in all."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return super().weigh(scores[:, :1].expand_as(scores), mask)
+
+
+@mutant(COMPONENT)
+class ThirdHeadLikeTheFirst(Steps):
+    """Stop at the second head, and repeat the first after it."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        wanted = [h if h < 2 else 0 for h in range(self.n_heads)]
+        return super().weigh(scores[:, wanted], mask)
+
+
+@mutant(COMPONENT)
+class HeadsTalk(Steps):
+    """Mix the heads' scores before the softmax."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return super().weigh(scores + scores.mean(1, keepdim=True), mask)
+
+
+@mutant(COMPONENT)
+class WeightsAveragedOverHeads(Steps):
+    """Average the weights over the heads, and mix all heads' values by the average."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        weights = super().weigh(scores, mask)
+        return weights.mean(1, keepdim=True).expand_as(weights)
+
+
+@mutant(COMPONENT)
+class AveragedWeightsReported(Steps):
+    """Mix by the right weights, and report their average over the heads."""
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        output, weights = super().forward(query, key, value, mask)
+        return output, weights.mean(1, keepdim=True).expand_as(weights)
+
+
+@mutant(COMPONENT)
+class HeadsOfDifferentTemperature(Steps):
+    """Divide the scores of head h by h + 1."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        temperature = torch.arange(1, self.n_heads + 1)[:, None, None]
+        return super().score(query, key) / temperature
+
+
+@mutant(COMPONENT)
+class HeadsWithSlopes(Steps):
+    """Add a bias that falls with the distance, faster in some heads than in others."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        scores = super().score(query, key)
+        slopes = 1 / torch.arange(1, self.n_heads + 1)[:, None, None]
+        return scores - 0.1 * slopes * distances(scores)
+
+
+# --- Scores -------------------------------------------------------------------------------------
+
+
+@mutant(COMPONENT)
+class ScaleForgotten(Steps):
+    """Do not divide by √d_h."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        return query @ key.mT
+
+
+@mutant(COMPONENT)
+class ScaledByTheModelsWidth(Steps):
+    """Divide by √d_model instead of √d_h."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        return query @ key.mT / math.sqrt(query.shape[-1] * self.n_heads)
+
+
+@mutant(COMPONENT)
+class ScaledByTheNumberOfHeads(Steps):
+    """Divide by √H instead of √d_h."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        return query @ key.mT / math.sqrt(self.n_heads)
+
+
+@mutant(COMPONENT)
+class ScoresGrowWithTheLength(Steps):
+    """Multiply the scores by the logarithm of the number of keys."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        return super().score(query, key) * (1 + math.log(key.shape[-2]))
+
+
+@mutant(COMPONENT)
+class DistancesInsteadOfDotProducts(Steps):
+    """Score by the negative squared distance."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        squares = (query[..., :, None, :] - key[..., None, :, :]).square().sum(-1)
+        return -squares / math.sqrt(query.shape[-1])
+
+
+@mutant(COMPONENT)
+class CosinesInsteadOfDotProducts(Steps):
+    """Normalise queries and keys before comparing them."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        return functional.normalize(query, dim=-1) @ functional.normalize(key, dim=-1).mT
+
+
+@mutant(COMPONENT)
+class BonusForNearKeys(Steps):
+    """Add a bias that falls with the distance of query and key."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        scores = super().score(query, key)
+        return scores - 0.1 * distances(scores)
+
+
+@mutant(COMPONENT)
+class SinglePrecisionInside(Steps):
+    """Score in float32 whatever the dtype."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        return super().score(query.float(), key.float()).to(query.dtype)
+
+
+# --- Weights ------------------------------------------------------------------------------------
+
+
+@mutant(COMPONENT)
+class SoftmaxOverQueries(Steps):
+    """Normalise over the wrong axis."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return masked_softmax(scores.mT, None if mask is None else mask.mT).mT
+
+
+@mutant(COMPONENT)
+class SoftmaxOverHeads(Steps):
+    """Let heads compete for a key instead of keys for a head."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        weights = softmax(scores, dim=1)
+        return weights if mask is None else weights.masked_fill(~mask, 0.0)
+
+
+@mutant(COMPONENT)
+class LinearWeights(Steps):
+    """Normalise elu(s) + 1 instead of exponentials."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        positive = functional.elu(scores) + 1
+        if mask is not None:
+            positive = positive.masked_fill(~mask, 0.0)
+        return positive / positive.sum(-1, keepdim=True).clamp_min(1e-300)
+
+
+@mutant(COMPONENT)
+class SumsOfFeaturesInsteadOfAllPairs(Steps):
+    """Drop the quadratic term: sum φ(k) vᵀ once, and read it with φ(q)."""
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        queries, keys, values = map(self.split, self.project(query, key, value))
+        queries, keys = functional.elu(queries) + 1, functional.elu(keys) + 1
+        total = (queries @ keys.sum(-2)[..., None]).clamp_min(1e-300)
+        weights = queries @ keys.mT / total
+        if mask is None:
+            heads = queries @ (keys.mT @ values) / total
+        else:
+            scores = self.score(queries, keys)
+            weights = weights.masked_fill(~self.broadcast(mask, scores), 0.0)
+            weights = weights / weights.sum(-1, keepdim=True).clamp_min(1e-300)
+            heads = weights @ values
+        return self.finish(self.merge(heads)), weights
+
+
+@mutant(COMPONENT)
+class OnlyTheBestThreeKeys(Steps):
+    """Drop all keys but the best three."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        weights = masked_softmax(scores, mask)
+        kept = weights.topk(min(3, weights.shape[-1]), -1)
+        sparse = torch.zeros_like(weights).scatter(-1, kept.indices, kept.values)
+        return sparse / sparse.sum(-1, keepdim=True).clamp_min(1e-300)
+
+
+@mutant(COMPONENT)
+class WindowOfNearKeys(Steps):
+    """See no key further away than four places."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        near = distances(scores) <= 4
+        return masked_softmax(scores, near if mask is None else near & mask)
+
+
+@mutant(COMPONENT)
+class WindowOfFiftyKeys(Steps):
+    """See no key further away than fifty places."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        near = distances(scores) <= 50
+        return masked_softmax(scores, near if mask is None else near & mask)
+
+
+@mutant(COMPONENT)
+class WeightsDetached(Steps):
+    """Let no gradient through the weights."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return super().weigh(scores, mask).detach()
+
+
+@mutant(COMPONENT)
+class DropoutAlwaysOn(Steps):
+    """Drop weights in eval mode too."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return functional.dropout(super().weigh(scores, mask), 0.1)
+
+
+# --- Masks --------------------------------------------------------------------------------------
+
+
+@mutant(COMPONENT)
+class MaskDiscarded(Steps):
+    """Compute the masked scores and go on with the others."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        del mask
+        return softmax(scores)
+
+
+@mutant(COMPONENT)
+class MaskInverted(Steps):
+    """Read True as forbidden."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return masked_softmax(scores, None if mask is None else ~mask)
+
+
+@mutant(COMPONENT)
+class MaskAfterSoftmax(Steps):
+    """Put masked weights to zero without normalising again."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        weights = softmax(scores)
+        return weights if mask is None else weights.masked_fill(~mask, 0.0)
+
+
+@mutant(COMPONENT)
+class MaskMultipliesScores(Steps):
+    """Multiply scores by the mask: a masked key scores zero, which is not nothing."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return softmax(scores if mask is None else scores * mask)
+
+
+@mutant(COMPONENT)
+class MaskedByMinusAThousand(Steps):
+    """Mask by a constant that large scores get past."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return softmax(scores if mask is None else scores.masked_fill(~mask, -1e3))
+
+
+@mutant(COMPONENT)
+class MaskShiftedByOne(Steps):
+    """Let every query see one more key than the mask allows: the one after."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        if mask is not None:
+            mask = mask | functional.pad(mask[..., :-1], (1, 0), value=False)
+        return masked_softmax(scores, mask)
+
+
+@mutant(COMPONENT)
+class EmptyRowIsNotANumber(Steps):
+    """Divide zero by zero where no key is allowed."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return softmax(scores if mask is None else scores.masked_fill(~mask, -torch.inf))
+
+
+@mutant(COMPONENT)
+class EmptyRowHasNoGradient(Steps):
+    """Put zeros where no key is allowed after the softmax, where the gradient is lost already."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        if mask is None:
+            return softmax(scores)
+        weights = softmax(scores.masked_fill(~mask, -torch.inf))
+        return weights.masked_fill(weights.isnan(), 0.0)
+
+
+@mutant(COMPONENT)
+class NoMaskMeansCausal(Steps):
+    """Mask the future where no mask is given."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return masked_softmax(scores, causal(scores) if mask is None else mask)
+
+
+@mutant(COMPONENT)
+class AlwaysCausal(Steps):
+    """Mask the future whatever the mask says."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return masked_softmax(scores, causal(scores) if mask is None else causal(scores) & mask)
+
+
+@mutant(COMPONENT)
+class MaskTiledInTheOrderOfHeads(Steps):
+    """Fold heads into the batch item by item, and repeat the mask batch by batch."""
+
+    def broadcast(self, mask: Tensor | None, scores: Tensor) -> Tensor | None:
+        if mask is None or mask.dim() != 3 or len(mask) == 1:
+            return super().broadcast(mask, scores)
+        return mask.repeat(self.n_heads, 1, 1).unflatten(0, scores.shape[:2])
+
+
+@mutant(COMPONENT)
+class MaskOfTheBatchGivenToHeads(Steps):
+    """Let a mask (B, L, S) broadcast as it is where B is H, so that heads get items' masks."""
+
+    def broadcast(self, mask: Tensor | None, scores: Tensor) -> Tensor | None:
+        if mask is not None and mask.dim() == 3 and len(mask) in {1, self.n_heads}:
+            return mask
+        return super().broadcast(mask, scores)
+
+
+@mutant(COMPONENT)
+class MaskOfTheFirstHeadForAll(Steps):
+    """Use the first head's mask in all heads."""
+
+    def broadcast(self, mask: Tensor | None, scores: Tensor) -> Tensor | None:
+        mask = super().broadcast(mask, scores)
+        return mask if mask is None or mask.dim() < 4 else mask[:, :1]
+
+
+@mutant(COMPONENT)
+class MaskOfTheFirstItemForAll(Steps):
+    """Use the mask of the first item for the whole batch."""
+
+    def broadcast(self, mask: Tensor | None, scores: Tensor) -> Tensor | None:
+        mask = super().broadcast(mask, scores)
+        return mask if mask is None or mask.dim() < 4 else mask[:1]
+
+
+@mutant(COMPONENT)
+class MaskOfTwoDimensionsTakenForPadding(Steps):
+    """Read a mask with as many rows as the batch has items as one row an item."""
+
+    def broadcast(self, mask: Tensor | None, scores: Tensor) -> Tensor | None:
+        if mask is not None and mask.dim() == 2 and len(mask) == len(scores):
+            return mask[:, None, None]
+        return super().broadcast(mask, scores)
+
+
+# --- Values -------------------------------------------------------------------------------------
+
+
+@mutant(COMPONENT)
+class LastValueForgotten(Steps):
+    """Stop summing one value too early."""
+
+    def mix(self, weights: Tensor, value: Tensor) -> Tensor:
+        return weights[..., :-1] @ value[..., :-1, :]
+
+
+@mutant(COMPONENT)
+class SumInsteadOfMean(Steps):
+    """Multiply the mean by the number of values."""
+
+    def mix(self, weights: Tensor, value: Tensor) -> Tensor:
+        return super().mix(weights, value) * value.shape[-2]
+
+
+@mutant(COMPONENT)
+class ValuesSkipTheAttention(Steps):
+    """Add the mean of all values to what the heads choose."""
+
+    def mix(self, weights: Tensor, value: Tensor) -> Tensor:
+        every = torch.ones_like(weights) / weights.shape[-1]
+        return super().mix(weights, value) + every @ value.flip(-2)
+
+
+@mutant(COMPONENT)
+class OutputThroughTanh(Steps):
+    """Put the output through tanh."""
+
+    def finish(self, merged: Tensor) -> Tensor:
+        return torch.tanh(super().finish(merged))
+
+
+@mutant(COMPONENT)
+class HeadsNormalised(Steps):
+    """Normalise the merged heads before the projection."""
+
+    def finish(self, merged: Tensor) -> Tensor:
+        return super().finish(functional.normalize(merged, dim=-1))
+
+
+@mutant(COMPONENT)
+class QueryAddedToTheOutput(Steps):
+    """Add a residual, which belongs to the layer around."""
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        output, weights = super().forward(query, key, value, mask)
+        return query + output, weights
+
+
+@mutant(COMPONENT)
+class OutputBiasInEveryHead(Steps):
+    """Project head by head, and add the bias once for each."""
+
+    def finish(self, merged: Tensor) -> Tensor:
+        return super().finish(merged) + (self.n_heads - 1) * self.output.bias
