@@ -56,7 +56,7 @@ class PaddingMask(Protocol):
     """True at real tokens, for sequences padded on the right."""
 
     def __call__(
-        self, lengths: Int64[Tensor, B], max_length: int
+        self, lengths: Int64[Tensor, "B"], max_length: int
     ) -> Bool[Tensor, "B max_length"]: ...
 
 

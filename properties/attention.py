@@ -934,7 +934,7 @@ def a_stacked_rnn_has_exactly_as_many_paths(attention: Callable[..., Any]) -> No
                     found = _paths([step] * layers, j, i)
                     recurrent = _recurrent_paths(j, i, layers)
                     assert found == recurrent, (
-                        f"{found} paths from {j} to {i} over {layers} layers, {recurrent} in the RNN"
+                        f"{found} paths from {j} to {i} over {layers}, {recurrent} in an RNN"
                     )
 
 
