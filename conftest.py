@@ -1,3 +1,9 @@
-"""Loads the engine's plugin, whose options pytest has to know before it reads its arguments."""
+"""Loads the engine's plugin in a clone that is not installed; an installation loads it itself."""
 
-pytest_plugins = ("attest.pytest_plugin",)
+import pytest
+
+
+def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Register the plugin before pytest reads its arguments."""
+    if not pluginmanager.has_plugin("attest.pytest_plugin"):
+        pluginmanager.import_plugin("attest.pytest_plugin")

@@ -1,3 +1,96 @@
-"""Attest verifies what course notes say about attention, and grades implementations."""
+"""Verify what course notes say about attention; grade implementations by the same properties."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attest.checks import (
+        DoesNotApply,
+        Violation,
+        above,
+        at_least,
+        at_most,
+        close,
+        finite,
+        identical,
+        sometimes,
+        sometimes_differs,
+    )
+    from attest.claims import Claim, Part, Verdict
+    from attest.differentiation import gradients, leaf
+    from attest.evidence import Counterexample, Evidence
+    from attest.examination import Settings, examine
+    from attest.implementations import LocalImplementation, load_submission
+    from attest.laws import Property, law, proof, refutation
+    from attest.ledger import load_ledger, load_reference
+    from attest.subject import Setup, Subject
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Claim",
+    "Counterexample",
+    "DoesNotApply",
+    "Evidence",
+    "LocalImplementation",
+    "Part",
+    "Property",
+    "Settings",
+    "Setup",
+    "Subject",
+    "Verdict",
+    "Violation",
+    "above",
+    "at_least",
+    "at_most",
+    "close",
+    "examine",
+    "finite",
+    "gradients",
+    "identical",
+    "law",
+    "leaf",
+    "load_ledger",
+    "load_reference",
+    "load_submission",
+    "proof",
+    "refutation",
+    "sometimes",
+    "sometimes_differs",
+]
+
+_HOMES = {
+    "Claim": "attest.claims",
+    "DoesNotApply": "attest.checks",
+    "Evidence from attest.examination import Settings": "attest.claims",
+    "Part": "attest.claims",
+    "Subject": "attest.claims",
+    "Verdict from attest.differentiation import gradients": "attest.claims",
+    "Violation": "attest.checks",
+    "above": "attest.checks",
+    "at_least": "attest.checks",
+    "at_most": "attest.checks",
+    "close": "attest.checks",
+    "examine from attest.implementations import LocalImplementation": "attest.claims",
+    "finite": "attest.checks",
+    "identical": "attest.checks",
+    "law": "attest.claims",
+    "leaf from attest.evidence import Counterexample": "attest.claims",
+    "load_reference from attest.subject import Setup": "attest.claims",
+    "load_submission from attest.laws import Property": "attest.claims",
+    "proof": "attest.claims",
+    "refutation from attest.ledger import load_ledger": "attest.claims",
+    "sometimes": "attest.checks",
+    "sometimes_differs": "attest.checks",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used: torch alone takes two seconds.
+
+    Raises:
+        AttributeError: there is no such name.
+    """
+    if name not in _HOMES:
+        raise AttributeError(f"module 'attest' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -89,11 +89,15 @@ class Property:
         return inspect.cleandoc(self.function.__doc__ or "")
 
     @property
+    def claims(self) -> tuple[Claim, ...]:
+        """The claims of the notes that it speaks of, for or against."""
+        subjects = (*self.supports, *self.refutes)
+        return tuple(s.claim if isinstance(s, Part) else s for s in subjects)
+
+    @property
     def claim(self) -> Claim | None:
-        """The claim of the notes that it speaks of first, if any."""
-        for subject in (*self.supports, *self.refutes):
-            return subject.claim if isinstance(subject, Part) else subject
-        return None
+        """The claim that it speaks of first, if any."""
+        return next(iter(self.claims), None)
 
     @property
     def grades(self) -> bool:

@@ -65,20 +65,16 @@ class Ledger:
                 )
             kept += found
         properties = tuple(p for p in self.properties if p in kept)
-        ids = {subject for p in properties for subject in _claim_ids(p)} | set(wanted)
+        ids = {claim.id for p in properties for claim in p.claims} | set(wanted)
         claims = {key: claim for key, claim in self.claims.items() if key in ids}
         if all(name in self.claims for name in wanted):
             claims = {key: claim for key, claim in claims.items() if key in wanted}
         return Ledger(claims, properties)
 
 
-def _claim_ids(prop: Property) -> set[str]:
-    subjects = (*prop.supports, *prop.refutes)
-    return {s.id if isinstance(s, Claim) else s.claim.id for s in subjects}
-
-
 def _names(prop: Property) -> set[str]:
-    return {prop.id, prop.function.__name__, prop.sentence, prop.component} | _claim_ids(prop)
+    names = {prop.id, prop.function.__name__, prop.sentence, prop.component}
+    return names | {claim.id for claim in prop.claims}
 
 
 def own_package(name: str) -> ModuleType:

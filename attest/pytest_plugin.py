@@ -4,7 +4,7 @@
     pytest --implementation my_attention.py    examines anything that obeys the contract
 
 A test asks for the fixture ``prop`` to be run once for each property, and for ``evidence`` to have
-it examined.
+it examined. ``-k`` selects by component and by the words of a property's name.
 """
 
 from __future__ import annotations
@@ -122,12 +122,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("prop", properties, ids=ids)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With an implementation named, keep the tests of properties and nothing else."""
-    if config.getoption("--implementation"):
-        others = [item for item in items if "prop" not in getattr(item, "fixturenames", ())]
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if item not in others]
+def pytest_configure(config: pytest.Config) -> None:
+    """With an implementation named, collect the properties and nothing else."""
+    config.addinivalue_line("markers", "slow: takes longer than a plain run may")
+    if config.getoption("--implementation") and config.args_source != config.ArgsSource.ARGS:
+        config.args = [str(Path(__file__).with_name("binding.py"))]
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Say at once when the named implementation cannot be examined."""
+    if session.config.getoption("--implementation"):
+        door(session.config)
 
 
 @pytest.fixture
@@ -176,9 +181,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     console = Console(file=sys.stdout, width=terminalreporter._tw.fullwidth)  # noqa: SLF001
     terminalreporter.section("verdicts" if this.implementation is this.reference else "grade")
     if this.implementation is this.reference:
-        selected = {evidence.prop.claim for evidence in found}
+        selected = {claim.id for evidence in found for claim in evidence.prop.claims}
         result = verify(this.ledger, found, this.settings)
-        chosen = [claim for claim in result.claims if claim.claim in selected]
+        chosen = [claim for claim in result.claims if claim.claim.id in selected]
         console.print(short_verdict_table(chosen))
     else:
         console.print(grade_table(grade(this.implementation.name, found, this.settings)))

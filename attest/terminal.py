@@ -223,7 +223,8 @@ def grade_report(result: Grade, seconds: float) -> list[RenderableType]:
         seen = shown.get(evidence.prop.component, 0)
         if found is not None and seen < SHOWN:
             shown[evidence.prop.component] = seen + 1
-            parts += [Rule(title, align="left", style="red"), found.text() + "\n"]
+            lead = Text(f"−{lost:g} points", "bold red")
+            parts += [Rule(lead, align="left", style="red"), found.text() + "\n"]
         else:
             parts.append(Text.assemble(MARKS[evidence.status], " ", title))
             parts.append(Text(f"    {evidence.message}", "dim"))

@@ -724,12 +724,13 @@ class EmptyRowIsNotANumber(Steps):
 
 @mutant(COMPONENT)
 class EmptyRowHasNoGradient(Steps):
-    """Put zeros where no key is allowed after the softmax, where the gradient is lost already."""
+    """Put zeros where no key is allowed, but only after a softmax whose gradient is 0/0."""
 
     def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
         if mask is None:
             return softmax(scores)
-        weights = softmax(scores.masked_fill(~mask, -torch.inf))
+        forbidden = torch.zeros_like(scores).masked_fill(~mask, -torch.inf)
+        weights = softmax(scores + forbidden)
         return weights.masked_fill(weights.isnan(), 0.0)
 
 

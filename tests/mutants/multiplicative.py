@@ -40,7 +40,11 @@ class Steps(MultiplicativeAttention):
 # --- Scores -------------------------------------------------------------------------------------
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "weights_are_the_softmax_of_query_times_matrix_times_key",
+    "the_reference_with_the_same_parameters_agrees",
+)
 class ScaledByTheWidth(Steps):
     """Divide the scores by √d, which the score "general" does not."""
 
@@ -48,7 +52,11 @@ class ScaledByTheWidth(Steps):
         return super().score(query, key) / math.sqrt(query.shape[-1])
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "duplicating_the_memory_changes_nothing",
+    "a_second_copy_of_a_key_counts_as_ln_two",
+)
 class ScoresGrowWithTheLength(Steps):
     """Multiply the scores by the logarithm of the number of keys."""
 
@@ -56,7 +64,7 @@ class ScoresGrowWithTheLength(Steps):
         return super().score(query, key) * (1 + math.log(key.shape[-2]))
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "adding_one_vector_to_every_key_changes_nothing")
 class CosinesInsteadOfDotProducts(Steps):
     """Normalise queries and keys before comparing them."""
 
@@ -64,7 +72,7 @@ class CosinesInsteadOfDotProducts(Steps):
         return functional.normalize(query, dim=-1) @ functional.normalize(self.key(key), dim=-1).mT
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "adding_one_vector_to_every_key_changes_nothing")
 class DistancesInsteadOfDotProducts(Steps):
     """Score by the negative squared distance, which depends on how long a key is."""
 
@@ -73,7 +81,7 @@ class DistancesInsteadOfDotProducts(Steps):
         return 2 * query @ keys.mT - keys.square().sum(-1)[:, None, :]
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "adding_one_vector_to_every_key_changes_nothing")
 class AbsoluteScores(Steps):
     """Take scores without their sign."""
 
@@ -81,7 +89,7 @@ class AbsoluteScores(Steps):
         return super().score(query, key).abs()
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "weights_are_the_softmax_of_query_times_matrix_times_key")
 class MatrixLeftOutWhereWidthsAgree(Steps):
     """Skip the matrix where queries and keys have one width, as the score "dot" does."""
 
@@ -89,7 +97,7 @@ class MatrixLeftOutWhereWidthsAgree(Steps):
         return query @ key.mT if query.shape[-1] == key.shape[-1] else super().score(query, key)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "the_reference_with_the_same_parameters_agrees")
 class MatrixTransposedWhereItIsSquare(Steps):
     """Multiply by the matrix's transpose where that fits as well."""
 
@@ -99,7 +107,11 @@ class MatrixTransposedWhereItIsSquare(Steps):
         return query @ (matrix.mT if square else matrix) @ key.mT
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "the_order_of_the_keys_makes_no_difference",
+    "equal_keys_share_the_weight_equally",
+)
 class BonusForNearKeys(Steps):
     """Add a bias that falls with the distance of query and key."""
 
@@ -108,7 +120,11 @@ class BonusForNearKeys(Steps):
         return super().score(query, key) - 0.1 * (rows[:, None] - columns).abs()
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "the_order_of_the_keys_makes_no_difference",
+    "equal_keys_share_the_weight_equally",
+)
 class KeysNumberedByPosition(Steps):
     """Add its position to every key."""
 
@@ -117,7 +133,7 @@ class KeysNumberedByPosition(Steps):
         return super().score(query, key + 0.01 * position)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "items_of_a_batch_do_not_mix")
 class KeysCentredOverTheBatch(Steps):
     """Take the mean over the batch from every key."""
 
@@ -125,7 +141,7 @@ class KeysCentredOverTheBatch(Steps):
         return super().score(query, key - key.mean(0, keepdim=True))
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "the_context_follows_the_query")
 class QueryIgnored(Steps):
     """Compare keys with a constant, so that every query gets the same fixed context."""
 
@@ -133,7 +149,7 @@ class QueryIgnored(Steps):
         return super().score(torch.ones_like(query), key)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "each_query_is_answered_by_itself")
 class QueriesCentred(Steps):
     """Take the mean over all queries from each of them."""
 
@@ -141,7 +157,7 @@ class QueriesCentred(Steps):
         return super().score(query - query.mean(-2, keepdim=True), key)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "every_matrix_that_is_used_learns", "gradients_agree_with_finite_differences")
 class KeysDetached(Steps):
     """Let no gradient through the projected keys, so that the matrix never learns."""
 
@@ -149,7 +165,16 @@ class KeysDetached(Steps):
         return query @ self.key(key).detach().mT
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "inputs_are_left_unchanged")
+class KeysCentredInPlace(Steps):
+    """Take the mean from the caller's keys, which changes no weight, and the caller's keys."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        key.detach().sub_(key.detach().mean(-2, keepdim=True))
+        return super().score(query, key)
+
+
+@mutant(COMPONENT, "how_a_tensor_is_stored_makes_no_difference")
 class StridesAssumed(Steps):
     """Transpose the keys by strides that only a contiguous tensor has."""
 
@@ -159,7 +184,12 @@ class StridesAssumed(Steps):
         return query @ self.key.weight @ turned
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "adding_one_vector_to_every_key_changes_nothing",
+    "the_reference_with_the_same_parameters_agrees",
+    "gradients_agree_with_finite_differences",
+)
 class SinglePrecisionInside(Steps):
     """Score in float32 whatever the dtype."""
 
@@ -170,7 +200,12 @@ class SinglePrecisionInside(Steps):
 # --- Weights ------------------------------------------------------------------------------------
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "every_row_of_weights_sums_to_one",
+    "the_output_lies_among_the_values",
+    "each_query_is_answered_by_itself",
+)
 class SoftmaxOverQueries(Steps):
     """Normalise over the wrong axis."""
 
@@ -180,8 +215,8 @@ class SoftmaxOverQueries(Steps):
         return softmax(scores, dim=-2)
 
 
-@mutant(COMPONENT)
-class SoftmaxOverTheBatchOfOne(Steps):
+@mutant(COMPONENT, "every_row_of_weights_sums_to_one", "each_query_is_answered_by_itself")
+class SoftmaxOverAllPairs(Steps):
     """Normalise over keys and queries together."""
 
     def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
@@ -191,7 +226,7 @@ class SoftmaxOverTheBatchOfOne(Steps):
         ).view(scores.shape)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "every_row_of_weights_sums_to_one", "the_output_is_affine_in_the_values")
 class SoftmaxWithAnExtraOne(Steps):
     """Add one to the denominator, so that a query may choose nothing."""
 
@@ -203,7 +238,7 @@ class SoftmaxWithAnExtraOne(Steps):
         return masked_softmax(torch.cat([scores, sink], -1), mask)[..., :-1]
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "adding_one_vector_to_every_key_changes_nothing")
 class LinearWeights(Steps):
     """Normalise elu(s) + 1 instead of exponentials."""
 
@@ -214,7 +249,7 @@ class LinearWeights(Steps):
         return positive / positive.sum(-1, keepdim=True).clamp_min(1e-300)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "every_allowed_key_gets_some_weight")
 class OnlyTheBestThreeKeys(Steps):
     """Drop all keys but the best three."""
 
@@ -225,7 +260,11 @@ class OnlyTheBestThreeKeys(Steps):
         return sparse / sparse.sum(-1, keepdim=True).clamp_min(1e-300)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "every_allowed_key_gets_some_weight",
+    "the_order_of_the_keys_makes_no_difference",
+)
 class WindowOfNearKeys(Steps):
     """See no key further away than four places."""
 
@@ -235,7 +274,7 @@ class WindowOfNearKeys(Steps):
         return masked_softmax(scores, near if mask is None else near & mask)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "each_query_is_answered_by_itself")
 class EarlierQueriesCover(Steps):
     """Take from every score what earlier queries gave that key, one query after another."""
 
@@ -249,7 +288,7 @@ class EarlierQueriesCover(Steps):
         return torch.cat(rows, -2)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "the_context_follows_the_query", "every_matrix_that_is_used_learns")
 class FixedContext(Steps):
     """Always give the last value that is allowed, as a decoder without attention does."""
 
@@ -258,7 +297,7 @@ class FixedContext(Steps):
         return masked_softmax(1e4 * place, mask)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "every_matrix_that_is_used_learns", "gradients_agree_with_finite_differences")
 class WeightsDetached(Steps):
     """Let no gradient through the weights."""
 
@@ -266,7 +305,7 @@ class WeightsDetached(Steps):
         return super().weigh(scores, mask).detach()
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "the_same_call_gives_the_same_result")
 class DropoutAlwaysOn(Steps):
     """Drop weights in eval mode too."""
 
@@ -274,23 +313,28 @@ class DropoutAlwaysOn(Steps):
         return functional.dropout(super().weigh(scores, mask), 0.1)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "the_same_call_gives_the_same_result")
 class ScoresRemembered(Steps):
-    """Smooth the weights with those of the call before."""
+    """Take from every score what the call before gave that key."""
 
     def __init__(self, d_query: int, d_key: int) -> None:
         super().__init__(d_query, d_key)
         self.before: Tensor | None = None
 
     def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        if self.before is not None and self.before.shape == scores.shape:
+            scores = scores - self.before
         weights = super().weigh(scores, mask)
-        before, self.before = self.before, weights.detach()
-        if before is not None and before.shape == weights.shape:
-            return (weights + before) / 2
+        self.before = weights.detach()
         return weights
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "every_allowed_key_gets_some_weight",
+    "the_order_of_the_keys_makes_no_difference",
+    "duplicating_the_memory_changes_nothing",
+)
 class SecondChunkOfKeysForgotten(Steps):
     """Read the keys in chunks of sixteen, and stop after the first."""
 
@@ -302,7 +346,12 @@ class SecondChunkOfKeysForgotten(Steps):
 # --- Masks --------------------------------------------------------------------------------------
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "masked_keys_get_exactly_zero_weight",
+    "what_a_mask_hides_cannot_reach_the_output",
+    "hidden_keys_might_as_well_not_exist",
+)
 class MaskDiscarded(Steps):
     """Compute the masked scores and go on with the others."""
 
@@ -311,7 +360,11 @@ class MaskDiscarded(Steps):
         return softmax(scores)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "masked_keys_get_exactly_zero_weight",
+    "a_mask_that_allows_everything_is_no_mask",
+)
 class MaskInverted(Steps):
     """Read True as forbidden."""
 
@@ -319,7 +372,7 @@ class MaskInverted(Steps):
         return masked_softmax(scores, None if mask is None else ~mask)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "hidden_keys_might_as_well_not_exist")
 class MaskAfterSoftmax(Steps):
     """Put masked weights to zero without normalising again."""
 
@@ -328,7 +381,7 @@ class MaskAfterSoftmax(Steps):
         return weights if mask is None else weights.masked_fill(~mask, 0.0)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "masked_keys_get_exactly_zero_weight", "hidden_keys_might_as_well_not_exist")
 class MaskMultipliesScores(Steps):
     """Multiply scores by the mask: a masked key scores zero, which is not nothing."""
 
@@ -336,7 +389,7 @@ class MaskMultipliesScores(Steps):
         return softmax(scores if mask is None else scores * mask)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "masked_keys_get_exactly_zero_weight")
 class MaskedByMinusThirty(Steps):
     """Mask by a constant that large scores get past."""
 
@@ -344,7 +397,7 @@ class MaskedByMinusThirty(Steps):
         return softmax(scores if mask is None else scores.masked_fill(~mask, -30.0))
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "equal_keys_share_the_weight_equally")
 class MaskedByMinusAThousand(Steps):
     """Mask by a constant that the largest scores get past."""
 
@@ -360,7 +413,7 @@ class MaskedByMinusTenThousand(Steps):
         return softmax(scores if mask is None else scores.masked_fill(~mask, -1e4))
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "a_query_without_any_key_stays_finite")
 class EmptyRowIsNotANumber(Steps):
     """Divide zero by zero where no key is allowed."""
 
@@ -368,18 +421,19 @@ class EmptyRowIsNotANumber(Steps):
         return softmax(scores if mask is None else scores.masked_fill(~mask, -torch.inf))
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "a_query_without_any_key_stays_finite")
 class EmptyRowHasNoGradient(Steps):
-    """Put zeros where no key is allowed after the softmax, where the gradient is lost already."""
+    """Put zeros where no key is allowed, but only after a softmax whose gradient is 0/0."""
 
     def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
         if mask is None:
             return softmax(scores)
-        weights = softmax(scores.masked_fill(~mask, -torch.inf))
+        forbidden = torch.zeros_like(scores).masked_fill(~mask, -torch.inf)
+        weights = softmax(scores + forbidden)
         return weights.masked_fill(weights.isnan(), 0.0)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "a_mask_that_allows_everything_is_no_mask")
 class NoMaskMeansCausal(Steps):
     """Mask the future where no mask is given."""
 
@@ -388,7 +442,12 @@ class NoMaskMeansCausal(Steps):
         return masked_softmax(scores, causal if mask is None else mask)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "a_mask_that_allows_everything_is_no_mask",
+    "each_query_is_answered_by_itself",
+    "the_order_of_the_keys_makes_no_difference",
+)
 class AlwaysCausal(Steps):
     """Mask the future whatever the mask says."""
 
@@ -397,7 +456,7 @@ class AlwaysCausal(Steps):
         return masked_softmax(scores, causal if mask is None else causal & mask)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "a_mask_broadcasts_to_the_scores")
 class MaskOfTwoDimensionsTakenForPadding(Steps):
     """Read a mask with as many rows as the batch has items as one row an item."""
 
@@ -407,7 +466,11 @@ class MaskOfTwoDimensionsTakenForPadding(Steps):
         return masked_softmax(scores, mask)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "what_a_mask_hides_cannot_reach_the_output",
+    "masked_keys_get_exactly_zero_weight",
+)
 class MaskOfTheFirstItemForAll(Steps):
     """Use the mask of the first item for the whole batch."""
 
@@ -420,7 +483,12 @@ class MaskOfTheFirstItemForAll(Steps):
 # --- Values -------------------------------------------------------------------------------------
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "the_output_is_the_weighted_sum_of_the_values",
+    "values_share_the_gradient_by_their_weights",
+    "the_order_of_the_keys_makes_no_difference",
+)
 class LastValueForgotten(Steps):
     """Stop summing one value too early."""
 
@@ -428,7 +496,7 @@ class LastValueForgotten(Steps):
         return weights[..., :-1] @ value[..., :-1, :]
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "the_output_lies_among_the_values", "duplicating_the_memory_changes_nothing")
 class SumInsteadOfMean(Steps):
     """Multiply the mean by the number of values."""
 
@@ -436,7 +504,7 @@ class SumInsteadOfMean(Steps):
         return super().mix(weights, value) * value.shape[-2]
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "the_output_is_affine_in_the_values", "values_are_mixed_and_never_scored")
 class ContextThroughTanh(Steps):
     """Put the context through tanh, as the layer after it should."""
 
@@ -444,7 +512,11 @@ class ContextThroughTanh(Steps):
         return torch.tanh(super().mix(weights, value))
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "values_share_the_gradient_by_their_weights",
+    "gradients_agree_with_finite_differences",
+)
 class ValuesDetached(Steps):
     """Let no gradient through the values."""
 
@@ -452,7 +524,7 @@ class ValuesDetached(Steps):
         return super().mix(weights, value.detach())
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "the_output_is_the_weighted_sum_of_the_values")
 class SharpenedWeightsReported(Steps):
     """Mix by the right weights, and report others."""
 
@@ -464,7 +536,7 @@ class SharpenedWeightsReported(Steps):
         return output, sharper / sharper.sum(-1, keepdim=True).clamp_min(1e-300)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "values_are_mixed_and_never_scored", "the_output_is_affine_in_the_values")
 class LongValuesCountMore(Steps):
     """Add the length of a value to its key's scores."""
 
@@ -489,7 +561,7 @@ class HiddenValuesZeroedInPlace(Steps):
         return super().forward(query, key, value, mask)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "every_matrix_that_is_used_learns")
 class ParameterThatNothingUses(Steps):
     """Keep a second matrix that takes no part."""
 

@@ -54,7 +54,7 @@ def causal(scores: Tensor) -> Tensor:
 # --- Projections --------------------------------------------------------------------------------
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "similarity_is_mutual", "every_matrix_that_is_used_learns")
 class KeysByTheQueryMatrix(Steps):
     """Project keys with the queries' matrix."""
 
@@ -62,7 +62,11 @@ class KeysByTheQueryMatrix(Steps):
         return self.query(x), self.query(x), self.value(x)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "the_reference_with_the_same_parameters_agrees",
+    "every_matrix_that_is_used_learns",
+)
 class ValuesAreTheKeys(Steps):
     """Mix the keys instead of the values."""
 
@@ -71,7 +75,7 @@ class ValuesAreTheKeys(Steps):
         return self.query(x), key, key + 0 * self.value(x)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "symbols_show_projections_token_by_token", "every_matrix_that_is_used_learns")
 class ValuesNotProjected(Steps):
     """Mix the tokens themselves."""
 
@@ -79,7 +83,11 @@ class ValuesNotProjected(Steps):
         return self.query(x), self.key(x), x
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "the_reference_with_the_same_parameters_agrees",
+    "symbols_show_projections_token_by_token",
+)
 class MatricesTransposed(Steps):
     """Multiply by the matrices' transposes."""
 
@@ -87,7 +95,12 @@ class MatricesTransposed(Steps):
         return x @ self.query.weight, x @ self.key.weight, x @ self.value.weight
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "future_tokens_do_not_change_past_outputs",
+    "permuting_the_tokens_permutes_everything",
+    "symbols_show_projections_token_by_token",
+)
 class FeatureAxisGuessed(Steps):
     """Take a sequence as long as it is wide for one that comes features first."""
 
@@ -98,7 +111,11 @@ class FeatureAxisGuessed(Steps):
         return super().forward(x, mask)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "the_odds_of_two_tokens_ignore_all_others",
+    "future_tokens_do_not_change_past_outputs",
+)
 class QueriesCentredOverTheSequence(Steps):
     """Take the mean over all tokens from each query."""
 
@@ -107,7 +124,7 @@ class QueriesCentredOverTheSequence(Steps):
         return query - query.mean(-2, keepdim=True), key, value
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "items_of_a_batch_do_not_mix")
 class TokensCentredOverTheBatch(Steps):
     """Take the mean over the batch from each token."""
 
@@ -115,7 +132,11 @@ class TokensCentredOverTheBatch(Steps):
         return super().project(x - x.mean(0, keepdim=True))
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "permuting_the_tokens_permutes_everything",
+    "symbols_show_that_position_cannot_matter",
+)
 class TokensNumberedByPosition(Steps):
     """Add its position to each token."""
 
@@ -124,7 +145,11 @@ class TokensNumberedByPosition(Steps):
         return super().project(x + place / 50)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "the_depth_does_not_depend_on_the_length",
+    "permuting_the_tokens_permutes_everything",
+)
 class QueriesCarriedFromTokenToToken(Steps):
     """Add half of each query to the next, one token after another."""
 
@@ -136,7 +161,7 @@ class QueriesCarriedFromTokenToToken(Steps):
         return torch.cat(rows, -2), key, value
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "the_same_call_gives_the_same_result")
 class SequenceMeanRemembered(Steps):
     """Take the running mean of all calls from each token."""
 
@@ -149,7 +174,7 @@ class SequenceMeanRemembered(Steps):
         return super().project(x - self.mean)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "every_matrix_that_is_used_learns", "gradients_agree_with_finite_differences")
 class KeysDetached(Steps):
     """Let no gradient through the keys, so that their matrix never learns."""
 
@@ -158,7 +183,7 @@ class KeysDetached(Steps):
         return query, key.detach(), value
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "inputs_are_left_unchanged")
 class TokensScaledInPlace(Steps):
     """Put the scale into the tokens, in the caller's tensor."""
 
@@ -168,7 +193,7 @@ class TokensScaledInPlace(Steps):
         return query, key, value
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "how_a_tensor_is_stored_makes_no_difference")
 class StridesAssumed(Steps):
     """Read the batch item by item, by strides that only a contiguous tensor has."""
 
@@ -177,25 +202,7 @@ class StridesAssumed(Steps):
         return super().project(x.as_strided(x.shape, (length * width, width, 1)))
 
 
-@mutant(COMPONENT)
-class OneMatrixForQueriesAndKeys(Steps):
-    """Share one parameter between queries and keys."""
-
-    def __init__(self, d_model: int) -> None:
-        super().__init__(d_model)
-        self.key = self.query
-
-
-@mutant(COMPONENT)
-class OneMatrixForAll(Steps):
-    """Share one parameter between queries, keys and values."""
-
-    def __init__(self, d_model: int) -> None:
-        super().__init__(d_model)
-        self.key = self.value = self.query
-
-
-@mutant(COMPONENT)
+@mutant(COMPONENT, "symbols_show_projections_token_by_token")
 class OutputProjectedToo(Steps):
     """Project the output, as only multi-head attention does."""
 
@@ -207,7 +214,7 @@ class OutputProjectedToo(Steps):
         return self.output(super().mix(weights, value))
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "every_matrix_that_is_used_learns")
 class ParameterThatNothingUses(Steps):
     """Keep an output projection that takes no part."""
 
@@ -216,7 +223,7 @@ class ParameterThatNothingUses(Steps):
         self.output = nn.Linear(d_model, d_model, bias=False)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "identity_projections_leave_plain_attention")
 class UnscaledWithAFusedProjection(nn.Module):
     """Forget the scale, with one matrix for all three projections."""
 
@@ -233,7 +240,11 @@ class UnscaledWithAFusedProjection(nn.Module):
 # --- Scores -------------------------------------------------------------------------------------
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "identity_projections_leave_plain_attention",
+    "the_reference_with_the_same_parameters_agrees",
+)
 class ScaleForgotten(Steps):
     """Do not divide by √d."""
 
@@ -241,7 +252,11 @@ class ScaleForgotten(Steps):
         return query @ key.mT
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "identity_projections_leave_plain_attention",
+    "the_reference_with_the_same_parameters_agrees",
+)
 class ScaledByTheWidthItself(Steps):
     """Divide by d instead of √d."""
 
@@ -249,7 +264,11 @@ class ScaledByTheWidthItself(Steps):
         return query @ key.mT / query.shape[-1]
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "a_longer_sequence_leaves_each_token_less",
+    "identity_projections_leave_plain_attention",
+)
 class ScaledByTheLength(Steps):
     """Divide by the square root of the wrong axis."""
 
@@ -257,7 +276,11 @@ class ScaledByTheLength(Steps):
         return query @ key.mT / math.sqrt(query.shape[-2])
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "a_longer_sequence_leaves_each_token_less",
+    "identity_projections_leave_plain_attention",
+)
 class ScoresGrowWithTheLength(Steps):
     """Multiply the scores by the logarithm of the length."""
 
@@ -265,7 +288,12 @@ class ScoresGrowWithTheLength(Steps):
         return super().score(query, key) * (1 + math.log(key.shape[-2]))
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "nothing_is_more_similar_to_a_token_than_itself",
+    "the_derivative_grows_as_the_square_of_a_token",
+    "a_token_moves_its_output_by_ten_times_at_most",
+)
 class DistancesOfQueries(Steps):
     """Score by the negative squared distance, with one matrix for both sides."""
 
@@ -278,7 +306,11 @@ class DistancesOfQueries(Steps):
         return -squares / math.sqrt(query.shape[-1])
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "identity_projections_leave_plain_attention",
+    "a_token_moves_its_output_by_ten_times_at_most",
+)
 class KeysOfLengthOne(Steps):
     """Normalise the keys."""
 
@@ -286,7 +318,13 @@ class KeysOfLengthOne(Steps):
         return super().score(query, functional.normalize(key, dim=-1))
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "a_neighbour_weighs_more_than_a_token_further_off",
+    "equal_keys_share_the_weight_equally",
+    "permuting_the_tokens_permutes_everything",
+    "symbols_show_that_position_cannot_matter",
+)
 class BonusForNearTokens(Steps):
     """Add a bias that falls with the distance of two tokens."""
 
@@ -294,7 +332,11 @@ class BonusForNearTokens(Steps):
         return super().score(query, key) - distances(query.shape[-2]) / 10
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "the_reference_with_the_same_parameters_agrees",
+    "gradients_agree_with_finite_differences",
+)
 class SinglePrecisionInside(Steps):
     """Score in float32 whatever the dtype."""
 
@@ -305,7 +347,7 @@ class SinglePrecisionInside(Steps):
 # --- Weights ------------------------------------------------------------------------------------
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "every_row_of_weights_sums_to_one", "the_odds_of_two_tokens_ignore_all_others")
 class SoftmaxOverQueries(Steps):
     """Normalise over the wrong axis."""
 
@@ -313,7 +355,11 @@ class SoftmaxOverQueries(Steps):
         return masked_softmax(scores.mT, None if mask is None else mask.mT).mT
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "every_row_of_weights_sums_to_one",
+    "a_longer_sequence_takes_nothing_from_a_token",
+)
 class SigmoidsInsteadOfSoftmax(Steps):
     """Weigh each token by itself, without dealing out one whole."""
 
@@ -322,7 +368,11 @@ class SigmoidsInsteadOfSoftmax(Steps):
         return weights if mask is None else weights.masked_fill(~mask, 0.0)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "every_row_of_weights_sums_to_one",
+    "the_same_token_means_more_in_another_context",
+)
 class SoftmaxWithAnExtraOne(Steps):
     """Add one to the denominator, so that a token may choose nothing."""
 
@@ -334,7 +384,7 @@ class SoftmaxWithAnExtraOne(Steps):
         return terms / (torch.exp(-top) + terms.sum(-1, keepdim=True))
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "identity_projections_leave_plain_attention")
 class LinearWeights(Steps):
     """Normalise elu(s) + 1 instead of exponentials."""
 
@@ -345,7 +395,7 @@ class LinearWeights(Steps):
         return positive / positive.sum(-1, keepdim=True).clamp_min(1e-300)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "every_allowed_key_gets_some_weight")
 class OnlyTheBestThreeTokens(Steps):
     """Drop all tokens but the best three."""
 
@@ -356,7 +406,11 @@ class OnlyTheBestThreeTokens(Steps):
         return sparse / sparse.sum(-1, keepdim=True).clamp_min(1e-300)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "every_allowed_key_gets_some_weight",
+    "one_layer_connects_the_ends_of_a_long_sequence",
+)
 class WindowOfNearTokens(Steps):
     """See no token further away than four places."""
 
@@ -365,7 +419,7 @@ class WindowOfNearTokens(Steps):
         return masked_softmax(scores, near if mask is None else near & mask)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "one_layer_connects_the_ends_of_a_long_sequence")
 class WindowOfFiftyTokens(Steps):
     """See no token further away than fifty places."""
 
@@ -374,7 +428,11 @@ class WindowOfFiftyTokens(Steps):
         return masked_softmax(scores, near if mask is None else near & mask)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "the_depth_does_not_depend_on_the_length",
+    "one_layer_connects_the_ends_of_a_long_sequence",
+)
 class OneTokenAfterAnother(Steps):
     """Give the right result, but sum the exponentials in a loop over the tokens."""
 
@@ -387,7 +445,7 @@ class OneTokenAfterAnother(Steps):
         return torch.exp(scores - total)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "a_token_does_not_look_at_itself", "every_allowed_key_gets_some_weight")
 class OwnTokenMaskedOut(Steps):
     """Let a token look at all tokens but itself."""
 
@@ -396,7 +454,11 @@ class OwnTokenMaskedOut(Steps):
         return masked_softmax(scores, others if mask is None else others & mask)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "the_same_token_means_more_in_another_context",
+    "one_layer_connects_the_ends_of_a_long_sequence",
+)
 class OwnTokenOnly(Steps):
     """Let a token look at itself alone, which makes attention a linear layer."""
 
@@ -405,7 +467,11 @@ class OwnTokenOnly(Steps):
         return masked_softmax(scores, own if mask is None else own & mask)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "every_token_always_reaches_every_output",
+    "gradients_agree_with_finite_differences",
+)
 class WeightsDetached(Steps):
     """Let no gradient through the weights."""
 
@@ -413,7 +479,7 @@ class WeightsDetached(Steps):
         return super().weigh(scores, mask).detach()
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "the_same_call_gives_the_same_result")
 class DropoutAlwaysOn(Steps):
     """Drop weights in eval mode too."""
 
@@ -424,7 +490,12 @@ class DropoutAlwaysOn(Steps):
 # --- Masks --------------------------------------------------------------------------------------
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "masked_keys_get_exactly_zero_weight",
+    "what_a_mask_hides_cannot_reach_the_output",
+    "future_tokens_do_not_change_past_outputs",
+)
 class MaskDiscarded(Steps):
     """Compute the masked scores and go on with the others."""
 
@@ -433,7 +504,11 @@ class MaskDiscarded(Steps):
         return softmax(scores)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "masked_keys_get_exactly_zero_weight",
+    "a_mask_that_allows_everything_is_no_mask",
+)
 class MaskInverted(Steps):
     """Read True as forbidden."""
 
@@ -441,7 +516,12 @@ class MaskInverted(Steps):
         return masked_softmax(scores, None if mask is None else ~mask)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "masked_keys_get_exactly_zero_weight",
+    "future_tokens_do_not_change_past_outputs",
+    "a_mask_broadcasts_to_the_scores",
+)
 class MaskTransposed(Steps):
     """Swap the mask's queries and keys where it has both."""
 
@@ -451,7 +531,11 @@ class MaskTransposed(Steps):
         return masked_softmax(scores, mask)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "what_a_mask_hides_cannot_reach_the_output",
+    "future_tokens_do_not_change_past_outputs",
+)
 class MaskAfterSoftmax(Steps):
     """Put masked weights to zero without normalising again."""
 
@@ -460,7 +544,11 @@ class MaskAfterSoftmax(Steps):
         return weights if mask is None else weights.masked_fill(~mask, 0.0)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "masked_keys_get_exactly_zero_weight",
+    "future_tokens_do_not_change_past_outputs",
+)
 class MaskMultipliesScores(Steps):
     """Multiply scores by the mask: a masked token scores zero, which is not nothing."""
 
@@ -476,7 +564,11 @@ class MaskedByMinusAThousand(Steps):
         return softmax(scores if mask is None else scores.masked_fill(~mask, -1e3))
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "masked_keys_get_exactly_zero_weight",
+    "future_tokens_do_not_change_past_outputs",
+)
 class MaskShiftedByOne(Steps):
     """Let every query see one more key than the mask allows: the one after."""
 
@@ -486,7 +578,7 @@ class MaskShiftedByOne(Steps):
         return masked_softmax(scores, mask)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "a_query_without_any_key_stays_finite")
 class EmptyRowIsNotANumber(Steps):
     """Divide zero by zero where no token is allowed."""
 
@@ -494,18 +586,19 @@ class EmptyRowIsNotANumber(Steps):
         return softmax(scores if mask is None else scores.masked_fill(~mask, -torch.inf))
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "a_query_without_any_key_stays_finite")
 class EmptyRowHasNoGradient(Steps):
-    """Put zeros where no token is allowed after the softmax, where the gradient is lost already."""
+    """Put zeros where no token is allowed, but only after a softmax whose gradient is 0/0."""
 
     def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
         if mask is None:
             return softmax(scores)
-        weights = softmax(scores.masked_fill(~mask, -torch.inf))
+        forbidden = torch.zeros_like(scores).masked_fill(~mask, -torch.inf)
+        weights = softmax(scores + forbidden)
         return weights.masked_fill(weights.isnan(), 0.0)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "a_mask_that_allows_everything_is_no_mask")
 class NoMaskMeansCausal(Steps):
     """Mask the future where no mask is given."""
 
@@ -513,7 +606,11 @@ class NoMaskMeansCausal(Steps):
         return masked_softmax(scores, causal(scores) if mask is None else mask)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "permuting_the_tokens_permutes_everything",
+    "one_layer_connects_the_ends_of_a_long_sequence",
+)
 class AlwaysCausal(Steps):
     """Mask the future whatever the mask says."""
 
@@ -521,7 +618,7 @@ class AlwaysCausal(Steps):
         return masked_softmax(scores, causal(scores) if mask is None else causal(scores) & mask)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "a_mask_broadcasts_to_the_scores")
 class MaskOfTwoDimensionsTakenForPadding(Steps):
     """Read a mask with as many rows as the batch has items as one row an item."""
 
@@ -531,7 +628,7 @@ class MaskOfTwoDimensionsTakenForPadding(Steps):
         return masked_softmax(scores, mask)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "what_a_mask_hides_cannot_reach_the_output")
 class MaskOfTheFirstItemForAll(Steps):
     """Use the mask of the first item for the whole batch."""
 
@@ -541,7 +638,7 @@ class MaskOfTheFirstItemForAll(Steps):
         return masked_softmax(scores, mask)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "a_mask_that_allows_everything_is_no_mask")
 class FirstMaskRemembered(Steps):
     """Keep the first mask of a shape for all later calls."""
 
@@ -558,7 +655,11 @@ class FirstMaskRemembered(Steps):
 # --- Values -------------------------------------------------------------------------------------
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "identity_projections_leave_plain_attention",
+    "the_same_token_means_more_in_another_context",
+)
 class SumInsteadOfMean(Steps):
     """Multiply the mean by the number of values."""
 
@@ -566,7 +667,24 @@ class SumInsteadOfMean(Steps):
         return super().mix(weights, value) * value.shape[-2]
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "every_token_reaches_every_output",
+    "one_layer_connects_the_ends_of_a_long_sequence",
+)
+class NeighboursMixed(Steps):
+    """Report weights for all tokens, and mix the values of adjacent ones alone."""
+
+    def mix(self, weights: Tensor, value: Tensor) -> Tensor:
+        far = distances(weights.shape[-1]) > 1
+        return super().mix(weights.masked_fill(far, 0.0), value)
+
+
+@mutant(
+    COMPONENT,
+    "future_tokens_do_not_change_past_outputs",
+    "identity_projections_leave_plain_attention",
+)
 class TransposedWeightsMix(Steps):
     """Mix by what a token receives instead of what it gives, and report the latter."""
 
@@ -574,7 +692,11 @@ class TransposedWeightsMix(Steps):
         return super().mix(weights.mT, value)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "identity_projections_leave_plain_attention",
+    "the_reference_with_the_same_parameters_agrees",
+)
 class TokenAddedToItsOutput(Steps):
     """Add a residual, which belongs to the layer around."""
 
@@ -583,7 +705,7 @@ class TokenAddedToItsOutput(Steps):
         return x + output, weights
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "the_reference_with_the_same_parameters_agrees")
 class MaskedTokensGiveNothing(Steps):
     """Put the output of tokens that no query may look at to zero."""
 

@@ -1,4 +1,4 @@
-"""Binds every property to the reference, or to the implementation that was named."""
+"""One test a property, for the pytest door: collected by the tests, and by the plugin elsewhere."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from attest.laws import Property
 
 
 def test_property(prop: Property, evidence: Evidence) -> None:
+    """Fail with the counterexample where the property does not hold."""
     if evidence.status == "not_attempted":
         pytest.skip(f"{prop.component} is not attempted")
     if evidence.status == "not_applicable":
