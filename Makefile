@@ -19,7 +19,7 @@ grade: .venv/installed
 	$(BIN)/attest grade $(SUBMISSION)
 
 bench: .venv/installed
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m tests.benchmark
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -138,10 +138,7 @@ def load_submission(submission: str) -> LocalImplementation:
     """
     path = Path(submission)
     try:
-        if path.suffix == ".py" or path.exists():
-            module = _from_file(path)
-        else:
-            module = _from_name(submission)
+        module = _from_file(path) if path.suffix == ".py" else _from_name(submission)
     except SubmissionError:
         raise
     except SyntaxError as error:
@@ -162,12 +159,10 @@ def load_submission(submission: str) -> LocalImplementation:
 
 
 def _from_file(path: Path) -> ModuleType:
-    if path.is_dir():
-        raise SubmissionError(f"{path} is a folder; a submission is one .py file or a module")
     if not path.exists():
         raise SubmissionError(f"{path} does not exist")
-    if path.suffix != ".py":
-        raise SubmissionError(f"{path} does not end in .py; a submission is a .py file or a module")
+    if not path.is_file():
+        raise SubmissionError(f"{path} is a folder; a submission is one .py file or a module")
     name = f"submission_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -190,7 +185,11 @@ def _from_name(name: str) -> ModuleType:
     except (ImportError, ValueError):
         found = None
     if found is None:
-        raise SubmissionError(f"{name} is neither a file nor an importable module")
+        kind = "a folder" if Path(name).is_dir() else "a file" if Path(name).exists() else "nothing"
+        raise SubmissionError(
+            f"{name} is {kind} that Python can import nothing from; "
+            "a submission is one .py file or an importable module"
+        )
     return importlib.import_module(name)
 
 

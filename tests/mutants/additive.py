@@ -104,7 +104,11 @@ class TheQueryIsNotUsed(_InSteps):
         return super().hide(torch.zeros_like(query), key)
 
 
-@mutant(ADDITIVE, "each_query_is_answered_by_itself", "the_context_follows_the_query")
+@mutant(
+    ADDITIVE,
+    "weights_are_the_softmax_of_energy_times_tanh",
+    "the_reference_with_the_same_parameters_agrees",
+)
 class EveryQueryIsTheLast(_InSteps):
     """Ask with the decoder's last state at every step."""
 
@@ -183,7 +187,7 @@ class AnEpsilonInTheDenominator(_InSteps):
         return raised / (raised.sum(-1, keepdim=True) + 1e-6)
 
 
-@mutant(ADDITIVE, "a_second_copy_of_a_key_counts_as_ln_two")
+@mutant(ADDITIVE, "every_row_of_weights_sums_to_one")
 class OneMoreInTheDenominator(_InSteps):
     """Add an invisible key with score zero, which takes its share."""
 
@@ -313,10 +317,11 @@ class AnEmptyRowIsZeroOverZero(_InSteps):
 
 @mutant(ADDITIVE, "a_query_without_any_key_stays_finite")
 class OnlyTheGradientOfAnEmptyRowIsNaN(_InSteps):
-    """Replace NaN after the softmax, which repairs the forward pass alone."""
+    """Add −∞ and replace NaN after the softmax, which repairs the forward pass alone."""
 
     def weigh(self, scores: Tensor, mask: Mask) -> Tensor:
-        scores = scores if mask is None else scores.masked_fill(~mask, -torch.inf)
+        if mask is not None:
+            scores = scores + torch.zeros(mask.shape).masked_fill(~mask, -torch.inf).to(scores)
         return torch.softmax(scores, -1).nan_to_num(0.0)
 
 
@@ -498,7 +503,9 @@ class TheLastWeightsAreRemembered(_InSteps):
         return weights
 
 
-@mutant(ADDITIVE, "the_same_call_gives_the_same_result", "duplicating_the_memory_changes_nothing")
+@mutant(
+    ADDITIVE, "the_order_of_the_keys_makes_no_difference", "equal_keys_share_the_weight_equally"
+)
 class ProjectedKeysAreCached(_InSteps):
     """Project the keys of the first call, and use them for every memory of that shape."""
 

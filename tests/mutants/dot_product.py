@@ -260,7 +260,7 @@ def an_epsilon_in_the_denominator(
     return _attend(exponentials / (exponentials.sum(-1, keepdim=True) + 1e-6), value)
 
 
-@mutant(SDPA, "every_row_of_weights_sums_to_one", "a_second_copy_of_a_key_counts_as_ln_two")
+@mutant(SDPA, "every_row_of_weights_sums_to_one", "the_output_lies_among_the_values")
 def one_more_in_the_denominator(
     query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
 ) -> Attended:
@@ -364,28 +364,11 @@ def ten_is_subtracted_where_masked(
 
 
 @mutant(SDPA, "masked_keys_get_exactly_zero_weight")
-def ten_thousand_is_subtracted_where_masked(
-    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
-) -> Attended:
-    """Trust that scores stay below ten thousand."""
-    scores = _scores(query, key)
-    return _attend(softmax(scores if mask is None else scores - 1e4 * ~mask), value)
-
-
-@mutant(SDPA, "masked_keys_get_exactly_zero_weight")
 def a_hundred_is_filled_in_where_masked(
     query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
 ) -> Attended:
     """Take −100 for −∞."""
     return _attend(softmax(_hidden(_scores(query, key), mask, -100.0)), value)
-
-
-@mutant(SDPA, "masked_keys_get_exactly_zero_weight")
-def ten_thousand_is_filled_in_where_masked(
-    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
-) -> Attended:
-    """Take −10⁴ for −∞."""
-    return _attend(softmax(_hidden(_scores(query, key), mask, -1e4)), value)
 
 
 @mutant(SDPA, "masked_keys_get_exactly_zero_weight")
@@ -406,7 +389,7 @@ def a_mask_that_must_broadcast_is_ignored(
     return right(query, key, value, mask if fits else None)
 
 
-@mutant(SDPA, "a_mask_broadcasts_to_the_scores", "future_tokens_do_not_change_past_outputs")
+@mutant(SDPA, "masked_keys_get_exactly_zero_weight", "future_tokens_do_not_change_past_outputs")
 def every_query_gets_the_last_querys_mask(
     query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
 ) -> Attended:
@@ -455,7 +438,11 @@ def a_window_of_two_tokens(
     return right(query, key, value, mask)
 
 
-@mutant(SDPA, "what_a_mask_hides_cannot_reach_the_output", "the_output_lies_among_the_values")
+@mutant(
+    SDPA,
+    "what_a_mask_hides_cannot_reach_the_output",
+    "the_output_is_the_weighted_sum_of_the_values",
+)
 def hidden_values_are_averaged_in(
     query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
 ) -> Attended:
@@ -476,18 +463,11 @@ def an_empty_row_is_zero_over_zero(
 def only_the_gradient_of_an_empty_row_is_nan(
     query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
 ) -> Attended:
-    """Replace NaN after the softmax, which repairs the forward pass alone."""
-    weights = torch.softmax(_hidden(_scores(query, key), mask), -1)
-    return _attend(weights.nan_to_num(0.0), value)
-
-
-@mutant(SDPA, "a_query_without_any_key_stays_finite")
-def an_empty_row_switches_the_mask_off(
-    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
-) -> Attended:
-    """Drop the whole mask as soon as one query has no key."""
-    usable = mask is not None and bool(mask.any(-1).all())
-    return right(query, key, value, mask if usable else None)
+    """Add −∞ and replace NaN after the softmax, which repairs the forward pass alone."""
+    scores = _scores(query, key)
+    if mask is not None:
+        scores = scores + torch.zeros(mask.shape).masked_fill(~mask, -torch.inf).to(scores)
+    return _attend(torch.softmax(scores, -1).nan_to_num(0.0), value)
 
 
 # --- Output -------------------------------------------------------------------------------------
@@ -648,15 +628,6 @@ def float32_is_computed_in_bfloat16(
 
 
 @mutant(SDPA, "low_precision_rounds_no_further_than_it_must")
-def scaled_after_the_product_overflowed(
-    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
-) -> Attended:
-    """Multiply queries by d_k first and divide the product again, which float16 cannot hold."""
-    scores = (query * query.shape[-1]) @ (key * 64).mT / (64 * query.shape[-1] ** 1.5)
-    return _attend(masked_softmax(scores, mask), value)
-
-
-@mutant(SDPA, "low_precision_rounds_no_further_than_it_must")
 def exponentials_without_a_shift(
     query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
 ) -> Attended:
@@ -746,7 +717,7 @@ def scores_are_normalised_over_the_batch(
 # --- Sizes --------------------------------------------------------------------------------------
 
 
-@mutant(SDPA, "the_output_is_the_weighted_sum_of_the_values")
+@mutant(SDPA, "weights_are_the_softmax_of_the_scaled_scores")
 def keys_past_64_are_not_seen(
     query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
 ) -> Attended:

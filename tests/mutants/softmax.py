@@ -130,7 +130,7 @@ def every_block_is_normalised_by_itself(x: Tensor, dim: int = -1) -> Tensor:
     return torch.cat([right(block, dim) for block in x.split(128, dim)], dim)
 
 
-@mutant("softmax", "the_jacobian_is_diag_p_minus_p_p_transposed")
+@mutant("softmax", "permuting_the_scores_permutes_the_result")
 def blocks_are_not_rescaled(x: Tensor, dim: int = -1) -> Tensor:
     """Stream over blocks of 128, and keep an old block's sum when the maximum grows."""
     blocks = [torch.exp(b - b.amax(dim, keepdim=True)) for b in x.split(128, dim)]

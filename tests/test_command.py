@@ -1,0 +1,261 @@
+"""The command line, as people meet it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from attest.command import FAILED, INTERRUPTED, UNUSABLE, WELL, main
+
+RIGHT = """
+import torch
+
+def softmax(x, dim=-1):
+    return torch.softmax(x, dim)
+
+def causal_mask(length):
+    return torch.ones(length, length, dtype=torch.bool).tril()
+"""
+WRONG = RIGHT.replace("torch.softmax(x, dim)", "torch.softmax(x, 0)")
+
+
+@pytest.fixture
+def submission(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(RIGHT)
+    return path
+
+
+def test_a_right_submission_gets_all_points_of_what_it_attempts(submission, tmp_path):
+    data = tmp_path / "grade.json"
+    assert main(["grade", str(submission), "--examples", "20", "--json", str(data)]) == WELL
+    grade = json.loads(data.read_text())
+    components = grade["components"]
+    for name in ("softmax", "causal_mask"):
+        assert components[name]["status"] == "attempted"
+        assert components[name]["score"] == components[name]["max_score"] > 0
+    assert components["MultiHeadAttention"]["status"] == "not_attempted"
+    assert components["MultiHeadAttention"]["score"] == 0
+    assert grade["score"] == sum(c["score"] for c in components.values())
+    assert grade["max_score"] == sum(c["max_score"] for c in components.values())
+
+
+def test_a_grade_has_the_form_of_the_contract(submission, tmp_path):
+    data = tmp_path / "grade.json"
+    main(["grade", str(submission), "--only", "softmax", "--examples", "10", "--json", str(data)])
+    grade = json.loads(data.read_text())
+    assert grade["schema"] == 1
+    assert grade["submission"] == str(submission)
+    assert {"seconds", "environment", "isolation"} <= set(grade)
+    row = grade["properties"][0]
+    assert {
+        "id", "claim", "component", "kind", "status", "examples", "seconds", "points",
+        "max_points", "counterexample", "message",
+    } == set(row)  # fmt: skip
+    assert row["kind"] in {"definition", "claim", "robustness"}
+
+
+def test_a_wrong_submission_loses_points_and_exits_with_one(submission, tmp_path, capsys):
+    submission.write_text(WRONG)
+    data = tmp_path / "grade.json"
+    only = ["--only", "softmax", "--examples", "30"]
+    assert main(["grade", str(submission), *only, "--json", str(data)]) == FAILED
+    grade = json.loads(data.read_text())
+    assert 0 < grade["score"] < grade["max_score"]
+    refuted = [row for row in grade["properties"] if row["status"] == "refuted"]
+    assert all(row["points"] == 0 and row["counterexample"] for row in refuted)
+    printed = capsys.readouterr().out
+    assert "should be" in printed
+    assert "import torch" in printed
+
+
+def test_the_same_grade_comes_out_twice_and_for_any_number_of_jobs(submission, tmp_path):
+    submission.write_text(WRONG)
+    found = []
+    for jobs in ("1", "2", "2"):
+        data = tmp_path / f"{len(found)}.json"
+        options = ["--only", "softmax", "--examples", "20", "--jobs", jobs, "--json", str(data)]
+        main(["grade", str(submission), *options])
+        grade = json.loads(data.read_text())
+        del grade["seconds"]
+        for row in grade["properties"]:
+            del row["seconds"]
+        found.append(grade)
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "does not exist"),
+        ("def softmax(x:\n", "line 1: this is not Python"),
+        ("", "defines none of the contract's names"),
+        ("raise RuntimeError('no')", "raised RuntimeError: no"),
+        ("import sys\nsys.exit(0)", "raised SystemExit: 0"),
+    ],
+    ids=["missing", "syntax", "empty", "raises", "exits"],
+)
+def test_a_submission_that_cannot_be_examined_gives_one_line_and_two(text, says, tmp_path, capsys):
+    path = tmp_path / "theirs.py"
+    if text is not None:
+        path.write_text(text)
+    data = tmp_path / "grade.json"
+    assert main(["grade", str(path), "--json", str(data)]) == UNUSABLE
+    printed = capsys.readouterr()
+    assert says in printed.err
+    assert len(printed.err.strip().splitlines()) == 1
+    assert printed.out == ""
+    grade = json.loads(data.read_text())
+    assert grade["score"] == 0
+    assert grade["max_score"] > 0
+    assert {c["status"] for c in grade["components"].values()} == {"broken"}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--only", "ATT-99"], "no claim, property or component has this name"),
+        (["--properties", "nowhere"], "this is not a folder"),
+        (["--json", "nowhere/at/all.json"], "does not exist"),
+        (["--device", "warp"], "--device warp"),
+    ],
+)
+def test_a_request_that_cannot_be_carried_out_gives_one_line_and_two(options, says, capsys):
+    assert main(["verify", *options]) == UNUSABLE
+    printed = capsys.readouterr()
+    assert says in printed.err
+    assert len(printed.err.strip().splitlines()) == 1
+
+
+def test_a_module_is_graded_by_its_name():
+    assert main(["grade", "reference", "--only", "causal_mask", "--examples", "10"]) == WELL
+
+
+def test_verifying_one_claim_gives_its_verdict_as_data(tmp_path, capsys):
+    data = tmp_path / "ledger.json"
+    options = ["--only", "ATT-04", "--only", "SA-05", "--examples", "10", "--json", str(data)]
+    assert main(["verify", *options]) == WELL
+    ledger = json.loads(data.read_text())
+    assert ledger["schema"] == 1
+    verdicts = {claim["id"]: claim["verdict"] for claim in ledger["claims"]}
+    assert verdicts == {"ATT-04": "refuted", "SA-05": "conditional"}
+    refuted, conditional = ledger["claims"]
+    assert {
+        "id", "section", "quote", "statement", "formal", "verdict", "conditions", "evidence",
+        "references", "as_expected",
+    } <= set(refuted)  # fmt: skip
+    assert {"method": "counterexample", "outcome": "counterexample found"}.items() <= next(
+        e for e in refuted["evidence"] if e["method"] == "counterexample"
+    ).items()
+    assert [part["verdict"] for part in conditional["parts"]] == ["proved", "refuted"]
+    assert "ATT-04" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_whole_ledger_comes_out_as_it_says(tmp_path):
+    data = tmp_path / "ledger.json"
+    assert main(["verify", "--examples", "20", "--json", str(data)]) == WELL
+    ledger = json.loads(data.read_text())
+    assert len(ledger["claims"]) == 24
+    assert all(claim["as_expected"] and claim["evidence"] for claim in ledger["claims"])
+
+
+def test_an_interrupt_ends_quietly(monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("attest.running.examine_all", interrupt)
+    assert main(["verify", "--only", "ATT-02"]) == INTERRUPTED
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_narrow_terminal_cuts_no_word_of_a_claim(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "50")
+    main(["verify", "--only", "SA-02", "--examples", "5"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Nothing is processed one after another: the whole sequence is taken at once." in printed
+
+
+def test_the_list_names_claims_and_properties(capsys):
+    assert main(["list"]) == WELL
+    printed = capsys.readouterr().out
+    assert "ATT-02" in printed
+    assert "softmax.entries_along_the_axis_sum_to_one" in printed
+
+
+def test_properties_come_from_a_folder_too(tmp_path, capsys):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "extra.py").write_text(
+        "from attest import law, identical\n"
+        "from attest.strategies import softmax_inputs\n"
+        "@law('softmax', inputs=softmax_inputs(), formula='1 = 2')\n"
+        "def zeros_come_out(softmax, x, dim):\n"
+        "    '''A law that is false.'''\n"
+        "    result = softmax(x, dim)\n"
+        "    identical(result, result * 0, 'the result')\n"
+    )
+    options = ["--properties", str(folder), "--only", "zeros_come_out", "--examples", "5"]
+    assert main(["grade", "reference", *options]) == FAILED
+    assert "A law that is false." in capsys.readouterr().out
+
+
+def test_a_folder_of_properties_that_does_not_load_is_named(tmp_path, capsys):
+    (tmp_path / "broken.py").write_text("import nothing_of_this_name\n")
+    assert main(["list", "--properties", str(tmp_path)]) == UNUSABLE
+    assert "broken.py does not load: ModuleNotFoundError" in capsys.readouterr().err.replace(
+        "\n", " "
+    )
+
+
+def test_the_properties_of_installed_distributions_are_found(monkeypatch):
+    from types import ModuleType
+
+    from attest import ledger
+    from attest.claims import Claim, Verdict
+
+    module = ModuleType("a_course")
+    module.claim = Claim("X-01", "1", "셋 이상 낱말", "It is so.", "x = x", Verdict.PENDING)
+
+    class Entry:
+        name = "a_course"
+
+        @staticmethod
+        def load():
+            return module
+
+    monkeypatch.setattr(ledger, "entry_points", lambda group: [Entry()])
+    assert "X-01" in ledger.load_ledger().claims
+
+
+def test_a_foreign_package_in_the_way_is_named(monkeypatch):
+    import sys
+    from types import ModuleType
+
+    from attest.ledger import LedgerError, own_package
+
+    foreign = ModuleType("reference")
+    foreign.__file__ = "/somewhere/else/reference/__init__.py"
+    monkeypatch.setitem(sys.modules, "reference", foreign)
+    with pytest.raises(LedgerError, match=r"another package named 'reference'.*/somewhere/else"):
+        own_package("reference")
+
+
+def test_our_own_package_is_found_before_a_folder_of_the_same_name(tmp_path, monkeypatch):
+    import subprocess
+    import sys
+
+    (tmp_path / "reference").mkdir()
+    (tmp_path / "reference" / "__init__.py").write_text("raise RuntimeError('not ours')\n")
+    root = str(Path(__file__).parent.parent)
+    code = (
+        f"import sys; sys.path.insert(0, {root!r}); sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from attest.ledger import own_package\n"
+        "print(own_package('reference').softmax)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "function softmax" in run.stdout

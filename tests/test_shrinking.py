@@ -1,0 +1,133 @@
+"""Simplifying the entries of a counterexample."""
+
+from __future__ import annotations
+
+import torch
+
+from attest.shrinking import MOST_TRIALS, simplify
+
+
+def simplified(inputs, parameters, law_fails):
+    """Give the last failing candidate and every candidate that was tried."""
+    latest, tried = [(inputs, parameters)], []
+
+    def fails(candidate, matrices):
+        tried.append((candidate, matrices))
+        if law_fails(candidate, matrices):
+            latest.append((candidate, matrices))
+            return True
+        return False
+
+    simplify(inputs, parameters, fails)
+    return (*latest[-1], tried)
+
+
+def noise(*shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def test_what_does_not_matter_becomes_zero():
+    found, _, _ = simplified({"x": noise(2, 3), "y": noise(4)}, {}, lambda *_: True)
+    assert not found["x"].any()
+    assert not found["y"].any()
+
+
+def test_an_entry_that_matters_becomes_a_small_integer():
+    x = noise(2, 3)
+    x[1, 2] = 2.7182
+    found, _, _ = simplified({"x": x}, {}, lambda c, _: bool(c["x"][1, 2] > 2))
+    expected = torch.zeros(2, 3, dtype=torch.float64)
+    expected[1, 2] = 3.0
+    assert torch.equal(found["x"], expected)
+
+
+def test_an_entry_that_matters_in_its_digits_keeps_one():
+    found, _, _ = simplified(
+        {"x": torch.tensor([0.5772])}, {}, lambda c, _: bool(0.5 < c["x"][0] < 0.7)
+    )
+    assert torch.equal(found["x"], torch.tensor([0.6]))
+
+
+def test_a_relation_between_two_tensors_is_kept():
+    inputs = {"x": noise(3), "y": noise(3) + 5}
+    found, _, _ = simplified(inputs, {}, lambda c, _: bool(c["x"][0] < c["y"][0]))
+    assert found["x"][0] < found["y"][0]
+    assert all(float(entry) in {-1.0, 0.0, 1.0} for name in "xy" for entry in found[name])
+
+
+def test_nothing_changes_where_nothing_simpler_fails():
+    x = noise(3)
+    found, _, tried = simplified({"x": x}, {}, lambda *_: False)
+    assert found["x"] is x
+    assert tried
+
+
+def test_the_inputs_themselves_are_left_alone():
+    x, w = noise(3), noise(2, 2)
+    before = x.clone(), w.clone()
+    simplified({"x": x}, {"w": w}, lambda *_: True)
+    assert torch.equal(x, before[0])
+    assert torch.equal(w, before[1])
+
+
+def test_a_mask_comes_to_allow_everything():
+    mask = torch.tensor([[True, False], [False, True]])
+    found, _, _ = simplified({"mask": mask}, {}, lambda *_: True)
+    assert bool(found["mask"].all())
+
+
+def test_a_mask_that_matters_stays():
+    mask = torch.tensor([[True, False], [False, True]])
+    found, _, _ = simplified({"mask": mask}, {}, lambda c, _: not bool(c["mask"].all()))
+    assert torch.equal(found["mask"], mask)
+
+
+def test_integers_none_and_sizes_are_left_alone():
+    inputs = {"lengths": torch.tensor([3, 1]), "dim": -1, "mask": None}
+    found, _, tried = simplified(inputs, {}, lambda *_: True)
+    assert found == inputs
+    assert tried == []
+
+
+def test_arguments_inside_a_dict_are_simplified():
+    inputs = {"arguments": {"x": noise(3), "mask": None}, "shift": 2.5}
+    found, _, _ = simplified(inputs, {}, lambda *_: True)
+    assert not found["arguments"]["x"].any()
+    assert found["arguments"]["mask"] is None
+    assert found["shift"] == 2.5
+
+
+def test_weights_are_simplified_beside_the_inputs():
+    found, matrices, _ = simplified(
+        {"x": noise(2)}, {"w": noise(3, 3)}, lambda _, m: bool(m["w"].any())
+    )
+    assert not found["x"].any()
+    assert set(matrices["w"].flatten().tolist()) <= {0.0, 1.0}
+    assert matrices["w"].any()
+
+
+def test_candidates_keep_shape_and_dtype():
+    inputs = {"x": noise(2, 3).to(torch.bfloat16), "y": noise(1, 4, 2)}
+    _, _, tried = simplified(inputs, {}, lambda c, _: bool(c["x"].sum() > -9))
+    for candidate, _ in tried:
+        assert candidate["x"].shape == (2, 3)
+        assert candidate["x"].dtype == torch.bfloat16
+        assert candidate["y"].shape == (1, 4, 2)
+
+
+def test_the_number_of_trials_is_limited():
+    _, _, tried = simplified({"x": noise(1000) + 20}, {}, lambda c, _: bool((c["x"] > 10).all()))
+    assert len(tried) <= MOST_TRIALS
+
+
+def test_infinite_and_missing_numbers_can_be_simplified():
+    x = torch.tensor([float("nan"), float("inf"), 1e300, 0.3], dtype=torch.float64)
+    found, _, _ = simplified({"x": x}, {}, lambda c, _: not bool(torch.isfinite(c["x"][0])))
+    assert torch.isnan(found["x"][0])
+    assert found["x"][1:].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_a_view_with_strides_of_zero_is_simplified_entry_by_entry():
+    x = torch.tensor([0.3], dtype=torch.float64).expand(3)
+    found, _, _ = simplified({"x": x}, {}, lambda c, _: bool(c["x"][1] > 0.2))
+    assert found["x"][1] == 1.0

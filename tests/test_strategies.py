@@ -1,0 +1,413 @@
+"""The strategies: what they draw meets the contract and covers what it should."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import hypothesis
+import pytest
+import torch
+from hypothesis import HealthCheck, Phase
+from torch import nn
+
+import reference
+from attest.contract import CONTRACT
+from attest.implementations import LocalImplementation
+from attest.strategies import (
+    LARGEST_ENTRY,
+    REGIMES,
+    attention_inputs,
+    calls,
+    fill,
+    lengths_and_padding,
+    random_mask,
+    softmax_inputs,
+)
+from attest.subject import Setup, Subject
+
+SDPA = "scaled_dot_product_attention"
+ATTENTIONS = (
+    SDPA,
+    "AdditiveAttention",
+    "MultiplicativeAttention",
+    "SelfAttention",
+    "MultiHeadAttention",
+)
+EVERY = pytest.mark.parametrize("component", ATTENTIONS)
+
+
+def drawn(strategy, number=150, seed=0):
+    """Draw this many examples in the way the engine does."""
+    found = []
+
+    @hypothesis.seed(seed)
+    @hypothesis.settings(
+        max_examples=number,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @hypothesis.given(strategy)
+    def collect(example):
+        found.append(example)
+
+    collect()
+    return found
+
+
+def simplest(strategy, wanted=lambda _: True):
+    return hypothesis.find(
+        strategy,
+        wanted,
+        settings=hypothesis.settings(database=None, deadline=None, max_examples=2000),
+    )
+
+
+def sizes(example):
+    """Give B (or None), L, S and the widths of an attention's inputs."""
+    if "x" in example:
+        batch, length, width = example["x"].shape
+        return batch, length, length, (width,)
+    query, key, value = (example[name] for name in ("query", "key", "value"))
+    batch = query.shape[0] if query.dim() > 2 else None
+    widths = (query.shape[-1], key.shape[-1], value.shape[-1])
+    return batch, query.shape[-2], key.shape[-2], widths
+
+
+def scores_shape(example, component):
+    batch, queries, keys, _ = sizes(example)
+    if component == "MultiHeadAttention" and example["mask"].dim() == 4:
+        return batch, example["setup"].arguments["n_heads"], queries, keys
+    if component == SDPA:
+        return (*example["query"].shape[:-1], keys)
+    return batch, queries, keys
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(value, other[name])
+        else:
+            assert value == other[name]
+
+
+@EVERY
+def test_sizes_are_apart_alike_and_now_and_then_long(component):
+    tiers = Counter()
+    for example in drawn(attention_inputs(component), 300):
+        batch, queries, keys, widths = sizes(example)
+        if max(batch or 0, queries, keys, *widths) >= 17:
+            tiers["long"] += 1
+        elif component == "SelfAttention":
+            tiers["alike" if queries == widths[0] else "apart"] += 1
+        elif component == "MultiHeadAttention":
+            alike = queries == keys and batch == example["setup"].arguments["n_heads"]
+            tiers["alike" if alike else "apart"] += 1
+            assert alike or len({queries, keys, widths[0]}) == 3
+        else:
+            alike = queries == keys and len(set(widths)) == 1
+            tiers["alike" if alike else "apart"] += 1
+            assert alike or queries != keys or queries == 1
+    assert tiers["apart"] > 50
+    assert tiers["alike"] > 30
+    assert 3 < tiers["long"] < 100
+
+
+@EVERY
+def test_axes_of_sizes_apart_cannot_be_swapped(component):
+    examples = [sizes(example) for example in drawn(attention_inputs(component), 200)]
+    apart = [e for e in examples if len({e[1], e[2], *e[3]}) == len({1, 2, *e[3]}) + 0]
+    assert any(math.gcd(queries, keys) == 1 for _, queries, keys, _ in apart or examples)
+    lengths = {(queries, keys) for _, queries, keys, _ in examples}
+    assert len(lengths) > 10 or component == "SelfAttention"
+
+
+@EVERY
+def test_the_contract_of_arguments_is_respected(component):
+    spec = CONTRACT[component]
+    for example in drawn(attention_inputs(component)):
+        arguments = {name: value for name, value in example.items() if name != "setup"}
+        assert spec.bind((), arguments) == arguments
+        named: dict[str, int] = dict(example["setup"].arguments) if "setup" in example else {}
+        assert tuple(named) == (spec.constructor or ())
+        for name, dims in spec.dims.items():
+            tensor = arguments[name]
+            assert tensor.dtype == torch.float64
+            assert bool(tensor.isfinite().all())
+            assert float(tensor.abs().max()) <= LARGEST_ENTRY
+            fixed = [dim for dim in dims if not dim.startswith("*")]
+            for dim, size in zip(fixed[::-1], reversed(tensor.shape), strict=False):
+                assert named.setdefault(dim, size) == size
+
+
+@EVERY
+def test_masks_broadcast_to_the_scores_and_leave_every_query_a_key(component):
+    kinds = Counter()
+    for example in drawn(attention_inputs(component), 200):
+        mask = example["mask"]
+        if mask is None:
+            kinds["none"] += 1
+            continue
+        shape = scores_shape(example, component)
+        assert mask.dtype == torch.bool
+        assert 2 <= mask.dim() <= len(shape)
+        assert torch.broadcast_shapes(mask.shape, shape) == shape
+        assert bool(mask.any(-1).all())
+        kinds["full" if bool(mask.all()) else "partial"] += 1
+        if mask.shape[-2] == 1 and shape[-2] > 1:
+            kinds["one row for all queries"] += 1
+        if mask.dim() == 3 and mask.shape[0] > 1:
+            kinds["one for each item"] += 1
+        if mask.dim() == 2:
+            kinds["two dimensions"] += 1
+    expected = {"none", "partial", "one row for all queries", "one for each item", "two dimensions"}
+    assert all(kinds[kind] > 3 for kind in expected), kinds
+
+
+@EVERY
+def test_masks_of_one_kind_are_drawn_on_request(component):
+    assert {e["mask"] for e in drawn(attention_inputs(component, "none"), 40)} == {None}
+    assert all(e["mask"] is not None for e in drawn(attention_inputs(component, "some"), 40))
+    for example in drawn(attention_inputs(component, "causal"), 40):
+        _, queries, keys, _ = sizes(example)
+        assert torch.equal(example["mask"], torch.ones(queries, keys).tril().bool())
+
+
+def test_a_mask_of_its_own_for_each_head_is_drawn():
+    examples = drawn(attention_inputs("MultiHeadAttention", "some"), 200)
+    shapes = [e["mask"].shape for e in examples if e["mask"].dim() == 4]
+    assert any(shape[1] > 1 for shape in shapes)
+
+
+@EVERY
+def test_no_fewer_keys_and_queries_than_asked_for(component):
+    examples = drawn(attention_inputs(component, least_keys=3, least_queries=2), 100)
+    lengths = [sizes(example)[1:3] for example in examples]
+    assert min(keys for _, keys in lengths) == 3
+    assert min(queries for queries, _ in lengths) == (3 if component == "SelfAttention" else 2)
+
+
+def test_a_function_gets_none_one_and_two_leading_dimensions():
+    ranks = {e["query"].dim() for e in drawn(attention_inputs(SDPA))}
+    assert ranks == {2, 3, 4}
+
+
+def test_dot_products_stay_where_the_contract_promises_accuracy():
+    for example in drawn(attention_inputs(SDPA, regimes=("huge", "large")), 200):
+        query, key = example["query"], example["key"]
+        scores = query.abs() @ key.abs().mT / math.sqrt(query.shape[-1])
+        assert float(scores.max()) < 1e5
+
+
+@EVERY
+def test_entries_reach_from_zero_to_hundreds(component):
+    examples = drawn(attention_inputs(component), 300)
+    name = "x" if component == "SelfAttention" else "value"
+    largest = [float(example[name].abs().max()) for example in examples]
+    assert min(largest) < 0.1
+    assert max(largest) > 200
+
+
+@EVERY
+def test_every_regime_is_drawn_and_no_other(component):
+    for example in drawn(attention_inputs(component, regimes=("integers",)), 60):
+        tensors = [v for n, v in example.items() if n in {"x", "query", "key", "value"}]
+        assert all(torch.equal(t, t.round()) and float(t.abs().max()) <= 3 for t in tensors)
+
+
+@EVERY
+def test_the_same_seed_draws_the_same_inputs(component):
+    first, second = (drawn(attention_inputs(component), 40) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        assert_same(one, other)
+
+
+@EVERY
+def test_another_seed_draws_other_inputs(component):
+    name = "x" if component == "SelfAttention" else "value"
+    first, second = (drawn(attention_inputs(component), 40, seed) for seed in (0, 1))
+    equal = [torch.equal(a[name], b[name]) for a, b in zip(first, second, strict=True)]
+    assert sum(equal) < 10
+
+
+@EVERY
+def test_the_simplest_example_is_one_query_of_integers_without_mask(component):
+    example = simplest(attention_inputs(component))
+    _, queries, keys, _ = sizes(example)
+    assert (queries, keys) == (1, 1)
+    assert example["mask"] is None
+    tensors = [v for v in example.values() if isinstance(v, torch.Tensor)]
+    assert all(torch.equal(t, t.round()) for t in tensors)
+
+
+def test_the_simplest_example_with_a_property_is_short():
+    example = simplest(attention_inputs(SDPA), lambda e: e["key"].shape[-2] >= 3)
+    assert sizes(example)[1:3] == (1, 3)
+
+
+# --- Values -------------------------------------------------------------------------------------
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_a_seed_fills_a_tensor_in_one_way(regime):
+    one, again, other = (fill(generator(seed), regime, 4, 5) for seed in (3, 3, 4))
+    assert one.shape == (4, 5)
+    assert one.dtype == torch.float64
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+def test_each_regime_has_its_values():
+    values = {regime: fill(generator(), regime, 40, 50) for regime in REGIMES}
+    assert set(values["integers"].flatten().tolist()) == {-3, -2, -1, 0, 1, 2, 3}
+    assert float(values["normal"].std()) == pytest.approx(1, abs=0.1)
+    assert float(values["large"].std()) == pytest.approx(5, abs=0.5)
+    assert float(values["small"].std()) == pytest.approx(0.01, abs=0.001)
+    assert 0.6 < float((values["sparse"] == 0).double().mean()) < 0.8
+    assert torch.equal(values["ties"][1::2], values["ties"][::2])
+    assert len(values["ties"].unique(dim=0)) == 20
+    assert 290 < float(values["huge"].abs().max()) <= 300
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 7])
+def test_ties_are_between_neighbouring_rows(rows):
+    value = fill(generator(), "ties", rows, 3)
+    for row in range(1, rows, 2):
+        assert torch.equal(value[row], value[row - 1])
+    assert rows < 3 or not torch.equal(value[2], value[1])
+
+
+def test_the_largest_entry_can_be_lowered():
+    assert float(fill(generator(), "huge", 100, largest=2.0).abs().max()) <= 2
+
+
+def test_an_unknown_regime_is_refused_by_name():
+    with pytest.raises(ValueError, match="unknown regime 'tiny'; known: integers, normal"):
+        fill(generator(), "tiny", 2)
+
+
+@pytest.mark.parametrize("shape", [(1,), (5, 1), (7, 2), (3, 4, 6), (2, 3, 4, 70)])
+def test_every_row_of_a_random_mask_has_a_key(shape):
+    for seed in range(50):
+        mask = random_mask(generator(seed), *shape)
+        assert mask.shape == shape
+        assert mask.dtype == torch.bool
+        assert bool(mask.any(-1).all())
+
+
+def test_a_random_mask_hides_something():
+    masks = torch.stack([random_mask(generator(seed), 4, 5) for seed in range(50)])
+    assert 0.3 < float((~masks).double().mean()) < 0.5
+    assert bool(masks.any(0).all())
+    assert bool((~masks).any(0).all())
+
+
+# --- Softmax, masks and calls -------------------------------------------------------------------
+
+
+def test_a_softmax_is_asked_for_every_axis_by_either_sign():
+    examples = drawn(softmax_inputs(), 300)
+    cases = {(e["x"].dim(), e["dim"]) for e in examples}
+    assert cases == {(rank, dim) for rank in range(1, 5) for dim in range(-rank, rank)}
+    along = {e["x"].shape[e["dim"]] for e in examples}
+    assert along >= {*range(1, 8), 300}
+    assert {e["x"].dtype for e in examples} == {torch.float64}
+
+
+def test_a_softmax_over_the_last_axis_and_of_two_entries_at_least_can_be_asked_for():
+    for example in drawn(softmax_inputs(2, last_axis=True), 100):
+        assert example["dim"] in {-1, example["x"].dim() - 1}
+        assert example["x"].shape[-1] >= 2
+
+
+def test_lengths_reach_from_one_token_to_the_whole_sequence():
+    examples = drawn(lengths_and_padding(), 200)
+    for example in examples:
+        assert example["lengths"].dtype == torch.int64
+        assert example["lengths"].dim() == 1
+        assert 1 <= int(example["lengths"].min())
+        assert int(example["lengths"].max()) <= example["max_length"]
+    assert any(int(e["lengths"].max()) == e["max_length"] > 1 for e in examples)
+    assert any(int(e["lengths"].min()) == 1 < e["max_length"] for e in examples)
+    assert max(e["max_length"] for e in examples) == 300
+    assert max(len(e["lengths"]) for e in examples) == 6
+
+
+@pytest.mark.parametrize("component", list(CONTRACT))
+def test_every_component_can_be_called_with_what_is_drawn_for_it(component):
+    implementation = LocalImplementation("reference", reference)
+    for example in drawn(calls(component), 30):
+        subject = Subject(
+            implementation, CONTRACT[component], torch.float64, "cpu", example.get("setup")
+        )
+        subject(**example["arguments"])  # checks the answer against the contract
+
+
+def test_calls_pass_their_options_on():
+    examples = drawn(calls(SDPA, mask="some", least_keys=4), 40)
+    assert all(e["arguments"]["mask"] is not None for e in examples)
+    assert min(e["arguments"]["key"].shape[-2] for e in examples) == 4
+
+
+# --- Parameters ---------------------------------------------------------------------------------
+
+
+class Zeroed(nn.Module):
+    """A module that starts with weights of zero and a bias of one."""
+
+    def __init__(self, d_model):
+        super().__init__()
+        self.projection = nn.Linear(d_model, d_model)
+        nn.init.zeros_(self.projection.weight)
+        nn.init.ones_(self.projection.bias)
+
+
+class Submission:
+    SelfAttention = Zeroed
+
+
+def constructed(setup):
+    implementation = LocalImplementation("zeroed", Submission)
+    return Subject(implementation, CONTRACT["SelfAttention"], torch.float64, "cpu", setup)
+
+
+def test_weights_of_zero_are_redrawn_and_biases_stay():
+    parameters = constructed(Setup({"d_model": 3}, seed=1)).parameters()
+    assert bool((parameters["projection.weight"] != 0).all())
+    assert torch.equal(parameters["projection.bias"], torch.ones(3, dtype=torch.float64))
+
+
+def test_weights_are_redrawn_from_the_seed_and_the_gain():
+    one, again, other = (
+        constructed(Setup({"d_model": 3}, seed=seed)).parameters()["projection.weight"]
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    small = constructed(Setup({"d_model": 3}, seed=1, gain=0.5)).parameters()
+    assert torch.equal(small["projection.weight"], one / 2)
+
+
+def test_redrawn_weights_keep_the_size_of_what_they_project():
+    weight = constructed(Setup({"d_model": 100}, seed=1)).parameters()["projection.weight"]
+    assert float(weight.std()) == pytest.approx(0.1, rel=0.05)
+
+
+def test_given_weights_are_taken_as_they_are():
+    weight = torch.eye(2, dtype=torch.float64)
+    setup = Setup({"d_model": 2}, matrices={"projection.weight": weight})
+    assert torch.equal(constructed(setup).parameters()["projection.weight"], weight)
+
+
+@pytest.mark.parametrize("component", ATTENTIONS[1:])
+def test_examples_of_a_module_have_weights_of_many_seeds(component):
+    setups = [example["setup"] for example in drawn(attention_inputs(component), 100)]
+    assert len({setup.seed for setup in setups}) > 30
+    assert {setup.gain for setup in setups} == {1.0, 0.5, 0.05}
