@@ -185,11 +185,9 @@ def _from_name(name: str) -> ModuleType:
     except (ImportError, ValueError):
         found = None
     if found is None:
-        kind = "a folder" if Path(name).is_dir() else "a file" if Path(name).exists() else "nothing"
-        raise SubmissionError(
-            f"{name} is {kind} that Python can import nothing from; "
-            "a submission is one .py file or an importable module"
-        )
+        what = "a folder" if Path(name).is_dir() else "a file" if Path(name).exists() else ""
+        problem = f"is {what}, not a .py file" if what else "does not exist"
+        raise SubmissionError(f"{name} {problem}; a submission is one .py file or a module")
     return importlib.import_module(name)
 
 

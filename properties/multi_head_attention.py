@@ -16,6 +16,7 @@ from attest import symbolic
 from attest.checks import (
     Violation,
     above,
+    at_least,
     at_most,
     close,
     identical,
@@ -247,18 +248,21 @@ def heads_that_do_not_divide_the_width_are_refused(
 
 @law(
     MULTI,
-    inputs=_inputs(),
-    formula="entries of all weight matrices: 4 d², whatever H",
+    inputs=st.sampled_from(((4, 2), (6, 3), (6, 2), (4, 4), (5, 5), (12, 4))).map(
+        lambda sizes: {"d_model": sizes[0], "n_heads": sizes[1]}
+    ),
+    formula="|θ(d, H)| = |θ(d, 1)|, of which 4 d² are weights",
 )
 def parameters_do_not_grow_with_the_heads(
-    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+    attention: Subject, d_model: int, n_heads: int
 ) -> None:
     """Four square matrices in all: more heads are narrower, and cost nothing."""
-    heads, width = _heads(attention)
-    count = sum(p.numel() for p in attention.parameters().values() if p.dim() >= 2)
-    found, exact = torch.tensor(count), torch.tensor(4 * (heads * width) ** 2)
-    identical(found, exact, "the number of weights")
-    assert query.shape[-1] == key.shape[-1] == value.shape[-1], mask
+    many = attention.construct(d_model=d_model, n_heads=n_heads).parameters().values()
+    one = attention.construct(d_model=d_model, n_heads=1).parameters().values()
+    counts = [torch.tensor(sum(p.numel() for p in own)) for own in (many, one)]
+    identical(counts[0], counts[1], "the number of parameters")
+    weights = torch.tensor(sum(p.numel() for p in many if p.dim() >= 2))
+    at_least(weights, torch.tensor(4 * d_model**2), 0, "the number of weights")
 
 
 # --- MHA-01: side by side -----------------------------------------------------------------------

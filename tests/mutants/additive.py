@@ -238,7 +238,7 @@ class TheTemperatureGrowsWithTheMemory(_InSteps):
 class TheMaskIsIgnored(_InSteps):
     """Take a mask and throw its result away."""
 
-    def weigh(self, scores: Tensor, mask: Mask) -> Tensor:  # noqa: ARG002
+    def weigh(self, scores: Tensor, mask: Mask) -> Tensor:
         return softmax(scores)
 
 

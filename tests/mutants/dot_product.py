@@ -325,7 +325,7 @@ def weights_are_smoothed(query: Tensor, key: Tensor, value: Tensor, mask: Mask =
 
 
 @mutant(SDPA, "masked_keys_get_exactly_zero_weight", "what_a_mask_hides_cannot_reach_the_output")
-def the_mask_is_ignored(query: Tensor, key: Tensor, value: Tensor, mask: Mask = None) -> Attended:  # noqa: ARG001
+def the_mask_is_ignored(query: Tensor, key: Tensor, value: Tensor, mask: Mask = None) -> Attended:
     """Take a mask and throw its result away."""
     return right(query, key, value)
 

@@ -130,7 +130,7 @@ def padding_past_the_longest_counts_as_real(lengths: Tensor, max_length: int) ->
 
 
 @mutant("padding_mask", "it_is_true_exactly_at_real_tokens")
-def cut_at_the_longest(lengths: Tensor, max_length: int) -> Tensor:  # noqa: ARG001
+def cut_at_the_longest(lengths: Tensor, max_length: int) -> Tensor:
     """Give as many columns as the longest sequence has tokens."""
     return padding_mask(lengths, int(lengths.max()))
 

@@ -42,13 +42,13 @@ def scores_clamped_against_overflow(x: Tensor, dim: int = -1) -> Tensor:
 
 
 @mutant("softmax", "entries_along_the_axis_sum_to_one", "it_is_the_normalised_exponential")
-def always_over_the_last_axis(x: Tensor, dim: int = -1) -> Tensor:  # noqa: ARG001
+def always_over_the_last_axis(x: Tensor, dim: int = -1) -> Tensor:
     """Ignore the axis that was asked for."""
     return right(x, -1)
 
 
 @mutant("softmax", "entries_along_the_axis_sum_to_one")
-def over_all_entries(x: Tensor, dim: int = -1) -> Tensor:  # noqa: ARG001
+def over_all_entries(x: Tensor, dim: int = -1) -> Tensor:
     """Normalise the whole tensor to one."""
     return right(x.flatten(), 0).view(x.shape)
 
