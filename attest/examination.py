@@ -40,6 +40,8 @@ DTYPES = {
     "float16": torch.float16,
 }
 
+PHASES = (Phase.generate, Phase.target, Phase.shrink)
+
 _FAILURES = (Violation, ContractBroken, Crash, AssertionError)
 
 
@@ -53,6 +55,8 @@ class Settings:
         dtype: what laws without dtypes of their own are examined in.
         device: where components run.
         seconds: the time limit for one property.
+        explain: whether to make a counterexample small and describe it; without, a failure is
+            found sooner and says no more than that there is one.
     """
 
     examples: int = 100
@@ -60,6 +64,7 @@ class Settings:
     dtype: str = "float64"
     device: str = "cpu"
     seconds: float = 60.0
+    explain: bool = True
 
 
 @dataclass(frozen=True)
@@ -164,7 +169,7 @@ class _Examination:
             database=None,
             deadline=None,
             derandomize=False,
-            phases=[Phase.generate, Phase.target, Phase.shrink],
+            phases=PHASES if self.settings.explain else PHASES[:-1],
             print_blob=False,
             report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
@@ -341,6 +346,8 @@ def _sample(examination: _Examination) -> Evidence:
     if not isinstance(failure, Violation | ContractBroken | Crash | AssertionError):
         return Evidence(prop, "crashed", tried, message=_line(failure))
     status: Status = "crashed" if isinstance(failure, Crash) else "refuted"
+    if not examination.settings.explain:
+        return Evidence(prop, status, tried, informative, message=_line(failure), ratio=ratio)
     example, failure = examination.smallest()
     found = _counterexample(examination, example, failure)
     return Evidence(

@@ -156,7 +156,8 @@ class Subject:
                 for name, value in arguments.items()
                 if isinstance(value, Tensor)
             ]
-            results = tuple(result.to("cpu") for result in results)
+            # A copy: a component may give the same buffer twice, changed in between.
+            results = tuple(result.to("cpu", copy=True) for result in results)
         self._tape.called(self._label, self.spec, arguments, results)
         return results if len(results) > 1 else results[0]
 

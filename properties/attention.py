@@ -628,12 +628,13 @@ def each_query_is_answered_by_itself(
     arguments = {"query": query, "key": key, "value": value, "mask": mask}
     output, weights = attention(**arguments)
     bounds = attention_bounds(attention, arguments)
-    rows = None if mask is None else mask if mask.shape[-2] == 1 else mask[..., -1:, :]
-    one, one_weights = attention(query[..., -1:, :], key, value, rows)
-    last = bounds.output.expand_as(output)[..., -1:, :]
-    close(one, output[..., -1:, :], 2 * last, "the output of the last query alone")
-    last = bounds.weights.expand_as(weights)[..., -1:, :]
-    close(one_weights, weights[..., -1:, :], 2 * last, "its weights")
+    for which, row in (("first", slice(0, 1)), ("last", slice(-1, None))):
+        own = None if mask is None else mask if mask.shape[-2] == 1 else mask[..., row, :]
+        one, one_weights = attention(query[..., row, :], key, value, own)
+        limit = 2 * bounds.output.expand_as(output)[..., row, :]
+        close(one, output[..., row, :], limit, f"the output of the {which} query alone")
+        limit = 2 * bounds.weights.expand_as(weights)[..., row, :]
+        close(one_weights, weights[..., row, :], limit, f"the weights of the {which} query alone")
     sometimes_differs(output[..., -1:, :], output[..., :1, :], "two queries get two outputs")
 
 

@@ -253,9 +253,7 @@ def heads_that_do_not_divide_the_width_are_refused(
     ),
     formula="|θ(d, H)| = |θ(d, 1)|, of which 4 d² are weights",
 )
-def parameters_do_not_grow_with_the_heads(
-    attention: Subject, d_model: int, n_heads: int
-) -> None:
+def parameters_do_not_grow_with_the_heads(attention: Subject, d_model: int, n_heads: int) -> None:
     """Four square matrices in all: more heads are narrower, and cost nothing."""
     many = attention.construct(d_model=d_model, n_heads=n_heads).parameters().values()
     one = attention.construct(d_model=d_model, n_heads=1).parameters().values()

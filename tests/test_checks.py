@@ -108,7 +108,10 @@ def test_low_precision_is_compared_in_float64():
 @pytest.mark.parametrize("shapes", [((2,), (3,)), ((2,), (1, 2)), ((1,), (3,)), ((), (1,))])
 def test_tensors_of_different_shapes_are_a_mistake_of_the_law(shapes):
     actual, expected = torch.zeros(shapes[0]), torch.zeros(shapes[1])
-    for compare in (lambda: close(actual, expected, 1.0, "it"), lambda: identical(actual, expected, "it")):
+    for compare in (
+        lambda: close(actual, expected, 1.0, "it"),
+        lambda: identical(actual, expected, "it"),
+    ):
         with pytest.raises(ValueError, match="it: compared shapes") as caught:
             compare()
         assert str(shapes[0]) in str(caught.value)

@@ -132,7 +132,9 @@ def test_what_does_not_fit_is_refused_by_its_shape(call, error, message):
 MASKS = {
     "no mask": None,
     "one row": torch.tensor([[True, False, True, True, False]]),
-    "a row for each query": torch.tensor([[1, 0, 0, 0, 1], [0, 1, 1, 1, 1], [1, 1, 1, 1, 1]]).bool(),
+    "a row for each query": torch.tensor(
+        [[1, 0, 0, 0, 1], [0, 1, 1, 1, 1], [1, 1, 1, 1, 1]]
+    ).bool(),
     "a row without any key": torch.tensor([[1, 0, 0, 0, 1], [0] * 5, [1] * 5]).bool(),
 }
 MASKED = pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
@@ -197,11 +199,9 @@ def test_additive_attention_is_a_network_on_every_pair():
     attention = AdditiveAttention(3, 4, 6).double()
     query, key, value = noise(1, 2, 3), noise(1, 5, 4), noise(1, 5, 2)
     _, weights = attention(query, key, value)
-    scores = [
-        [attention.energy(torch.tanh(attention.query(q) + attention.key(k))) for k in key[0]]
-        for q in query[0]
-    ]
-    torch.testing.assert_close(weights[0], torch.softmax(torch.tensor(scores).double(), -1))
+    hidden = [[attention.query(q) + attention.key(k) for k in key[0]] for q in query[0]]
+    scores = [torch.cat([attention.energy(torch.tanh(pair)) for pair in row]) for row in hidden]
+    torch.testing.assert_close(weights[0], torch.softmax(torch.stack(scores), -1))
 
 
 def test_everything_that_is_public_has_a_docstring_and_names_its_source():
@@ -237,14 +237,10 @@ def examined(component, folder, laws=LAWS, examples=5):
         implementation = LocalImplementation("checked", package)
         settings = Settings(examples=examples)
         return [
-            examine(law, implementation, settings, load_reference_afresh(package))
+            examine(law, implementation, settings, LocalImplementation("oracle", package))
             for law in laws
             if law.component == component
         ]
-
-
-def load_reference_afresh(package):
-    return LocalImplementation("oracle", package)
 
 
 COMPONENTS = sorted({law.component for law in LAWS})
@@ -300,20 +296,15 @@ PLANTED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("component", "file", "right", "wrong"), PLANTED.values(), ids=PLANTED
-)
+@pytest.mark.parametrize(("component", "file", "right", "wrong"), PLANTED.values(), ids=PLANTED)
 def test_a_wrong_annotation_or_shape_is_noticed(component, file, right, wrong, tmp_path):
     shutil.copytree(ROOT / "reference", tmp_path / "reference")
     path = tmp_path / "reference" / file
     text = path.read_text(encoding="utf-8")
     assert right in text
-    path.write_text(
-        text.replace(right, wrong).replace("import torch\nfrom jaxtyping import Bool, Int64",
-                                           "import torch\nfrom jaxtyping import Bool, Float, Int64"),
-        encoding="utf-8",
-    )
+    text = text.replace("import Bool, Int64", "import Bool, Float, Int64")
+    path.write_text(text.replace(right, wrong), encoding="utf-8")
     laws = [law for law in LAWS if law.function.__name__ == "the_same_call_gives_the_same_result"]
     (evidence,) = examined(component, tmp_path, laws, examples=20)
     assert evidence.status == "crashed", evidence
-    assert "Type-check error" in evidence.message or "type" in evidence.message.lower()
+    assert "TypeCheckError" in evidence.message

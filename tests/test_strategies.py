@@ -68,7 +68,7 @@ def simplest(strategy, wanted=lambda _: True):
     return hypothesis.find(
         strategy,
         wanted,
-        settings=hypothesis.settings(database=None, deadline=None, max_examples=2000),
+        settings=hypothesis.settings(database=None, deadline=None, max_examples=300),
     )
 
 
@@ -262,7 +262,7 @@ def test_another_seed_draws_other_inputs(component):
     assert sum(equal) < 10
 
 
-@EVERY
+@pytest.mark.parametrize("component", [SDPA, "MultiHeadAttention"])
 def test_the_simplest_example_is_one_query_of_integers_without_mask(component):
     example = simplest(attention_inputs(component))
     _, queries, keys, _ = sizes(example)
@@ -354,10 +354,9 @@ def test_a_softmax_is_asked_for_axes_of_every_rank_by_either_sign():
     assert {e["x"].dtype for e in found} == {torch.float64}
 
 
-def test_a_softmax_over_the_last_axis_and_of_two_entries_at_least_can_be_asked_for():
-    for example in drawn(softmax_inputs(2, last_axis=True), 100):
-        assert example["dim"] in {-1, example["x"].dim() - 1}
-        assert example["x"].shape[-1] >= 2
+def test_a_softmax_of_three_entries_at_least_can_be_asked_for():
+    along = {e["x"].shape[e["dim"]] for e in drawn(softmax_inputs(3), 100)}
+    assert min(along) == 3
 
 
 def test_lengths_reach_from_one_token_to_the_whole_sequence():
@@ -365,7 +364,7 @@ def test_lengths_reach_from_one_token_to_the_whole_sequence():
     for example in found:
         assert example["lengths"].dtype == torch.int64
         assert example["lengths"].dim() == 1
-        assert 1 <= int(example["lengths"].min())
+        assert int(example["lengths"].min()) >= 1
         assert int(example["lengths"].max()) <= example["max_length"]
     assert any(int(e["lengths"].max()) == e["max_length"] > 1 for e in found)
     assert any(int(e["lengths"].min()) == 1 < e["max_length"] for e in found)

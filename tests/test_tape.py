@@ -103,7 +103,9 @@ ONE = {
     "a dtype of its own": lambda x: x.double(),
     "factories": lambda x: torch.arange(4) + torch.ones(3, 4, dtype=torch.int64) + torch.eye(3, 4),
     "triangles": lambda x: torch.ones(x.shape[-1], x.shape[-1], dtype=torch.bool).tril(),
-    "gather and scatter": lambda x: x.gather(-1, x.argsort(-1)).scatter(-1, x.argmin(-1)[:, None], 0),
+    "gather and scatter": lambda x: x.gather(-1, x.argsort(-1)).scatter(
+        -1, x.argmin(-1)[:, None], 0
+    ),
     "rolls and flips": lambda x: x.roll(1, -2) + x.flip(0) + torch.roll(x, (1, 2), (0, 1)),
     "a number from a tensor": lambda x: x / float(x.abs().max()) * x.shape[0],
     "einsum": lambda x: torch.einsum("ij,kj->ik", x, x),

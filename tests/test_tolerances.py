@@ -57,7 +57,7 @@ def share(computed, exact, bound):
     return float(np.where(np.isnan(share), np.inf, share).max())
 
 
-def softmax_draws(dtype, draws=8):
+def softmax_draws(dtype, draws=4):
     for regime in REGIMES:
         for shape in SHAPES:
             for seed in range(draws):
@@ -88,7 +88,7 @@ def test_no_softmax_leaves_its_bound(softmax, dtype):
     assert max(shares) > 0.01  # a bound that nothing comes near bounds nothing
 
 
-def attention_draws(dtype, draws=6):
+def attention_draws(dtype, draws=5):
     for regime in REGIMES:
         for batch, queries, keys, d_k, d_v in (
             (1, 1, 1, 1, 1),
@@ -114,9 +114,7 @@ def bounds_of(query, key, value, mask):
     name = "scaled_dot_product_attention"
     implementation = LocalImplementation("reference", reference)
     subject = Subject(implementation, CONTRACT[name], query.dtype, "cpu")
-    return attention_bounds(
-        subject, {"query": query, "key": key, "value": value, "mask": mask}
-    )
+    return attention_bounds(subject, {"query": query, "key": key, "value": value, "mask": mask})
 
 
 @EACH_DTYPE
@@ -130,7 +128,7 @@ def test_no_attention_leaves_its_bounds(dtype):
         weights.append(share(computed, exact_weights, bounds.weights))
         kernel = F.scaled_dot_product_attention(*inputs)
         fused.append(share(kernel, exact_output, bounds.output))
-    assert len(outputs) > 150
+    assert len(outputs) > 120
     assert max(outputs) < 1
     assert max(weights) < 1
     assert max(fused) < 1

@@ -458,17 +458,6 @@ class TanhInFloat32(_InSteps):
 
 
 @mutant(ADDITIVE, "inputs_are_left_unchanged")
-class HiddenValuesAreZeroedInPlace(_InSteps):
-    """Overwrite the caller's own values wherever no query may look."""
-
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Mask = None) -> Attended:
-        if mask is not None:
-            seen = mask.expand(len(value), -1, -1).any(1) if mask.dim() < 4 else mask
-            value *= seen[..., None]
-        return super().forward(query, key, value, mask)
-
-
-@mutant(ADDITIVE, "inputs_are_left_unchanged")
 class QueriesAreCentredInPlace(_InSteps):
     """Shift the caller's own queries and shift them back, with a rounding left over."""
 
@@ -544,11 +533,3 @@ class QueryAndKeyTradeMatricesWhereTheyFit(_InSteps):
         if query.shape[-1] != key.shape[-1]:
             return super().hide(query, key)
         return torch.tanh(self.key(query)[:, :, None] + self.query(key)[:, None])
-
-
-@mutant(ADDITIVE, "the_output_is_the_weighted_sum_of_the_values")
-class ValuesPast32AreNotSeen(_InSteps):
-    """Cut the memory to the length that a buffer was made for."""
-
-    def mix(self, weights: Tensor, value: Tensor) -> Attended:
-        return weights[..., :32] @ value[:, :32], weights

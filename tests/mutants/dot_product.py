@@ -718,16 +718,6 @@ def scores_are_normalised_over_the_batch(
 
 
 @mutant(SDPA, "weights_are_the_softmax_of_the_scaled_scores")
-def keys_past_64_are_not_seen(
-    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
-) -> Attended:
-    """Cut the memory to the length that a buffer was made for."""
-    keys = torch.arange(key.shape[-2]) < 64
-    seen = keys[None] if mask is None else mask & keys
-    return right(query, key, value, seen if key.shape[-2] > 64 else mask)
-
-
-@mutant(SDPA, "weights_are_the_softmax_of_the_scaled_scores")
 def always_causal_for_squares(
     query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
 ) -> Attended:

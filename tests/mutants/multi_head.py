@@ -18,9 +18,7 @@ COMPONENT = "MultiHeadAttention"
 class Steps(MultiHeadAttention):
     """The reference, step by step; a mutant gets one of the steps wrong."""
 
-    def project(
-        self, query: Tensor, key: Tensor, value: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Project queries, keys and values, each (B, T, D)."""
         return self.query(query), self.key(key), self.value(value)
 
@@ -77,7 +75,7 @@ def causal(scores: Tensor) -> Tensor:
 # --- Construction -------------------------------------------------------------------------------
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "heads_that_do_not_divide_the_width_are_refused")
 class WidthRoundedDown(Steps):
     """Accept heads that do not divide the width, and let the remainder go unused."""
 
@@ -90,7 +88,12 @@ class WidthRoundedDown(Steps):
             self.output = nn.Linear(used, d_model)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "parameters_do_not_grow_with_the_heads",
+    "a_head_scores_with_no_more_than_its_width",
+    "attention_needs_fewer_operations_while_the_sequence_is_short",
+)
 class HeadsOfFullWidth(Steps):
     """Give every head the whole width, so that the parameters grow with the heads."""
 
@@ -101,7 +104,12 @@ class HeadsOfFullWidth(Steps):
         self.output = nn.Linear(wide, d_model)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "a_head_scores_with_no_more_than_its_width",
+    "heads_do_not_see_each_other",
+    "an_elman_network_always_needs_fewer_operations",
+)
 class HeadsOfFullWidthWithSharedMatrices(Steps):
     """Let every head score by all columns, and mix its own."""
 
@@ -115,7 +123,11 @@ class HeadsOfFullWidthWithSharedMatrices(Steps):
         return self.finish(self.merge(self.mix(weights, self.split(values)))), weights
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "parameters_do_not_grow_with_the_heads",
+    "attention_needs_fewer_operations_while_the_sequence_is_short",
+)
 class NoOutputProjection(Steps):
     """Give the merged heads as they are, without the last matrix."""
 
@@ -124,7 +136,12 @@ class NoOutputProjection(Steps):
         self.output = nn.Identity()
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "every_matrix_that_is_used_learns",
+    "the_output_is_the_sum_of_what_each_head_adds",
+    "attention_needs_fewer_operations_while_the_sequence_is_short",
+)
 class OutputProjectionForgotten(Steps):
     """Construct the last matrix, and do not use it."""
 
@@ -132,7 +149,7 @@ class OutputProjectionForgotten(Steps):
         return merged
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "parameters_do_not_grow_with_the_heads")
 class OneMatrixForQueriesAndKeys(Steps):
     """Share one parameter between queries and keys."""
 
@@ -141,7 +158,7 @@ class OneMatrixForQueriesAndKeys(Steps):
         self.key = self.query
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "every_matrix_that_is_used_learns")
 class ParameterThatNothingUses(Steps):
     """Keep a fifth matrix that takes no part."""
 
@@ -150,41 +167,48 @@ class ParameterThatNothingUses(Steps):
         self.gate = nn.Linear(d_model, d_model)
 
 
-@mutant(COMPONENT)
-class ScaledByTheModelsWidthWithAFusedProjection(nn.Module):
-    """Divide by √d_model instead of √d_h, with one matrix for three projections."""
+class FusedProjection(nn.Module):
+    """Right, but with one matrix for three projections, so that only black-box laws apply."""
 
     def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__()
         if d_model % n_heads:
             raise ValueError(d_model, n_heads)
         self.n_heads = n_heads
-        self.project = nn.Parameter(torch.randn(3 * d_model, d_model) / math.sqrt(d_model))
+        self.scale = math.sqrt(d_model / n_heads)
+        self.project = nn.Parameter(torch.randn(3 * d_model, d_model))
         self.output = nn.Linear(d_model, d_model, bias=False)
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
+        """Give the output and the weights."""
         if mask is not None and mask.dim() == 3:
             mask = mask[:, None]
         queries, keys, values = (
             split_heads(functional.linear(x, matrix), self.n_heads)
             for x, matrix in zip((query, key, value), self.project.chunk(3), strict=True)
         )
-        weights = masked_softmax(queries @ keys.mT / math.sqrt(query.shape[-1]), mask)
+        weights = masked_softmax(queries @ keys.mT / self.scale, mask)
         return self.output((weights @ values).transpose(1, 2).flatten(-2)), weights
 
 
-@mutant(COMPONENT)
-class HeadsReversedWithAFusedProjection(ScaledByTheModelsWidthWithAFusedProjection):
-    """Report the weights of the heads in reverse order, with one matrix for three projections."""
+@mutant(COMPONENT, "identity_projections_leave_heads_on_slices")
+class FusedAndScaledByTheModelsWidth(FusedProjection):
+    """Divide by √d_model instead of √d_h, under names of its own."""
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__(d_model, n_heads)
+        self.scale = math.sqrt(d_model)
+
+
+@mutant(COMPONENT, "identity_projections_leave_heads_on_slices")
+class FusedAndReportedInReverse(FusedProjection):
+    """Report the weights of the last head first, under names of its own."""
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        query = query * math.sqrt(self.n_heads)
-        if mask is not None and mask.dim() == 4:
-            mask = mask.flip(1)
         output, weights = super().forward(query, key, value, mask)
         return output, weights.flip(1)
 
@@ -192,43 +216,48 @@ class HeadsReversedWithAFusedProjection(ScaledByTheModelsWidthWithAFusedProjecti
 # --- Projections --------------------------------------------------------------------------------
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "the_reference_with_the_same_parameters_agrees",
+    "every_matrix_that_is_used_learns",
+)
 class KeysByTheQueryMatrix(Steps):
     """Project keys with the queries' matrix."""
 
-    def project(
-        self, query: Tensor, key: Tensor, value: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self.query(query), self.query(key), self.value(value)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "values_are_mixed_and_never_scored",
+    "the_reported_weights_are_those_that_mix_the_values",
+    "one_head_cannot_read_two_tokens_apart",
+)
 class ValuesTakenFromTheKeys(Steps):
     """Project the keys to get values, which self-attention never notices."""
 
-    def project(
-        self, query: Tensor, key: Tensor, value: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self.query(query), self.key(key), self.value(key) + 0 * value
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "values_are_mixed_and_never_scored", "the_context_follows_the_query")
 class KeysTakenFromTheValues(Steps):
     """Project the values to get keys, which self-attention never notices."""
 
-    def project(
-        self, query: Tensor, key: Tensor, value: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self.query(query), self.key(value) + 0 * key, self.value(value)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "the_reference_with_the_same_parameters_agrees",
+    "each_head_is_one_attention_on_its_own_rows",
+)
 class BiasesIgnored(Steps):
     """Multiply by the matrices and leave the biases out."""
 
-    def project(
-        self, query: Tensor, key: Tensor, value: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return (
             functional.linear(query, self.query.weight),
             functional.linear(key, self.key.weight),
@@ -236,13 +265,11 @@ class BiasesIgnored(Steps):
         )
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "the_reference_with_the_same_parameters_agrees", "heads_do_not_see_each_other")
 class MatricesTransposed(Steps):
     """Multiply by the matrices' transposes."""
 
-    def project(
-        self, query: Tensor, key: Tensor, value: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return (
             functional.linear(query, self.query.weight.mT, self.query.bias),
             functional.linear(key, self.key.weight.mT, self.key.bias),
@@ -250,34 +277,32 @@ class MatricesTransposed(Steps):
         )
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "the_order_of_the_keys_makes_no_difference",
+    "equal_keys_share_the_weight_equally",
+)
 class KeysNumberedByPosition(Steps):
     """Add its position to every key."""
 
-    def project(
-        self, query: Tensor, key: Tensor, value: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         place = torch.arange(key.shape[-2])[:, None]
         return super().project(query, key + place / 50, value)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "items_of_a_batch_do_not_mix")
 class KeysCentredOverTheBatch(Steps):
     """Take the mean over the batch from every key."""
 
-    def project(
-        self, query: Tensor, key: Tensor, value: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return super().project(query, key - key.mean(0, keepdim=True), value)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "each_query_is_answered_by_itself")
 class QueriesCarriedFromTokenToToken(Steps):
     """Add half of each query to the next, one token after another."""
 
-    def project(
-        self, query: Tensor, key: Tensor, value: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         queries, keys, values = super().project(query, key, value)
         rows = [queries[:, :1]]
         for i in range(1, queries.shape[-2]):
@@ -285,52 +310,44 @@ class QueriesCarriedFromTokenToToken(Steps):
         return torch.cat(rows, -2), keys, values
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "the_context_follows_the_query")
 class QueryIgnored(Steps):
     """Ask the same of every key, whatever the query."""
 
-    def project(
-        self, query: Tensor, key: Tensor, value: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return super().project(torch.ones_like(query), key, value)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "every_matrix_that_is_used_learns", "gradients_agree_with_finite_differences")
 class KeysDetached(Steps):
     """Let no gradient through the keys, so that their matrix never learns."""
 
-    def project(
-        self, query: Tensor, key: Tensor, value: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         queries, keys, values = super().project(query, key, value)
         return queries, keys.detach(), values
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "inputs_are_left_unchanged")
 class QueryScaledInPlace(Steps):
     """Put the scale into the queries, in the caller's tensor."""
 
-    def project(
-        self, query: Tensor, key: Tensor, value: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         projected = super().project(query, key, value)
         query.detach().div_(2.0)
         return projected
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "how_a_tensor_is_stored_makes_no_difference")
 class StridesAssumed(Steps):
     """Read keys by strides that only a contiguous tensor has."""
 
-    def project(
-        self, query: Tensor, key: Tensor, value: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         _, length, width = key.shape
         key = key.as_strided(key.shape, (length * width, width, 1))
         return super().project(query, key, value)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "the_same_call_gives_the_same_result")
 class LastKeysRemembered(Steps):
     """Smooth the keys with those of the call before."""
 
@@ -338,16 +355,18 @@ class LastKeysRemembered(Steps):
         super().__init__(d_model, n_heads)
         self.before: Tensor | None = None
 
-    def project(
-        self, query: Tensor, key: Tensor, value: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         before, self.before = self.before, key.detach()
         if before is not None and before.shape == key.shape:
             key = (key + before.roll(1, -2)) / 2
         return super().project(query, key, value)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "attention_needs_fewer_operations_while_the_sequence_is_short",
+    "an_elman_network_always_needs_fewer_operations",
+)
 class EveryHeadProjectsEverything(Steps):
     """Give the right result, but project the whole width once for each head."""
 
@@ -367,7 +386,12 @@ class EveryHeadProjectsEverything(Steps):
 # --- Heads --------------------------------------------------------------------------------------
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "the_order_of_the_keys_makes_no_difference",
+    "adding_one_vector_to_every_key_changes_nothing",
+    "hidden_keys_might_as_well_not_exist",
+)
 class SplitWithoutTranspose(Steps):
     """Reshape (B, T, D) to (B, H, T, d_h), which mixes tokens up."""
 
@@ -375,7 +399,7 @@ class SplitWithoutTranspose(Steps):
         return x.reshape(len(x), self.n_heads, x.shape[1], -1)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "each_query_is_answered_by_itself", "future_tokens_do_not_change_past_outputs")
 class MergedWithoutTranspose(Steps):
     """Reshape (B, H, L, d_h) to (B, L, D), which mixes tokens up."""
 
@@ -383,7 +407,12 @@ class MergedWithoutTranspose(Steps):
         return heads.reshape(len(heads), heads.shape[2], -1)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "the_order_of_the_keys_makes_no_difference",
+    "each_query_is_answered_by_itself",
+    "future_tokens_do_not_change_past_outputs",
+)
 class SplitAndMergedWithoutTranspose(Steps):
     """Reshape both ways, so that shapes and single tokens are right."""
 
@@ -394,7 +423,12 @@ class SplitAndMergedWithoutTranspose(Steps):
         return heads.reshape(len(heads), heads.shape[2], -1)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "identity_projections_leave_heads_on_slices",
+    "a_head_has_no_gradient_by_another_heads_rows",
+    "the_order_of_the_heads_makes_no_difference",
+)
 class HeadsInterleaved(Steps):
     """Give head h the columns h, h + H, h + 2 H and so on."""
 
@@ -405,7 +439,11 @@ class HeadsInterleaved(Steps):
         return heads.movedim(1, -1).flatten(-2)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "identity_projections_leave_heads_on_slices",
+    "the_order_of_the_heads_makes_no_difference",
+)
 class MergedInterleaved(Steps):
     """Put the heads' columns in turns, and not side by side."""
 
@@ -413,7 +451,11 @@ class MergedInterleaved(Steps):
         return heads.movedim(1, -1).flatten(-2)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "identity_projections_leave_heads_on_slices",
+    "one_head_cannot_read_two_tokens_apart",
+)
 class MergedInReverse(Steps):
     """Put the last head first."""
 
@@ -421,23 +463,36 @@ class MergedInReverse(Steps):
         return super().merge(heads.flip(1))
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "overlapping_heads_compute_something_else",
+    "two_heads_can_do_what_one_can",
+    "one_head_cannot_read_two_tokens_apart",
+)
 class HeadsAveraged(Steps):
     """Average the heads' outputs before the projection."""
 
     def merge(self, heads: Tensor) -> Tensor:
-        return super().merge(heads.mean(1, keepdim=True).expand_as(heads))
+        return super().merge(heads.mean(1, keepdim=True).expand(heads.shape))
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "identity_projections_leave_heads_on_slices",
+    "a_head_has_no_gradient_by_another_heads_rows",
+)
 class FirstHeadOnly(Steps):
     """Use the weights of the first head in all."""
 
     def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return super().weigh(scores[:, :1].expand_as(scores), mask)
+        return super().weigh(scores[:, :1].expand(scores.shape), mask)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "a_head_has_no_gradient_by_another_heads_rows",
+    "the_reference_with_the_same_parameters_agrees",
+)
 class ThirdHeadLikeTheFirst(Steps):
     """Stop at the second head, and repeat the first after it."""
 
@@ -446,7 +501,12 @@ class ThirdHeadLikeTheFirst(Steps):
         return super().weigh(scores[:, wanted], mask)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "heads_do_not_see_each_other",
+    "a_head_has_no_gradient_by_another_heads_rows",
+    "a_head_may_be_split_into_two_equal_ones",
+)
 class HeadsTalk(Steps):
     """Mix the heads' scores before the softmax."""
 
@@ -454,16 +514,20 @@ class HeadsTalk(Steps):
         return super().weigh(scores + scores.mean(1, keepdim=True), mask)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "heads_do_not_see_each_other", "a_second_copy_of_a_key_counts_as_ln_two")
 class WeightsAveragedOverHeads(Steps):
     """Average the weights over the heads, and mix all heads' values by the average."""
 
     def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
         weights = super().weigh(scores, mask)
-        return weights.mean(1, keepdim=True).expand_as(weights)
+        return weights.mean(1, keepdim=True).expand(weights.shape)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "the_reported_weights_are_those_that_mix_the_values",
+    "a_second_copy_of_a_key_counts_as_ln_two",
+)
 class AveragedWeightsReported(Steps):
     """Mix by the right weights, and report their average over the heads."""
 
@@ -471,10 +535,14 @@ class AveragedWeightsReported(Steps):
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         output, weights = super().forward(query, key, value, mask)
-        return output, weights.mean(1, keepdim=True).expand_as(weights)
+        return output, weights.mean(1, keepdim=True).expand(weights.shape)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "the_order_of_the_heads_makes_no_difference",
+    "a_head_may_be_split_into_two_equal_ones",
+)
 class HeadsOfDifferentTemperature(Steps):
     """Divide the scores of head h by h + 1."""
 
@@ -483,7 +551,11 @@ class HeadsOfDifferentTemperature(Steps):
         return super().score(query, key) / temperature
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "equal_keys_share_the_weight_equally",
+    "the_order_of_the_heads_makes_no_difference",
+)
 class HeadsWithSlopes(Steps):
     """Add a bias that falls with the distance, faster in some heads than in others."""
 
@@ -496,7 +568,11 @@ class HeadsWithSlopes(Steps):
 # --- Scores -------------------------------------------------------------------------------------
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "identity_projections_leave_heads_on_slices",
+    "the_reference_with_the_same_parameters_agrees",
+)
 class ScaleForgotten(Steps):
     """Do not divide by √d_h."""
 
@@ -504,7 +580,12 @@ class ScaleForgotten(Steps):
         return query @ key.mT
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "identity_projections_leave_heads_on_slices",
+    "two_heads_can_do_what_one_can",
+    "a_head_of_width_one_ranks_keys_along_a_line",
+)
 class ScaledByTheModelsWidth(Steps):
     """Divide by √d_model instead of √d_h."""
 
@@ -512,7 +593,11 @@ class ScaledByTheModelsWidth(Steps):
         return query @ key.mT / math.sqrt(query.shape[-1] * self.n_heads)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "identity_projections_leave_heads_on_slices",
+    "a_head_of_width_one_ranks_keys_along_a_line",
+)
 class ScaledByTheNumberOfHeads(Steps):
     """Divide by √H instead of √d_h."""
 
@@ -520,7 +605,11 @@ class ScaledByTheNumberOfHeads(Steps):
         return query @ key.mT / math.sqrt(self.n_heads)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "duplicating_the_memory_changes_nothing",
+    "a_second_copy_of_a_key_counts_as_ln_two",
+)
 class ScoresGrowWithTheLength(Steps):
     """Multiply the scores by the logarithm of the number of keys."""
 
@@ -528,16 +617,21 @@ class ScoresGrowWithTheLength(Steps):
         return super().score(query, key) * (1 + math.log(key.shape[-2]))
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "each_of_three_keys_can_win_in_a_head_of_width_one",
+    "adding_one_vector_to_every_key_changes_nothing",
+    "a_head_of_width_one_ranks_keys_along_a_line",
+)
 class DistancesInsteadOfDotProducts(Steps):
     """Score by the negative squared distance."""
 
     def score(self, query: Tensor, key: Tensor) -> Tensor:
-        squares = (query[..., :, None, :] - key[..., None, :, :]).square().sum(-1)
+        squares = ((query[..., :, None, :] - key[..., None, :, :]) ** 2).sum(-1)
         return -squares / math.sqrt(query.shape[-1])
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "adding_one_vector_to_every_key_changes_nothing")
 class CosinesInsteadOfDotProducts(Steps):
     """Normalise queries and keys before comparing them."""
 
@@ -545,7 +639,11 @@ class CosinesInsteadOfDotProducts(Steps):
         return functional.normalize(query, dim=-1) @ functional.normalize(key, dim=-1).mT
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "the_order_of_the_keys_makes_no_difference",
+    "equal_keys_share_the_weight_equally",
+)
 class BonusForNearKeys(Steps):
     """Add a bias that falls with the distance of query and key."""
 
@@ -554,7 +652,12 @@ class BonusForNearKeys(Steps):
         return scores - 0.1 * distances(scores)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "the_reference_with_the_same_parameters_agrees",
+    "gradients_agree_with_finite_differences",
+    "a_head_scores_with_no_more_than_its_width",
+)
 class SinglePrecisionInside(Steps):
     """Score in float32 whatever the dtype."""
 
@@ -565,7 +668,7 @@ class SinglePrecisionInside(Steps):
 # --- Weights ------------------------------------------------------------------------------------
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "every_row_of_weights_sums_to_one", "each_query_is_answered_by_itself")
 class SoftmaxOverQueries(Steps):
     """Normalise over the wrong axis."""
 
@@ -573,7 +676,7 @@ class SoftmaxOverQueries(Steps):
         return masked_softmax(scores.mT, None if mask is None else mask.mT).mT
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "every_row_of_weights_sums_to_one", "heads_do_not_see_each_other")
 class SoftmaxOverHeads(Steps):
     """Let heads compete for a key instead of keys for a head."""
 
@@ -582,7 +685,11 @@ class SoftmaxOverHeads(Steps):
         return weights if mask is None else weights.masked_fill(~mask, 0.0)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "adding_one_vector_to_every_key_changes_nothing",
+    "a_head_scores_with_no_more_than_its_width",
+)
 class LinearWeights(Steps):
     """Normalise elu(s) + 1 instead of exponentials."""
 
@@ -593,7 +700,12 @@ class LinearWeights(Steps):
         return positive / positive.sum(-1, keepdim=True).clamp_min(1e-300)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "adding_one_vector_to_every_key_changes_nothing",
+    "attention_needs_fewer_operations_while_the_sequence_is_short",
+    "an_elman_network_always_needs_fewer_operations",
+)
 class SumsOfFeaturesInsteadOfAllPairs(Steps):
     """Drop the quadratic term: sum φ(k) vᵀ once, and read it with φ(q)."""
 
@@ -614,7 +726,7 @@ class SumsOfFeaturesInsteadOfAllPairs(Steps):
         return self.finish(self.merge(heads)), weights
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "every_allowed_key_gets_some_weight")
 class OnlyTheBestThreeKeys(Steps):
     """Drop all keys but the best three."""
 
@@ -625,7 +737,11 @@ class OnlyTheBestThreeKeys(Steps):
         return sparse / sparse.sum(-1, keepdim=True).clamp_min(1e-300)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "every_allowed_key_gets_some_weight",
+    "the_order_of_the_keys_makes_no_difference",
+)
 class WindowOfNearKeys(Steps):
     """See no key further away than four places."""
 
@@ -634,7 +750,11 @@ class WindowOfNearKeys(Steps):
         return masked_softmax(scores, near if mask is None else near & mask)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "the_order_of_the_keys_makes_no_difference",
+    "the_reference_with_the_same_parameters_agrees",
+)
 class WindowOfFiftyKeys(Steps):
     """See no key further away than fifty places."""
 
@@ -643,7 +763,7 @@ class WindowOfFiftyKeys(Steps):
         return masked_softmax(scores, near if mask is None else near & mask)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "every_matrix_that_is_used_learns", "gradients_agree_with_finite_differences")
 class WeightsDetached(Steps):
     """Let no gradient through the weights."""
 
@@ -651,7 +771,7 @@ class WeightsDetached(Steps):
         return super().weigh(scores, mask).detach()
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "the_same_call_gives_the_same_result")
 class DropoutAlwaysOn(Steps):
     """Drop weights in eval mode too."""
 
@@ -662,7 +782,12 @@ class DropoutAlwaysOn(Steps):
 # --- Masks --------------------------------------------------------------------------------------
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "masked_keys_get_exactly_zero_weight",
+    "what_a_mask_hides_cannot_reach_the_output",
+    "future_tokens_do_not_change_past_outputs",
+)
 class MaskDiscarded(Steps):
     """Compute the masked scores and go on with the others."""
 
@@ -671,7 +796,11 @@ class MaskDiscarded(Steps):
         return softmax(scores)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "masked_keys_get_exactly_zero_weight",
+    "a_mask_that_allows_everything_is_no_mask",
+)
 class MaskInverted(Steps):
     """Read True as forbidden."""
 
@@ -679,7 +808,11 @@ class MaskInverted(Steps):
         return masked_softmax(scores, None if mask is None else ~mask)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "hidden_keys_might_as_well_not_exist",
+    "future_tokens_do_not_change_past_outputs",
+)
 class MaskAfterSoftmax(Steps):
     """Put masked weights to zero without normalising again."""
 
@@ -688,7 +821,7 @@ class MaskAfterSoftmax(Steps):
         return weights if mask is None else weights.masked_fill(~mask, 0.0)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "masked_keys_get_exactly_zero_weight", "hidden_keys_might_as_well_not_exist")
 class MaskMultipliesScores(Steps):
     """Multiply scores by the mask: a masked key scores zero, which is not nothing."""
 
@@ -696,15 +829,12 @@ class MaskMultipliesScores(Steps):
         return softmax(scores if mask is None else scores * mask)
 
 
-@mutant(COMPONENT)
-class MaskedByMinusAThousand(Steps):
-    """Mask by a constant that large scores get past."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return softmax(scores if mask is None else scores.masked_fill(~mask, -1e3))
-
-
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "masked_keys_get_exactly_zero_weight",
+    "hidden_keys_might_as_well_not_exist",
+    "future_tokens_do_not_change_past_outputs",
+)
 class MaskShiftedByOne(Steps):
     """Let every query see one more key than the mask allows: the one after."""
 
@@ -714,7 +844,7 @@ class MaskShiftedByOne(Steps):
         return masked_softmax(scores, mask)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "a_query_without_any_key_stays_finite")
 class EmptyRowIsNotANumber(Steps):
     """Divide zero by zero where no key is allowed."""
 
@@ -722,7 +852,7 @@ class EmptyRowIsNotANumber(Steps):
         return softmax(scores if mask is None else scores.masked_fill(~mask, -torch.inf))
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "a_query_without_any_key_stays_finite")
 class EmptyRowHasNoGradient(Steps):
     """Put zeros where no key is allowed, but only after a softmax whose gradient is 0/0."""
 
@@ -734,7 +864,7 @@ class EmptyRowHasNoGradient(Steps):
         return weights.masked_fill(weights.isnan(), 0.0)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "a_mask_that_allows_everything_is_no_mask")
 class NoMaskMeansCausal(Steps):
     """Mask the future where no mask is given."""
 
@@ -742,7 +872,11 @@ class NoMaskMeansCausal(Steps):
         return masked_softmax(scores, causal(scores) if mask is None else mask)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "a_mask_that_allows_everything_is_no_mask",
+    "the_order_of_the_keys_makes_no_difference",
+)
 class AlwaysCausal(Steps):
     """Mask the future whatever the mask says."""
 
@@ -750,7 +884,7 @@ class AlwaysCausal(Steps):
         return masked_softmax(scores, causal(scores) if mask is None else causal(scores) & mask)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "masked_keys_get_exactly_zero_weight", "a_mask_broadcasts_to_the_scores")
 class MaskTiledInTheOrderOfHeads(Steps):
     """Fold heads into the batch item by item, and repeat the mask batch by batch."""
 
@@ -760,7 +894,7 @@ class MaskTiledInTheOrderOfHeads(Steps):
         return mask.repeat(self.n_heads, 1, 1).unflatten(0, scores.shape[:2])
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "a_mask_broadcasts_to_the_scores")
 class MaskOfTheBatchGivenToHeads(Steps):
     """Let a mask (B, L, S) broadcast as it is where B is H, so that heads get items' masks."""
 
@@ -770,7 +904,7 @@ class MaskOfTheBatchGivenToHeads(Steps):
         return super().broadcast(mask, scores)
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "each_head_is_one_attention_on_its_own_rows")
 class MaskOfTheFirstHeadForAll(Steps):
     """Use the first head's mask in all heads."""
 
@@ -779,7 +913,11 @@ class MaskOfTheFirstHeadForAll(Steps):
         return mask if mask is None or mask.dim() < 4 else mask[:, :1]
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "masked_keys_get_exactly_zero_weight",
+    "each_head_is_one_attention_on_its_own_rows",
+)
 class MaskOfTheFirstItemForAll(Steps):
     """Use the mask of the first item for the whole batch."""
 
@@ -788,7 +926,7 @@ class MaskOfTheFirstItemForAll(Steps):
         return mask if mask is None or mask.dim() < 4 else mask[:1]
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "a_mask_broadcasts_to_the_scores")
 class MaskOfTwoDimensionsTakenForPadding(Steps):
     """Read a mask with as many rows as the batch has items as one row an item."""
 
@@ -801,7 +939,11 @@ class MaskOfTwoDimensionsTakenForPadding(Steps):
 # --- Values -------------------------------------------------------------------------------------
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "the_order_of_the_keys_makes_no_difference",
+    "the_reported_weights_are_those_that_mix_the_values",
+)
 class LastValueForgotten(Steps):
     """Stop summing one value too early."""
 
@@ -809,7 +951,7 @@ class LastValueForgotten(Steps):
         return weights[..., :-1] @ value[..., :-1, :]
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "duplicating_the_memory_changes_nothing")
 class SumInsteadOfMean(Steps):
     """Multiply the mean by the number of values."""
 
@@ -817,16 +959,26 @@ class SumInsteadOfMean(Steps):
         return super().mix(weights, value) * value.shape[-2]
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "the_reported_weights_are_those_that_mix_the_values",
+    "hidden_keys_might_as_well_not_exist",
+    "one_head_cannot_read_two_tokens_apart",
+)
 class ValuesSkipTheAttention(Steps):
     """Add the mean of all values to what the heads choose."""
 
     def mix(self, weights: Tensor, value: Tensor) -> Tensor:
-        every = torch.ones_like(weights) / weights.shape[-1]
-        return super().mix(weights, value) + every @ value.flip(-2)
+        return super().mix(weights, value) + value.mean(-2, keepdim=True)
 
 
-@mutant(COMPONENT)
+@mutant(
+    COMPONENT,
+    "values_are_mixed_and_never_scored",
+    "the_output_is_the_sum_of_what_each_head_adds",
+    "symbols_add_up_over_the_heads",
+    "what_a_head_adds_has_the_rank_of_its_width",
+)
 class OutputThroughTanh(Steps):
     """Put the output through tanh."""
 
@@ -834,7 +986,7 @@ class OutputThroughTanh(Steps):
         return torch.tanh(super().finish(merged))
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "values_are_mixed_and_never_scored", "overlapping_heads_compute_something_else")
 class HeadsNormalised(Steps):
     """Normalise the merged heads before the projection."""
 
@@ -842,7 +994,7 @@ class HeadsNormalised(Steps):
         return super().finish(functional.normalize(merged, dim=-1))
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "the_context_follows_the_query", "what_a_head_adds_has_the_rank_of_its_width")
 class QueryAddedToTheOutput(Steps):
     """Add a residual, which belongs to the layer around."""
 
@@ -853,7 +1005,7 @@ class QueryAddedToTheOutput(Steps):
         return query + output, weights
 
 
-@mutant(COMPONENT)
+@mutant(COMPONENT, "the_reference_with_the_same_parameters_agrees", "symbols_add_up_over_the_heads")
 class OutputBiasInEveryHead(Steps):
     """Project head by head, and add the bias once for each."""
 

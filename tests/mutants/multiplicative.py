@@ -336,10 +336,10 @@ class ScoresRemembered(Steps):
     "duplicating_the_memory_changes_nothing",
 )
 class SecondChunkOfKeysForgotten(Steps):
-    """Read the keys in chunks of sixteen, and stop after the first."""
+    """Read the keys in chunks of four, and stop after the first."""
 
     def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        first = torch.arange(scores.shape[-1]) < 16
+        first = torch.arange(scores.shape[-1]) < 4
         return masked_softmax(scores, first[None] if mask is None else first & mask)
 
 
@@ -395,22 +395,6 @@ class MaskedByMinusThirty(Steps):
 
     def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
         return softmax(scores if mask is None else scores.masked_fill(~mask, -30.0))
-
-
-@mutant(COMPONENT, "equal_keys_share_the_weight_equally")
-class MaskedByMinusAThousand(Steps):
-    """Mask by a constant that the largest scores get past."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return softmax(scores if mask is None else scores.masked_fill(~mask, -1e3))
-
-
-@mutant(COMPONENT)
-class MaskedByMinusTenThousand(Steps):
-    """Mask by a constant that only enormous scores get past."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return softmax(scores if mask is None else scores.masked_fill(~mask, -1e4))
 
 
 @mutant(COMPONENT, "a_query_without_any_key_stays_finite")
@@ -546,19 +530,6 @@ class LongValuesCountMore(Steps):
         scores = self.score(query, key) + 0.1 * value.square().sum(-1)[:, None, :]
         weights = self.weigh(scores, mask)
         return self.mix(weights, value), weights
-
-
-@mutant(COMPONENT)
-class HiddenValuesZeroedInPlace(Steps):
-    """Overwrite the caller's values where no query may look."""
-
-    def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        if mask is not None:
-            unseen = ~mask.expand(len(key), query.shape[-2], key.shape[-2]).any(-2)
-            value.detach().masked_fill_(unseen[..., None], 0.0)
-        return super().forward(query, key, value, mask)
 
 
 @mutant(COMPONENT, "every_matrix_that_is_used_learns")

@@ -323,7 +323,6 @@ class KeysOfLengthOne(Steps):
     "a_neighbour_weighs_more_than_a_token_further_off",
     "equal_keys_share_the_weight_equally",
     "permuting_the_tokens_permutes_everything",
-    "symbols_show_that_position_cannot_matter",
 )
 class BonusForNearTokens(Steps):
     """Add a bias that falls with the distance of two tokens."""
@@ -556,14 +555,6 @@ class MaskMultipliesScores(Steps):
         return softmax(scores if mask is None else scores * mask)
 
 
-@mutant(COMPONENT)
-class MaskedByMinusAThousand(Steps):
-    """Mask by a constant that large scores get past."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return softmax(scores if mask is None else scores.masked_fill(~mask, -1e3))
-
-
 @mutant(
     COMPONENT,
     "masked_keys_get_exactly_zero_weight",
@@ -675,9 +666,12 @@ class SumInsteadOfMean(Steps):
 class NeighboursMixed(Steps):
     """Report weights for all tokens, and mix the values of adjacent ones alone."""
 
-    def mix(self, weights: Tensor, value: Tensor) -> Tensor:
-        far = distances(weights.shape[-1]) > 1
-        return super().mix(weights.masked_fill(far, 0.0), value)
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        query, key, value = self.project(x)
+        scores = self.score(query, key)
+        near = distances(x.shape[-2]) <= 1
+        used = self.weigh(scores, near if mask is None else near & mask)
+        return self.mix(used, value), self.weigh(scores, mask)
 
 
 @mutant(

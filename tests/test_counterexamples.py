@@ -1,0 +1,396 @@
+"""Counterexamples: small enough to read, and scripts that fail as long as the law does."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from attest.checks import close
+from attest.counterexamples import render
+from attest.examination import Settings, examine
+from attest.implementations import load_submission
+from attest.laws import ATTRIBUTE, law
+from attest.ledger import load_ledger, load_reference
+from attest.strategies import attention_inputs, softmax_inputs
+
+PROPERTIES = {prop.id: prop for prop in load_ledger().properties}
+
+ATTENTION = """
+import math
+
+import torch
+
+
+def scaled_dot_product_attention(query, key, value, mask=None):
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    weights = torch.softmax(scores, -1)
+    return weights @ value, weights
+"""
+MODULE = """
+import torch
+from torch import nn
+
+
+class MultiplicativeAttention(nn.Module):
+    def __init__(self, d_query, d_key):
+        super().__init__()
+        self.projection = nn.Linear(d_key, d_query, bias=False)
+
+    def forward(self, query, key, value, mask=None):
+        scores = query @ self.projection(key).mT
+        if mask is not None:
+            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        weights = torch.softmax(scores, -1)
+        return weights @ value, weights
+"""
+SOFTMAX = """
+import torch
+
+
+def softmax(x, dim=-1):
+    return torch.softmax(x, dim)
+"""
+SDPA = "scaled_dot_product_attention"
+MASK_BEFORE = """    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    weights = torch.softmax(scores, -1)
+"""
+MASK_AFTER = """    weights = torch.softmax(scores, -1)
+    if mask is not None:
+        weights = weights.masked_fill(~mask, 0)
+"""
+
+# the law, the right submission, what is right in it and what is wrong
+MISTAKES = {
+    "missing scale": (
+        f"{SDPA}.weights_are_the_softmax_of_the_scaled_scores",
+        ATTENTION,
+        " / math.sqrt(query.shape[-1])",
+        "",
+    ),
+    "mask after the softmax": (
+        f"{SDPA}.every_row_of_weights_sums_to_one",
+        ATTENTION,
+        MASK_BEFORE,
+        MASK_AFTER,
+    ),
+    "softmax over the queries": (
+        f"{SDPA}.every_row_of_weights_sums_to_one",
+        ATTENTION,
+        "torch.softmax(scores, -1)",
+        "torch.softmax(scores, -2)",
+    ),
+    "softmax over the queries, seen from the scores": (
+        f"{SDPA}.weights_are_the_softmax_of_the_scaled_scores",
+        ATTENTION,
+        "torch.softmax(scores, -1)",
+        "torch.softmax(scores, -2)",
+    ),
+    "a module with a scale too many": (
+        "MultiplicativeAttention.weights_are_the_softmax_of_query_times_matrix_times_key",
+        MODULE,
+        "self.projection(key).mT",
+        "self.projection(key).mT / query.shape[-1] ** 0.5",
+    ),
+    "a module whose values are shifted": (
+        "MultiplicativeAttention.the_output_is_the_weighted_sum_of_the_values",
+        MODULE,
+        "return weights @ value",
+        "return weights @ value.roll(1, -2)",
+    ),
+}
+
+
+def examined(folder, identifier, source):
+    """Examine a submission that is a file of its own."""
+    path = folder / "mine.py"
+    path.write_text(source, encoding="utf-8")
+    prop = PROPERTIES[identifier] if isinstance(identifier, str) else identifier
+    return path, examine(prop, load_submission(str(path)), Settings(), load_reference())
+
+
+def mistaken(source, right, wrong):
+    assert right in source
+    return source.replace(right, wrong)
+
+
+def run(script):
+    """Run a script here; give what it raised."""
+    try:
+        exec(compile(script, "script.py", "exec"), {"__name__": "__main__"})  # noqa: S102
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raised is the answer
+        return error
+    return None
+
+
+@pytest.fixture(scope="module", params=MISTAKES.values(), ids=MISTAKES)
+def failure(request, tmp_path_factory):
+    """Give a wrong submission's file, the right source for it, and the evidence."""
+    identifier, source, right, wrong = request.param
+    folder = tmp_path_factory.mktemp("submission")
+    path, evidence = examined(folder, identifier, mistaken(source, right, wrong))
+    return path, source, evidence
+
+
+def test_lengths_are_at_most_three_and_entries_small_integers(failure):
+    _, _, evidence = failure
+    assert evidence.status == "refuted"
+    inputs = dict(evidence.counterexample.inputs)
+    for name in ("query", "key", "value"):
+        value = torch.tensor(ast.literal_eval(inputs[name]), dtype=torch.float64)
+        assert value.shape[-2] <= 3
+        assert torch.equal(value, value.round()), inputs
+        assert float(value.abs().max()) <= 9, inputs
+    if inputs["mask"] != "None":
+        assert torch.tensor(ast.literal_eval(inputs["mask"])).shape[-1] <= 3
+
+
+def test_a_script_fails_on_the_wrong_submission_and_passes_on_the_right_one(failure, capsys):
+    path, source, evidence = failure
+    error = run(evidence.counterexample.script)
+    assert isinstance(error, AssertionError), error
+    assert "came out" in capsys.readouterr().out
+    path.write_text(source, encoding="utf-8")
+    assert run(evidence.counterexample.script) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", list(MISTAKES)[:3] + list(MISTAKES)[-2:-1])
+def test_a_script_is_a_program_of_its_own(mistake, tmp_path):
+    identifier, source, right, wrong = MISTAKES[mistake]
+    path, evidence = examined(tmp_path, identifier, mistaken(source, right, wrong))
+    script = tmp_path / "counterexample.py"
+    script.write_text(evidence.counterexample.script, encoding="utf-8")
+    command = [sys.executable, str(script)]
+    failed = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
+    assert failed.returncode == 1
+    assert "AssertionError" in failed.stderr
+    assert "came out" in failed.stdout
+    path.write_text(source, encoding="utf-8")
+    passed = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
+    assert passed.returncode == 0, passed.stderr
+
+
+def test_a_script_needs_nothing_of_ours(tmp_path):
+    _, evidence = examined(
+        tmp_path, MISTAKES["missing scale"][0], mistaken(*MISTAKES["missing scale"][1:])
+    )
+    assert "attest" not in evidence.counterexample.script
+    assert "properties" not in evidence.counterexample.script
+    assert "reference" not in evidence.counterexample.script
+
+
+OTHERS = {
+    "an input changed in place": (
+        "softmax.inputs_are_left_unchanged",
+        "    return torch.softmax(x, dim)",
+        "    x -= x.amax(dim, keepdim=True) + 1\n    return torch.softmax(x, dim)",
+        AssertionError,
+    ),
+    "a crash": (
+        "softmax.it_is_the_normalised_exponential",
+        "    return torch.softmax(x, dim)",
+        "    raise ValueError('no')",
+        ValueError,
+    ),
+    "a wrong shape": (
+        "softmax.it_is_the_normalised_exponential",
+        "    return torch.softmax(x, dim)",
+        "    return torch.softmax(x, dim)[None]",
+        SystemExit,
+    ),
+    "no answer": (
+        "softmax.it_is_the_normalised_exponential",
+        "    return torch.softmax(x, dim)",
+        "    torch.softmax(x, dim)",
+        SystemExit,
+    ),
+    "a constant": (
+        "softmax.entries_along_the_axis_sum_to_one",
+        "    return torch.softmax(x, dim)",
+        "    return torch.full_like(x, 1 / x.shape[dim])",
+        AssertionError,
+    ),
+    "a constant, seen after a change in place": (
+        "softmax.adding_a_constant_changes_nothing",
+        "    return torch.softmax(x, dim)",
+        "    return torch.full_like(x, 1 / x.shape[dim])",
+        AssertionError,
+    ),
+    "a wrong gradient": (
+        "softmax.the_jacobian_is_diag_p_minus_p_p_transposed",
+        "    return torch.softmax(x, dim)",
+        "    y = torch.exp(x)\n    return y / y.sum(dim, keepdim=True).detach()",
+        AssertionError,
+    ),
+    "not a number": (
+        "softmax.no_finite_score_overflows",
+        "    return torch.softmax(x, dim)",
+        "    return x.exp() / x.exp().sum(dim, keepdim=True)",
+        AssertionError,
+    ),
+    "low precision": (
+        "softmax.low_precision_rounds_no_further_than_it_must",
+        "    return torch.softmax(x, dim)",
+        "    return torch.softmax(x / 2, dim)",
+        AssertionError,
+    ),
+}
+OTHER = pytest.mark.parametrize(
+    ("identifier", "right", "wrong", "error"), OTHERS.values(), ids=OTHERS
+)
+
+
+@OTHER
+def test_every_kind_of_failure_has_a_script_that_fails_and_then_passes(
+    identifier, right, wrong, error, tmp_path
+):
+    path, evidence = examined(tmp_path, identifier, mistaken(SOFTMAX, right, wrong))
+    assert evidence.status == ("crashed" if error is ValueError else "refuted")
+    script = evidence.counterexample.script
+    assert "submission.softmax(" in script
+    assert type(run(script)) is error
+    path.write_text(SOFTMAX, encoding="utf-8")
+    # What came in a wrong shape is not checked by the script, which says so and fails always.
+    assert type(run(script)) is (SystemExit if error is SystemExit else type(None)), script
+
+
+def test_a_crash_in_a_constructor_has_a_script_that_fails_until_it_is_right(tmp_path):
+    wrong = mistaken(MODULE, "super().__init__()\n", "super().__init__()\n        1 / 0\n")
+    identifier = "MultiplicativeAttention.the_output_is_the_weighted_sum_of_the_values"
+    path, evidence = examined(tmp_path, identifier, wrong)
+    assert evidence.status == "crashed"
+    assert isinstance(run(evidence.counterexample.script), ZeroDivisionError)
+    path.write_text(MODULE, encoding="utf-8")
+    assert run(evidence.counterexample.script) is None
+
+
+def declared(function):
+    (prop,) = getattr(function, ATTRIBUTE)
+    return prop
+
+
+@declared
+@law("softmax", inputs=softmax_inputs(2), formula="x")
+def the_first_entry_is_right(softmax, x, dim):
+    """The first entry is held to more than the others are."""
+    expected = torch.softmax(x, dim)
+    bound = torch.full_like(expected, 10.0)
+    bound.view(-1)[0] = 1e-9
+    close(softmax(x, dim), expected, bound, "softmax(x)")
+
+
+def test_a_script_holds_each_entry_to_its_own_bound(tmp_path):
+    wrong = mistaken(SOFTMAX, "torch.softmax(x, dim)", "torch.softmax(x, dim) + 1")
+    _, evidence = examined(tmp_path, the_first_entry_is_right, wrong)
+    assert evidence.status == "refuted"
+    assert isinstance(run(evidence.counterexample.script), AssertionError)
+
+
+@declared
+@law("softmax", inputs=softmax_inputs(), formula="x")
+def it_can_be_called_by_name(softmax, x, dim):
+    """Its arguments have names."""
+    close(softmax(dim=dim, x=x), torch.softmax(x, dim), 1e-9, "softmax(x)")
+
+
+def test_a_script_calls_by_name_what_the_law_calls_by_name(tmp_path):
+    wrong = mistaken(SOFTMAX, "torch.softmax(x, dim)", "torch.softmax(x, dim) + 1")
+    _, evidence = examined(tmp_path, it_can_be_called_by_name, wrong)
+    assert isinstance(run(evidence.counterexample.script), AssertionError)
+
+
+@declared
+@law(
+    "MultiplicativeAttention",
+    inputs=attention_inputs("MultiplicativeAttention"),
+    formula="∂output / ∂W exists",
+)
+def it_can_be_differentiated(attention, query, key, value, mask):
+    """Its weights have a gradient."""
+    output, _ = attention(query, key, value, mask)
+    attention.parameter_gradients(output.sum())
+
+
+def test_a_crash_on_the_way_back_has_a_script_that_fails(tmp_path):
+    wrong = mistaken(MODULE, "query @ self.projection(key).mT", "OneWay.apply(query, key, self)")
+    wrong += """
+
+class OneWay(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, query, key, module):
+        return query @ module.projection(key).mT
+
+    @staticmethod
+    def backward(ctx, grad):
+        raise RuntimeError("no way back")
+"""
+    wrong = wrong.replace(
+        "OneWay.apply(query,", "OneWay.apply(query + self.projection.weight.sum(),"
+    )
+    _, evidence = examined(tmp_path, it_can_be_differentiated, wrong)
+    assert evidence.status == "crashed"
+    assert (
+        evidence.message
+        == "the gradient of MultiplicativeAttention raised RuntimeError: no way back"
+    )
+    assert run(evidence.counterexample.script) is not None
+
+
+def test_a_counterexample_says_everything_in_text(tmp_path):
+    identifier, source, right, wrong = MISTAKES["softmax over the queries"]
+    _, evidence = examined(tmp_path, identifier, mistaken(source, right, wrong))
+    text = evidence.counterexample.text()
+    prop = PROPERTIES[identifier]
+    assert text.startswith(f"{SDPA}: every row of weights sums to one\n")
+    for part in (prop.explanation, prop.formula, prop.claim.quote, "query", "Wrong: the sum of "):
+        assert part in text
+    assert "off by" in text
+    assert "To see it again:" in text
+    for line in evidence.counterexample.script.splitlines():
+        assert f"    {line}".rstrip() in text
+
+
+def test_a_counterexample_shows_what_came_and_what_should_have(tmp_path):
+    wrong = mistaken(SOFTMAX, "torch.softmax(x, dim)", "torch.softmax(x, dim) * 3")
+    _, evidence = examined(tmp_path, "softmax.it_is_the_normalised_exponential", wrong)
+    found = evidence.counterexample
+    assert found.inputs == (("x", "[0]"), ("dim", "0"))
+    assert (found.came, found.expected) == ("[3]", "[1]")
+    assert found.difference.startswith("off by 2 at [0], where rounding explains ")
+
+
+def test_a_module_is_shown_with_its_sizes_and_its_weights(tmp_path):
+    identifier, source, right, wrong = MISTAKES["a module with a scale too many"]
+    _, evidence = examined(tmp_path, identifier, mistaken(source, right, wrong))
+    inputs = dict(evidence.counterexample.inputs)
+    assert inputs["MultiplicativeAttention"].startswith("(d_query=")
+    weight = torch.tensor(ast.literal_eval(inputs["projection.weight"]), dtype=torch.float64)
+    assert torch.equal(weight, weight.round())
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (3, "3"),
+        (None, "None"),
+        (torch.tensor(0.5), "0.5"),
+        (torch.tensor([1.0, 0.1234567891]), "[1, 0.123457]"),
+        (torch.tensor([True, False]), "[True, False]"),
+        (torch.tensor([[1, 2], [3, 4]]), "[[1, 2],\n [3, 4]]"),
+        (torch.tensor([[1.0, 2.0]]), "[[1, 2]]"),
+        (torch.tensor([float("nan"), float("-inf")]), "[nan, -inf]"),
+        (torch.zeros(0, 3), "[]"),
+        (torch.arange(100.0).view(4, 25), "4×25 numbers, from 0 to 99"),
+        (torch.ones(70, 1, dtype=torch.bool), "70×1 numbers, from True to True"),
+        (torch.tensor([1.0], requires_grad=True), "[1]"),
+    ],
+)
+def test_values_are_written_for_a_person(value, text):
+    assert render(value) == text
