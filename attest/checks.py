@@ -19,7 +19,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from attest.messages import exception_line
+
 __all__ = [
+    "Crash",
     "DoesNotApply",
     "Observer",
     "Violation",
@@ -69,6 +72,14 @@ class Violation(AssertionError):  # noqa: N818 - a report about a submission
 
 class DoesNotApply(Exception):  # noqa: N818 - a law's way out, not an error
     """This law says nothing about this implementation; it is absent from the result."""
+
+
+class Crash(Exception):  # noqa: N818 - a report about a submission, not an error of ours
+    """A component raised an exception."""
+
+    def __init__(self, component: str, error: BaseException) -> None:
+        super().__init__(f"{component} raised {exception_line(error)}")
+        self.error = error
 
 
 @dataclass

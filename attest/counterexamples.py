@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attest.checks import Violation
+from attest.checks import Crash, Violation
 from attest.evidence import Counterexample
 from attest.implementations import Implementation
 from attest.laws import Property
-from attest.subject import Crash, Setup
-from attest.tape import Tape
+from attest.subject import Setup
+from attest.tape import Tape, literal
 
 __all__ = ["describe"]
 
@@ -158,7 +158,7 @@ def _script(
         tensors = {name: t for name, t in wanted.items() if t is not None}
         lines += tape.script(tensors)
         if failure.bound is not None:
-            lines.append(f"bound = {float(failure.bound.max()):.17g}")
+            lines.append(f"bound = {_bound(failure.bound)}")
         lines.append('print("came out ", actual)')
         if failure.expected is not None:
             word = _EXPECTATIONS.get(failure.relation, "")
@@ -170,6 +170,12 @@ def _script(
         if not isinstance(failure, Crash):
             lines.append("raise SystemExit(1)")
     return "\n".join(lines) + "\n"
+
+
+def _bound(bound: Tensor) -> str:
+    wide = bound.detach().double()
+    same = bool((wide == wide.flatten()[0]).all())
+    return f"{float(wide.flatten()[0]):.17g}" if same else literal(wide)
 
 
 def _header(implementation: Implementation) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from attest.checks import Crash
+
 __all__ = ["gradients", "leaf"]
 
 
@@ -18,11 +20,17 @@ def gradients(output: Tensor, cotangent: Tensor, *inputs: Tensor) -> tuple[Tenso
 
     An input that the output does not depend on gets zeros, also where nothing can be
     differentiated: a zero gradient is no evidence by itself, and needs a control beside it.
+
+    Raises:
+        Crash: differentiating raised.
     """
     if not output.requires_grad:
         return tuple(torch.zeros_like(value) for value in inputs)
     scalar = (output * cotangent).sum()
-    found = torch.autograd.grad(scalar, inputs, retain_graph=True, allow_unused=True)
+    try:
+        found = torch.autograd.grad(scalar, inputs, retain_graph=True, allow_unused=True)
+    except RuntimeError as error:
+        raise Crash("the gradient", error) from None
     return tuple(
         torch.zeros_like(value) if grad is None else grad
         for value, grad in zip(inputs, found, strict=True)

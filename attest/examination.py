@@ -6,11 +6,13 @@ import contextlib
 import hashlib
 import io
 import math
+import os
 import time
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -20,15 +22,16 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky, Unsatisfiable, UnsatisfiedAssumption
 from torch import Tensor
 
-from attest.checks import DoesNotApply, Observer, Violation, observing
+from attest.checks import Crash, DoesNotApply, Observer, Violation, observing
 from attest.contract import CONTRACT, ContractBroken
 from attest.counterexamples import describe
 from attest.evidence import Evidence, Status
 from attest.implementations import Implementation, LocalImplementation
 from attest.laws import Property
 from attest.limits import TimeLimit, limited
+from attest.messages import exception_line, printable
 from attest.shrinking import simplify
-from attest.subject import Crash, Setup, Subject
+from attest.subject import Setup, Subject
 from attest.tape import Tape
 
 __all__ = ["Example", "Settings", "examine"]
@@ -181,13 +184,16 @@ class _Examination:
         except Unsatisfiable:
             return None
         except Flaky:
-            return self.failures[-1][1] if self.failures else None
+            if not self.failures:
+                raise
+            return self.failures[-1][1]
         except _FAILURES as failure:
             return failure
         for sentence, seen in self.witnesses.items():
             if not seen:
                 example, violation = self.unseen[sentence]
                 violation.what = f"never in {self.examples} examples: {sentence}"
+                violation.args = (violation.what,)
                 self.failures.append((example, violation))
                 return violation
         return None
@@ -276,31 +282,38 @@ def examine(
     """
     settings = settings or Settings()
     start = time.perf_counter()
-    if not implementation.defines(prop.component):
-        return Evidence(prop, "not_attempted", message=f"{prop.component} is not defined")
     examination = _Examination(prop, implementation, oracle, settings)
     with _quiet(), _unpoisoned():
         try:
             with limited(settings.seconds):
-                evidence = _argue(examination) if prop.inputs is None else _sample(examination)
+                if not implementation.defines(prop.component):
+                    evidence = Evidence(prop, "not_attempted", message="it is not defined")
+                elif prop.inputs is None:
+                    evidence = _argue(examination)
+                else:
+                    evidence = _sample(examination)
         except KeyboardInterrupt:
             raise
         except TimeLimit:
-            late = f"not finished after {settings.seconds:g} seconds"
-            if examination.failures:  # found, but not made small in time
-                evidence = Evidence(
-                    prop,
-                    "refuted",
-                    examination.examples,
-                    message=f"{_line(examination.failures[-1][1])} ({late})",
-                )
-            else:
-                evidence = Evidence(prop, "timeout", examination.examples, message=late)
+            evidence = _out_of_time(examination)
         except DoesNotApply as reason:
             evidence = Evidence(prop, "not_applicable", message=str(reason))
         except BaseException as error:  # noqa: BLE001 - whatever a stranger's code raises
             evidence = Evidence(prop, "crashed", examination.examples, message=_line(error))
     return replace(evidence, seconds=time.perf_counter() - start)
+
+
+def _out_of_time(examination: _Examination) -> Evidence:
+    """Say what is known when the time is over: perhaps a failure that was not made small."""
+    prop, failures = examination.prop, examination.failures
+    late = f"not finished after {examination.settings.seconds:g} seconds"
+    if not failures:
+        return Evidence(prop, "timeout", examination.examples, message=late)
+    if prop.pinned is not None:
+        return Evidence(prop, "holds", examination.examples, examination.examples, message=late)
+    failure = failures[-1][1]
+    status: Status = "crashed" if isinstance(failure, Crash) else "refuted"
+    return Evidence(prop, status, examination.examples, message=f"{_line(failure)} ({late})")
 
 
 def _argue(examination: _Examination) -> Evidence:
@@ -369,6 +382,7 @@ def _counterexample(
         again = observer.unseen.get(sentence)
         if again is not None:
             again.what = failure.what
+            again.args = failure.args
             failure = again
     claim = examination.prop.claim
     return describe(
@@ -403,15 +417,10 @@ def _seed(seed: int, name: str) -> int:
 
 
 def _line(error: BaseException) -> str:
-    try:
-        text = str(error).strip() or type(error).__name__
-    except Exception:  # noqa: BLE001 - a stranger's exception may fail to print itself
-        return type(error).__name__
     if isinstance(error, _FAILURES):
-        return text.partition("\n")[0]
+        return printable(str(error).strip().partition("\n")[0] or type(error).__name__)
     last = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{last.filename.rpartition('/')[2]}:{last.lineno}"
-    return f"{type(error).__name__}: {text.partition(chr(10))[0]} ({where})"
+    return f"{exception_line(error)} ({Path(last.filename).name}:{last.lineno})"
 
 
 @contextlib.contextmanager
@@ -433,14 +442,23 @@ class _Discard(io.TextIOBase):
 
 @contextlib.contextmanager
 def _unpoisoned() -> Iterator[None]:
-    """Leave torch's global state as it was: random numbers, default dtype, gradients."""
-    dtype = torch.get_default_dtype()
-    grad = torch.is_grad_enabled()
+    """Leave global state as it was: random numbers, defaults of torch, the folder."""
+    dtype, grad, threads = (
+        torch.get_default_dtype(),
+        torch.is_grad_enabled(),
+        torch.get_num_threads(),
+    )
+    deterministic, folder = torch.are_deterministic_algorithms_enabled(), Path.cwd()
     with torch.random.fork_rng(devices=[]):
         try:
             torch.set_default_dtype(torch.float32)
             torch.set_grad_enabled(True)
             yield
         finally:
+            torch.set_default_device(None)
             torch.set_default_dtype(dtype)
             torch.set_grad_enabled(grad)
+            torch.use_deterministic_algorithms(deterministic)
+            if torch.get_num_threads() != threads:
+                torch.set_num_threads(threads)
+            os.chdir(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
 import sys
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from attest.contract import CONTRACT, ComponentSpec
+from attest.messages import exception_line
 
 __all__ = [
     "Component",
@@ -139,6 +139,7 @@ def load_submission(submission: str) -> LocalImplementation:
     path = Path(submission)
     try:
         module = _from_file(path) if path.suffix == ".py" else _from_name(submission)
+        known = [name for name in CONTRACT if getattr(module, name, None) is not None]
     except SubmissionError:
         raise
     except SyntaxError as error:
@@ -149,9 +150,9 @@ def load_submission(submission: str) -> LocalImplementation:
         raise
     except BaseException as error:
         raise SubmissionError(
-            f"{submission} raised {_line(error)} while it was imported{_where(error, path)}"
+            f"{submission} raised {exception_line(error)} while it was imported{_where(error, path)}"
         ) from error
-    if not any(getattr(module, name, None) is not None for name in CONTRACT):
+    if not known:
         raise SubmissionError(
             f"{submission} defines none of the contract's names: {', '.join(CONTRACT)}"
         )
@@ -189,13 +190,6 @@ def _from_name(name: str) -> ModuleType:
         problem = f"is {what}, not a .py file" if what else "does not exist"
         raise SubmissionError(f"{name} {problem}; a submission is one .py file or a module")
     return importlib.import_module(name)
-
-
-def _line(error: BaseException) -> str:
-    text = ""
-    with contextlib.suppress(Exception):  # an exception of a stranger's may fail to print itself
-        text = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _where(error: BaseException, path: Path) -> str:

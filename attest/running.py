@@ -65,6 +65,8 @@ def examine_all(
     Returns:
         The evidence in the order of the properties.
     """
+    if not properties:
+        return []
     if settings.device != "cpu" or not _can_fork():
         found = []
         for prop in properties:

@@ -49,7 +49,7 @@ def simplify(
 
     for path in list(values):
         for candidate in _whole(values[path]):
-            if attempt(path, candidate):
+            if torch.equal(candidate, values[path]) or attempt(path, candidate):
                 break
     for path in list(values):
         if not values[path].is_floating_point():
@@ -66,7 +66,9 @@ def _simplify_entry(
 ) -> None:
     entry = float(values[path].flatten()[index])
     for simpler in (0.0, 1.0, float(round(entry)) if abs(entry) < 1e6 else entry, round(entry, 1)):
-        if abs(simpler) > abs(entry) + 1 or simpler == entry:
+        if simpler == entry:
+            return  # nothing that follows is simpler
+        if abs(simpler) > abs(entry) + 1:
             continue
         candidate = values[path].clone().contiguous()
         candidate.view(-1)[index] = simpler

@@ -15,24 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attest.checks import Crash
 from attest.contract import ComponentSpec, ContractBroken
 from attest.implementations import Component, Implementation
 from attest.limits import TimeLimit
 from attest.tape import Tape
 
-__all__ = ["Crash", "Setup", "Subject"]
-
-
-class Crash(Exception):  # noqa: N818 - a report about a submission, not an error of ours
-    """A component raised an exception."""
-
-    def __init__(self, component: str, error: BaseException) -> None:
-        try:
-            text = f"{type(error).__name__}: {error}"
-        except Exception:  # noqa: BLE001 - a stranger's exception may fail to print itself
-            text = type(error).__name__
-        super().__init__(f"{component} raised {text}")
-        self.error = error
+__all__ = ["Setup", "Subject"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +75,10 @@ class Subject:
             self._construct(setup or Setup({}))
 
     def _construct(self, setup: Setup) -> None:
+        if self.spec.is_module:
+            self._label = self._tape.constructed(
+                self.spec, setup.arguments, setup.seed, self._dtype
+            )
         with self._tape.paused():
             # torch.manual_seed seeds every kind of device, which takes a millisecond.
             torch.default_generator.manual_seed(setup.seed)
@@ -98,9 +91,6 @@ class Subject:
             except BaseException as error:  # noqa: BLE001 - a stranger may raise anything
                 raise Crash(f"{self.spec.name}({_listed(setup.arguments)})", error) from None
         if self.spec.is_module:
-            self._label = self._tape.constructed(
-                self.spec, setup.arguments, setup.seed, self._dtype
-            )
             matrices = self.redrawn(setup) if setup.matrices is None else setup.matrices
             self.set_parameters(matrices)
             self.setup = Setup(setup.arguments, setup.seed, setup.gain, matrices)
@@ -136,30 +126,32 @@ class Subject:
         if self._component is None:
             raise TypeError(f"{self.spec.name} is a module: construct it before calling it")
         arguments = self.spec.bind(args, kwargs)
-        with self._tape.paused():
-            private = {name: self._private(value) for name, value in arguments.items()}
-            try:
-                answer = self._component.call(private)
-            except (KeyboardInterrupt, TimeLimit):
-                raise
-            except BaseException as error:  # noqa: BLE001 - the same
-                self._tape.called(self._label, self.spec, arguments, ())
-                raise Crash(self.spec.name, error) from None
-            constructed = {} if self.setup is None else self.setup.arguments
-            try:
-                results = self.spec.check(answer, arguments, constructed)
-            except ContractBroken:
-                self._tape.called(self._label, self.spec, arguments, ())
-                raise
-            self._after = [
-                (name, value, private[name])
-                for name, value in arguments.items()
-                if isinstance(value, Tensor)
-            ]
-            # A copy: a component may give the same buffer twice, changed in between.
-            results = tuple(result.to("cpu", copy=True) for result in results)
+        try:
+            with self._tape.paused():
+                results = self._answer(self._component, arguments)
+        except (Crash, ContractBroken):
+            self._tape.called(self._label, self.spec, arguments, ())
+            raise
         self._tape.called(self._label, self.spec, arguments, results)
         return results if len(results) > 1 else results[0]
+
+    def _answer(self, component: Component, arguments: Mapping[str, Any]) -> tuple[Tensor, ...]:
+        private = {name: self._private(value) for name, value in arguments.items()}
+        try:
+            answer = component.call(private)
+        except (KeyboardInterrupt, TimeLimit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - a stranger may raise anything
+            raise Crash(self.spec.name, error) from None
+        constructed = {} if self.setup is None else self.setup.arguments
+        results = self.spec.check(answer, arguments, constructed)
+        self._after = [
+            (name, value, private[name])
+            for name, value in arguments.items()
+            if isinstance(value, Tensor)
+        ]
+        # Copies: a component may give the same buffer twice, changed in between.
+        return tuple(result.to("cpu", copy=True) for result in results)
 
     def _private(self, value: Any) -> Any:  # noqa: ANN401
         return value.clone().to(self._device) if isinstance(value, Tensor) else value
@@ -208,16 +200,18 @@ class Subject:
         Raises:
             Crash: the component cannot be differentiated.
         """
-        with self._tape.paused():
-            own = {n: p for n, p in self._own_parameters().items() if p.requires_grad}
-            if not own:
-                return {}
-            try:
+        own = {n: p for n, p in self._own_parameters().items() if p.requires_grad}
+        if not own:
+            return {}
+        try:
+            with self._tape.paused():
                 found = torch.autograd.grad(
                     scalar, list(own.values()), retain_graph=True, allow_unused=True
                 )
-            except RuntimeError as error:
-                raise Crash(f"the gradient of {self.spec.name}", error) from None
+        except RuntimeError as error:
+            self._tape.differentiated(self._label, scalar)
+            raise Crash(f"the gradient of {self.spec.name}", error) from None
+        with self._tape.paused():
             return {
                 name: torch.zeros_like(value, device="cpu") if grad is None else grad.to("cpu")
                 for (name, value), grad in zip(own.items(), found, strict=True)

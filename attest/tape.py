@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,7 +84,14 @@ class Tape(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Run the operation and note it."""
-        result = func(*args, **(kwargs or {}))
+        try:
+            result = func(*args, **(kwargs or {}))
+        except Exception:
+            if self._recording:  # what raised belongs into the script, too
+                with suppress(_CannotWrite):
+                    tokens = _expression(func, func.__name__, args, kwargs or {})
+                    self._steps.append(_Step(tokens, [], [], always=True))
+            raise
         if self._recording:
             self._note(func, args, kwargs or {}, result)
         return result
@@ -147,12 +154,12 @@ class Tape(TorchFunctionMode):
         """Note a call of a component."""
         if not self._recording:
             return
-        arguments = {name: value for name, value in arguments.items() if value is not None}
+        given = [name for name in spec.parameters if arguments.get(name) is not None]
         tokens: list[Token] = [f"{label or 'submission.' + spec.name}("]
-        for index, (name, value) in enumerate(arguments.items()):
+        for index, name in enumerate(given):
             prefix = ", " if index else ""
-            tokens += [prefix if name in spec.parameters[:3] else f"{prefix}{name}="]
-            tokens += _tokens(value)
+            positional = index < 3 and name == spec.parameters[index]
+            tokens += [prefix if positional else f"{prefix}{name}=", *_tokens(arguments[name])]
         tokens += [")"]
         self._calls += 1
         suffix = "" if self._calls == 1 else f"_{self._calls}"
@@ -160,6 +167,12 @@ class Tape(TorchFunctionMode):
         if not results:
             names = [", ".join(names)]
         self._steps.append(_Step(tokens, list(results), names, always=True))
+
+    def differentiated(self, label: str, scalar: Tensor) -> None:
+        """Note that a scalar was differentiated by a module's parameters."""
+        if self._recording:
+            call = f", list({label}.parameters()), allow_unused=True)"
+            self._steps.append(_Step(["torch.autograd.grad(", scalar, call], [], [], always=True))
 
     def script(self, wanted: Mapping[str, Tensor]) -> list[str]:
         """Write the statements that compute the wanted tensors, inputs first.
@@ -173,7 +186,10 @@ class Tape(TorchFunctionMode):
         kept: list[_Step] = []
         for step in reversed(self._steps):
             given = {id(t) for t in (*step.results, *step.changes)}
-            if (step.always or given & needed) and step.tokens is not None:
+            if step.tokens is None:
+                # What cannot be written becomes a literal, and what led to it is not needed.
+                needed -= given
+            elif step.always or given & needed:
                 kept.append(step)
                 needed |= {id(t) for t in step.needs}
         kept.reverse()
@@ -195,7 +211,8 @@ class Tape(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         changes = []
         if name == "__setitem__" or (name.endswith("_") and not name.endswith("__")):
-            changes, results = [args[0]], []
+            base = args[0]._base  # noqa: SLF001 - what a view is a view of has no other name
+            changes, results = [args[0]] if base is None else [args[0], base], []
         # An operation such as .double() may give back what it was given.
         results = [r for r in results if not any(r is argument for argument in args)]
         if not results and not changes:
@@ -277,7 +294,10 @@ def literal(value: Tensor) -> str:
     Numbers are written in full, so that the tensor comes back bit by bit.
     """
     value = value.detach().cpu()
-    if value.numel() > 1 and bool((value == value.flatten()[0]).all()):
+    if value.numel() == 0:
+        return f"torch.empty({tuple(value.shape)}, dtype={value.dtype})"
+    signed = value.is_floating_point() and bool(torch.signbit(value).any())
+    if value.numel() > 1 and not signed and bool((value == value.flatten()[0]).all()):
         shape = ", ".join(str(n) for n in value.shape)
         filled = value.flatten()[0].item()
         if value.dtype == torch.bool:
@@ -322,7 +342,7 @@ def _index(value: Any) -> list[Token]:
         inner: list[Token] = []
         for item in value:
             inner += [*_index(item), ", "]
-        return inner[:-1]
+        return inner[:-1] or ["()"]
     return _tokens(value)
 
 
@@ -354,8 +374,9 @@ def _expression(
     if method:
         return [args[0], f".{name}(", *passed, ")"]
     for prefix, namespace in _NAMESPACES:
-        if getattr(namespace, name, None) is func:
-            return [f"{prefix}.{name}(", *passed, ")"]
+        short = name.removeprefix("linalg_")
+        if getattr(namespace, short, None) is func:
+            return [f"{prefix}.{short}(", *passed, ")"]
     raise _CannotWrite
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from attest import symbolic
 from attest.checks import (
+    Crash,
     Violation,
     above,
     at_least,
@@ -26,7 +27,7 @@ from attest.checks import (
 from attest.claims import Claim, Verdict
 from attest.laws import law, proof, refutation
 from attest.strategies import attention_inputs
-from attest.subject import Crash, Setup, Subject
+from attest.subject import Setup, Subject
 from attest.tolerances import gamma, log_weight_error, precision, underflow_gap, unit_roundoff
 from properties.bounds import attention_bounds, dot_product_scores
 from properties.self_attention import identity_projections, second_difference

@@ -351,6 +351,15 @@ def test_a_right_answer_holds():
     assert evidence.seconds > 0
 
 
+def test_a_submission_that_overwrites_its_input_harms_no_other_law():
+    def softmax(x, dim=-1):
+        y = torch.softmax(x, dim)
+        x.zero_()
+        return y
+
+    assert examine(it_agrees_with_torch, submission(softmax=softmax), FEW).status == "holds"
+
+
 def test_a_missing_name_is_not_attempted():
     for one in (submission(), submission(softmax=None)):
         evidence = examine(it_agrees_with_torch, one, FEW)
@@ -541,7 +550,8 @@ def test_global_state_is_what_it_was_before(poison):
             "alarm": signal.getsignal(signal.SIGALRM),
         }
 
-    with restored():
+    with restored(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(12345)
         before = state()
         examine(it_agrees_with_torch, gives(poison), FEW)
         after = state()

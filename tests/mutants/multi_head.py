@@ -844,6 +844,18 @@ class MaskShiftedByOne(Steps):
         return masked_softmax(scores, mask)
 
 
+@mutant(
+    COMPONENT,
+    "masked_keys_get_exactly_zero_weight",
+    "what_a_mask_hides_cannot_reach_the_output",
+)
+class MaskedByMinusThirty(Steps):
+    """Mask by a constant that large scores get past."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return softmax(scores if mask is None else scores.masked_fill(~mask, -30.0))
+
+
 @mutant(COMPONENT, "a_query_without_any_key_stays_finite")
 class EmptyRowIsNotANumber(Steps):
     """Divide zero by zero where no key is allowed."""

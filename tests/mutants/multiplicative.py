@@ -333,13 +333,12 @@ class ScoresRemembered(Steps):
     COMPONENT,
     "every_allowed_key_gets_some_weight",
     "the_order_of_the_keys_makes_no_difference",
-    "duplicating_the_memory_changes_nothing",
 )
 class SecondChunkOfKeysForgotten(Steps):
-    """Read the keys in chunks of four, and stop after the first."""
+    """Read the keys in chunks of sixteen, and stop after the first."""
 
     def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        first = torch.arange(scores.shape[-1]) < 4
+        first = torch.arange(scores.shape[-1]) < 16
         return masked_softmax(scores, first[None] if mask is None else first & mask)
 
 
@@ -397,6 +396,14 @@ class MaskedByMinusThirty(Steps):
         return softmax(scores if mask is None else scores.masked_fill(~mask, -30.0))
 
 
+@mutant(COMPONENT, "masked_keys_get_exactly_zero_weight", "hidden_keys_might_as_well_not_exist")
+class MaskedByMinusAThousand(Steps):
+    """Mask by a constant that the largest scores get past."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return softmax(scores if mask is None else scores.masked_fill(~mask, -1e3))
+
+
 @mutant(COMPONENT, "a_query_without_any_key_stays_finite")
 class EmptyRowIsNotANumber(Steps):
     """Divide zero by zero where no key is allowed."""
@@ -440,7 +447,7 @@ class AlwaysCausal(Steps):
         return masked_softmax(scores, causal if mask is None else causal & mask)
 
 
-@mutant(COMPONENT, "a_mask_broadcasts_to_the_scores")
+@mutant(COMPONENT, "masked_keys_get_exactly_zero_weight", "a_mask_broadcasts_to_the_scores")
 class MaskOfTwoDimensionsTakenForPadding(Steps):
     """Read a mask with as many rows as the batch has items as one row an item."""
 
@@ -530,6 +537,19 @@ class LongValuesCountMore(Steps):
         scores = self.score(query, key) + 0.1 * value.square().sum(-1)[:, None, :]
         weights = self.weigh(scores, mask)
         return self.mix(weights, value), weights
+
+
+@mutant(COMPONENT, "inputs_are_left_unchanged")
+class HiddenValuesZeroedInPlace(Steps):
+    """Overwrite the caller's values where no query may look."""
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        if mask is not None:
+            unseen = ~mask.expand(len(key), query.shape[-2], key.shape[-2]).any(-2)
+            value.detach().masked_fill_(unseen[..., None], 0.0)
+        return super().forward(query, key, value, mask)
 
 
 @mutant(COMPONENT, "every_matrix_that_is_used_learns")
