@@ -287,7 +287,9 @@ def examine(
         try:
             with limited(settings.seconds):
                 if not implementation.defines(prop.component):
-                    evidence = Evidence(prop, "not_attempted", message="it is not defined")
+                    evidence = Evidence(
+                        prop, "not_attempted", message=f"{prop.component} is not defined"
+                    )
                 elif prop.inputs is None:
                     evidence = _argue(examination)
                 else:

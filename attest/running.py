@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING
 
+import torch
+
 from attest.evidence import Evidence
 from attest.examination import Settings, examine
 from attest.implementations import Implementation
@@ -176,6 +178,7 @@ class _Pool:
         for inherited in (parents_end, *self._workers):
             inherited.close()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
+        torch.set_num_threads(1)  # the parent's threads are not there after forking
         while True:
             try:
                 index = int(connection.recv_bytes())

@@ -37,7 +37,9 @@ class Mutant:
     def implementation(self) -> LocalImplementation:
         """Give the reference with this component in place of its own."""
         names = {name: getattr(reference, name) for name in reference.__all__}
-        return LocalImplementation(self.name, SimpleNamespace(**{**names, self.component: self.target}))
+        return LocalImplementation(
+            self.name, SimpleNamespace(**{**names, self.component: self.target})
+        )
 
 
 def mutant(component: str, *killers: str) -> Callable[[Any], Any]:
