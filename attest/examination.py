@@ -189,6 +189,10 @@ class _Examination:
             return self.failures[-1][1]
         except _FAILURES as failure:
             return failure
+        return self._missing_witness()
+
+    def _missing_witness(self) -> BaseException | None:
+        """Give the failure of a change that should have been seen and never was."""
         for sentence, seen in self.witnesses.items():
             if not seen:
                 example, violation = self.unseen[sentence]

@@ -150,7 +150,7 @@ def load_submission(submission: str) -> LocalImplementation:
         raise
     except BaseException as error:
         raise SubmissionError(
-            f"{submission} raised {exception_line(error)} while it was imported{_where(error, path)}"
+            f"{submission} raised {exception_line(error)} when imported{_where(error, path)}"
         ) from error
     if not known:
         raise SubmissionError(

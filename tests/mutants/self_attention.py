@@ -198,7 +198,7 @@ class StridesAssumed(Steps):
     """Read the batch item by item, by strides that only a contiguous tensor has."""
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        batch, length, width = x.shape
+        _, length, width = x.shape
         return super().project(x.as_strided(x.shape, (length * width, width, 1)))
 
 
