@@ -235,9 +235,20 @@ def sometimes(condition: bool, sentence: str) -> None:  # noqa: FBT001 - reads a
     _witness(sentence, condition, Violation(sentence, "is"))
 
 
-def sometimes_differs(actual: Tensor, before: Tensor, sentence: str) -> None:
-    """Require that the two tensors differ in at least one example; see :func:`sometimes`."""
-    differs = not torch.equal(actual, before)
+def sometimes_differs(
+    actual: Tensor, before: Tensor, sentence: str, bound: Tensor | float = 0.0
+) -> None:
+    """Require that the two tensors differ in at least one example; see :func:`sometimes`.
+
+    Args:
+        actual: what came out.
+        before: what it is to differ from, in the same shape.
+        sentence: what is sometimes so, for the report when it never is.
+        bound: what rounding alone can change; a difference has to be larger in some entry.
+    """
+    with torch.no_grad():
+        change = (actual.detach().double() - before.detach().double()).abs()
+        differs = bool((change > bound).any())
     _witness(sentence, differs, Violation(sentence, "differs", actual, before))
 
 

@@ -172,6 +172,7 @@ class ComponentSpec:
         dims: the named dimensions of every tensor argument whose shape the contract fixes.
         results: what a call gives, in order.
         constructor: the integers that its constructor takes, in order; None for a function.
+        example: such integers, no two alike, at which layouts of parameters can be told apart.
     """
 
     name: str
@@ -179,7 +180,8 @@ class ComponentSpec:
     parameters: tuple[str, ...]
     dims: Mapping[str, tuple[str, ...]]
     results: tuple[Result, ...]
-    constructor: tuple[str, ...] | None = field(default=None)
+    constructor: tuple[str, ...] | None = None
+    example: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_module(self) -> bool:
@@ -281,9 +283,8 @@ def _dims(annotation: Any) -> tuple[str, ...] | None:  # noqa: ANN401
     return None
 
 
-def _spec(name: str, protocol: type, *results: str) -> ComponentSpec:
+def _spec(name: str, protocol: type, *results: str, **example: int) -> ComponentSpec:
     """Read a component's spec from its protocol."""
-    constructs = vars(protocol).get("__init__") if name[0].isupper() else None
     hints = get_type_hints(protocol.__call__)
     returned = hints.pop("return")
     parts = get_args(returned) if get_origin(returned) is tuple else (returned,)
@@ -296,9 +297,8 @@ def _spec(name: str, protocol: type, *results: str) -> ComponentSpec:
             Result(result, _dims(part) or (), boolean=all("bool" in kind for kind in part.dtypes))
             for result, part in zip(results, parts, strict=True)
         ),
-        constructor=None
-        if constructs is None
-        else tuple(inspect.signature(constructs).parameters)[1:],
+        constructor=tuple(example) if example else None,
+        example=example,
     )
 
 
@@ -309,10 +309,25 @@ CONTRACT: Mapping[str, ComponentSpec] = {
         _spec("causal_mask", CausalMask, "mask"),
         _spec("padding_mask", PaddingMask, "mask"),
         _spec("scaled_dot_product_attention", ScaledDotProductAttention, "output", "weights"),
-        _spec("AdditiveAttention", AdditiveAttention, "output", "weights"),
-        _spec("MultiplicativeAttention", MultiplicativeAttention, "output", "weights"),
-        _spec("SelfAttention", SelfAttention, "output", "weights"),
-        _spec("MultiHeadAttention", MultiHeadAttention, "output", "weights"),
+        _spec(
+            "AdditiveAttention",
+            AdditiveAttention,
+            "output",
+            "weights",
+            d_query=2,
+            d_key=3,
+            d_hidden=5,
+        ),
+        _spec(
+            "MultiplicativeAttention",
+            MultiplicativeAttention,
+            "output",
+            "weights",
+            d_query=2,
+            d_key=3,
+        ),
+        _spec("SelfAttention", SelfAttention, "output", "weights", d_model=5),
+        _spec("MultiHeadAttention", MultiHeadAttention, "output", "weights", d_model=6, n_heads=3),
     )
 }
 """Every component by its name in a submission."""

@@ -10,8 +10,9 @@ import os
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,11 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+
+# How many examples of a property are shared, and in how many blocks of them at most a law looks for
+# as many that it does not reject.
+SHARED = 100
+BLOCKS = 4
 
 PHASES = (Phase.generate, Phase.target, Phase.shrink)
 
@@ -94,18 +100,19 @@ class _Examination:
         self.oracle = oracle
         self.settings = settings
         self.spec = CONTRACT[prop.component]
+        self.gathers = prop.gathers
         self.examples = 0
         self.informative = 0
         self.ratio = 0.0
         self.witnesses: dict[str, bool] = {}
-        self.unseen: dict[str, tuple[Example, Violation]] = {}
+        self.unseen: dict[str, list[tuple[Example, Violation]]] = {}
         self.failures: list[tuple[Example, BaseException]] = []
 
     def example(self, drawn: Mapping[str, Any], dtype: str) -> Example:
         """Turn what was drawn into an example in its dtype."""
         inputs = {name: _cast(value, DTYPES[dtype]) for name, value in drawn.items()}
         setup = inputs.pop("setup", None)
-        return Example(inputs, setup, dtype)
+        return Example({"arguments": inputs} if self.gathers else inputs, setup, dtype)
 
     def run(self, example: Example, tape: Tape | None = None) -> Observer:
         """Run the law on one example; it raises where it does not hold."""
@@ -120,67 +127,111 @@ class _Examination:
                 self.implementation, self.spec, dtype, self.settings.device, example.setup, tape
             )
             arguments: list[Any] = [subject]
-            if self.prop.named:
+            if self.prop.oracle:
                 with tape.paused() if tape is not None else contextlib.nullcontext():
-                    other = self._same_names(subject, example)
-                if self.prop.oracle:
-                    arguments.append(other)
+                    arguments.append(self._with_same_parameters(subject, example))
             self.prop.function(*arguments, **example.inputs)
         return observer
 
-    def _same_names(self, subject: Subject, example: Example) -> Subject:
+    def _with_same_parameters(self, subject: Subject, example: Example) -> Subject:
         if self.oracle is None:
-            raise DoesNotApply("there is no reference to take names from")
-        other = Subject(
-            self.oracle, self.spec, DTYPES[example.dtype], self.settings.device, example.setup
-        )
-        own = subject.parameters()
-        if {n: v.shape for n, v in own.items()} != {
-            n: v.shape for n, v in other.parameters().items()
-        }:
-            raise DoesNotApply("its parameters have other names or shapes than the reference's")
-        other.set_parameters(own)
+            raise DoesNotApply("there is no reference to compare with")
+        dtype, device = DTYPES[example.dtype], self.settings.device
+        other = Subject(self.oracle, self.spec, dtype, device, example.setup)
+        other.set_parameters(subject.parameters())
         return other
 
-    def strategy(self) -> st.SearchStrategy[tuple[dict[str, Any], str]]:
-        """Draw the law's inputs, and a dtype where it has several."""
-        if self.prop.inputs is None:
-            raise TypeError(f"{self.prop.id} draws no inputs")
-        dtypes = self.prop.dtypes or (self.settings.dtype,)
-        if len(dtypes) == 1:
-            return self.prop.inputs.map(lambda drawn: (drawn, dtypes[0]))
-        return st.tuples(self.prop.inputs, st.sampled_from(dtypes))
+    def check_that_it_applies(self) -> None:
+        """Decide by how parameters are stored, at sizes of which no two are alike.
+
+        Raises:
+            DoesNotApply: the law has nothing to say about this implementation.
+        """
+        if not self.prop.named and self.prop.applies is None:
+            return
+        try:
+            own = self._example_parameters(self.implementation)
+        except Crash:
+            return  # the law will meet it, too
+        if self.prop.applies is not None:
+            reason = self.prop.applies(own)
+            if reason is not None:
+                raise DoesNotApply(reason)
+        if self.prop.named:
+            if self.oracle is None:
+                raise DoesNotApply("there is no reference to take names from")
+            theirs = self._example_parameters(self.oracle)
+            if {n: v.shape for n, v in own.items()} != {n: v.shape for n, v in theirs.items()}:
+                raise DoesNotApply("its parameters differ from the reference's in name or shape")
+
+    def _example_parameters(self, implementation: Implementation) -> dict[str, Tensor]:
+        dtype, setup = DTYPES[self.dtypes[0]], Setup(self.spec.example)
+        return Subject(implementation, self.spec, dtype, self.settings.device, setup).parameters()
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """The dtypes that the law is examined in."""
+        return self.prop.dtypes or (self.settings.dtype,)
 
     def search(self) -> BaseException | None:
-        """Look for an example where the law fails; give its failure, the smallest found."""
+        """Look for an example where the law fails; give its failure, the smallest found.
 
-        def test(drawn: tuple[dict[str, Any], str]) -> None:
-            example = self.example(*drawn)
-            try:
-                observer = self.run(example)
-            except UnsatisfiedAssumption:
-                raise
-            except _FAILURES as failure:
-                self.failures.append((example, failure))
-                raise
-            if not self.failures:
-                self._count(example, observer)
+        The first examples are shared by all laws that draw the same inputs. Examples beyond them
+        are drawn for this law alone, where Hypothesis steers towards errors near their bound. So
+        are those that make a failure small.
+        """
+        wanted = self.settings.examples
+        failure = self._try_shared(min(wanted, SHARED))
+        if failure is not None and self.settings.explain:
+            shared = self.failures[-1]
+            failure = self._try_own(wanted) or failure
+            if not isinstance(failure, type(shared[1])):  # rarer than the search is long
+                self.failures.append(shared)
+                failure = shared[1]
+        elif failure is None and wanted > SHARED:
+            failure = self._try_own(wanted - SHARED)
+        return failure or self._missing_witness()
 
-        seeded = hypothesis.seed(_seed(self.settings.seed, self.prop.id))
-        configured = hypothesis.settings(
-            max_examples=self.settings.examples,
-            database=None,
-            deadline=None,
-            derandomize=False,
-            phases=PHASES if self.settings.explain else PHASES[:-1],
-            print_blob=False,
-            report_multiple_bugs=False,
-            suppress_health_check=list(HealthCheck),
-            verbosity=Verbosity.quiet,
-        )
-        wrapped = seeded(configured(hypothesis.given(drawn=self.strategy())(test)))
+    def _try_shared(self, wanted: int) -> BaseException | None:
+        for block in range(BLOCKS):
+            if self.examples == wanted:
+                return None
+            drawn = _drawn(self.prop.inputs, self.prop.component, self.settings.seed, block, wanted)
+            for index, inputs in enumerate(drawn):
+                if self.examples == wanted:
+                    return None
+                try:
+                    self._try(self.example(inputs, self.dtypes[index % len(self.dtypes)]))
+                except UnsatisfiedAssumption:
+                    continue
+                except _FAILURES as failure:
+                    return failure
+            if len(drawn) < wanted:
+                return None  # there are no others
+        return None
+
+    def _try(self, example: Example) -> Observer:
         try:
-            wrapped()
+            observer = self.run(example)
+        except _FAILURES as failure:
+            self.failures.append((example, failure))
+            raise
+        if not self.failures:
+            self._count(example, observer)
+        return observer
+
+    def _try_own(self, wanted: int) -> BaseException | None:
+        def test(inputs: dict[str, Any], dtype: str) -> None:
+            ratio = self._try(self.example(inputs, dtype)).ratio
+            if math.isfinite(ratio) and ratio > 0:
+                hypothesis.target(min(ratio, 1e9), label="error over bound")
+
+        if self.prop.inputs is None:
+            return None
+        drawn = hypothesis.given(inputs=self.prop.inputs, dtype=st.sampled_from(self.dtypes))(test)
+        phases = PHASES if self.settings.explain else PHASES[:-1]
+        try:
+            _configured(drawn, _seed(self.settings.seed, self.prop.id), wanted, phases)()
         except Unsatisfiable:
             return None
         except Flaky:
@@ -189,13 +240,15 @@ class _Examination:
             return self.failures[-1][1]
         except _FAILURES as failure:
             return failure
-        return self._missing_witness()
+        return None
 
     def _missing_witness(self) -> BaseException | None:
         """Give the failure of a change that should have been seen and never was."""
         for sentence, seen in self.witnesses.items():
             if not seen:
-                example, violation = self.unseen[sentence]
+                # Small enough to read; the very smallest may be one where nothing could change.
+                tried = sorted(self.unseen[sentence], key=lambda seen: _size(seen[0]))
+                example, violation = tried[len(tried) // 3]
                 violation.what = f"never in {self.examples} examples: {sentence}"
                 violation.args = (violation.what,)
                 self.failures.append((example, violation))
@@ -206,11 +259,9 @@ class _Examination:
         self.examples += 1
         self.informative += observer.informative
         self.ratio = max(self.ratio, observer.ratio)
-        if math.isfinite(observer.ratio) and observer.ratio > 0:
-            hypothesis.target(min(observer.ratio, 1e9), label="error over bound")
         for sentence, seen in observer.witnesses.items():
             self.witnesses[sentence] = self.witnesses.get(sentence, False) or seen
-            self.unseen[sentence] = (example, observer.unseen[sentence])
+            self.unseen.setdefault(sentence, []).append((example, observer.unseen[sentence]))
 
     def smallest(self) -> tuple[Example, BaseException]:
         """Simplify the entries of the last failure, which Hypothesis has shrunk already."""
@@ -253,6 +304,52 @@ class _Examination:
         except (*_FAILURES, UnsatisfiedAssumption, DoesNotApply) as failure:
             return tape, failure
         return tape, None
+
+
+def _configured(
+    test: Callable[[], None], seed: int, examples: int, phases: tuple[Phase, ...]
+) -> Callable[[], None]:
+    """Configure a Hypothesis test so that it depends on nothing but its seed."""
+    settings = hypothesis.settings(
+        max_examples=examples,
+        database=None,
+        deadline=None,
+        derandomize=False,
+        phases=phases,
+        print_blob=False,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+        verbosity=Verbosity.quiet,
+    )
+    return hypothesis.seed(seed)(settings(test))
+
+
+@lru_cache(maxsize=512)
+def _drawn(
+    inputs: st.SearchStrategy[dict[str, Any]] | None,
+    component: str,
+    seed: int,
+    block: int,
+    wanted: int,
+) -> tuple[dict[str, Any], ...]:
+    """Draw examples once for all laws that take the same inputs.
+
+    Drawing costs as much as examining, and depends on nothing that a law does.
+    """
+    examples: list[dict[str, Any]] = []
+    if inputs is not None:
+
+        def keep(drawn: dict[str, Any]) -> None:
+            examples.append(drawn)
+
+        test = hypothesis.given(drawn=inputs)(keep)
+        with contextlib.suppress(Unsatisfiable):
+            _configured(test, _seed(seed, f"{component} {block}"), wanted, (Phase.generate,))()
+    return tuple(examples)
+
+
+def _size(example: Example) -> int:
+    return sum(v.numel() for _, v in _flat(example.inputs) if isinstance(v, Tensor))
 
 
 def _rebuilt(
@@ -340,6 +437,7 @@ def _argue(examination: _Examination) -> Evidence:
 def _sample(examination: _Examination) -> Evidence:
     """Try a law, or a refutation, on examples."""
     prop = examination.prop
+    examination.check_that_it_applies()
     if prop.pinned is not None:
         pinned = examination.example(prop.pinned, examination.settings.dtype)
         try:
@@ -403,8 +501,8 @@ def _counterexample(
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:  # noqa: ANN401
-    if isinstance(value, Tensor) and value.is_floating_point():
-        return value.to(dtype)
+    if isinstance(value, Tensor):  # a copy, since examples are shared
+        return value.to(dtype if value.is_floating_point() else value.dtype, copy=True)
     if isinstance(value, dict):
         return {name: _cast(inner, dtype) for name, inner in value.items()}
     return value
@@ -464,7 +562,8 @@ def _unpoisoned() -> Iterator[None]:
             torch.set_default_device(None)
             torch.set_default_dtype(dtype)
             torch.set_grad_enabled(grad)
-            torch.use_deterministic_algorithms(deterministic)
+            if torch.are_deterministic_algorithms_enabled() != deterministic:
+                torch.use_deterministic_algorithms(deterministic)
             if torch.get_num_threads() != threads:
                 torch.set_num_threads(threads)
             os.chdir(folder)

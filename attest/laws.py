@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from hypothesis.strategies import SearchStrategy
+from torch import Tensor
 
 from attest.claims import Claim, Part
 from attest.contract import CONTRACT
@@ -32,6 +33,7 @@ Kind = Literal["definition", "claim", "robustness"]
 Method = Literal["symbolic", "structural", "exhaustive", "sampled", "counterexample"]
 Draws = SearchStrategy[dict[str, Any]]
 Inputs = Draws | Callable[[str], Draws]
+Applies = Callable[[Mapping[str, Tensor]], str | None]
 Subjects = Claim | Part | tuple[Claim | Part, ...]
 Law = TypeVar("Law", bound=Callable[..., None])
 
@@ -57,6 +59,8 @@ class Property:
         named: speaks of parameters by the reference's names, and applies only where a submission
             has exactly these names and shapes.
         oracle: takes the reference's component with the same parameters as second argument.
+        applies: says, from a module's parameters at the contract's example sizes, why the law has
+            nothing to say about the way they are stored; None where it has.
         pinned: for a refutation, an input where the claim fails.
     """
 
@@ -71,7 +75,13 @@ class Property:
     dtypes: tuple[str, ...] = ()
     named: bool = False
     oracle: bool = False
+    applies: Applies | None = None
     pinned: Mapping[str, Any] | None = None
+
+    @property
+    def gathers(self) -> bool:
+        """Whether it takes all inputs as one dict named ``arguments``, whatever they are."""
+        return "arguments" in inspect.signature(self.function).parameters
 
     @property
     def id(self) -> str:
@@ -135,6 +145,7 @@ def law(
     dtypes: tuple[str, ...] = (),
     named: bool = False,
     oracle: bool = False,
+    applies: Applies | None = None,
 ) -> Callable[[Law], Law]:
     """Declare a law about one component, or the same law about each of several.
 
@@ -149,6 +160,8 @@ def law(
         dtypes: examine in these dtypes instead of the run's, such as ("float32", "float16").
         named: apply only where the parameters have the reference's names and shapes.
         oracle: pass the reference's component with the same parameters; implies ``named``.
+        applies: says, from a module's parameters at the contract's example sizes, why the law has
+            nothing to say about the way they are stored; None where it has.
 
     Raises:
         TypeError: the function has no docstring.
@@ -172,6 +185,7 @@ def law(
                     dtypes=dtypes,
                     named=named or oracle,
                     oracle=oracle,
+                    applies=applies,
                 )
                 for component in components
             ],

@@ -86,6 +86,30 @@ def examine_all(
         gc.unfreeze()
 
 
+class _Waiting:
+    """Properties nobody has examined yet; a worker gets those that draw what it has drawn."""
+
+    def __init__(self, properties: Sequence[Property]) -> None:
+        self._keys = [id(prop.inputs) for prop in properties]
+        self._groups: dict[int, list[int]] = {}
+        for index in reversed(range(len(properties))):
+            self._groups.setdefault(self._keys[index], []).append(index)
+
+    def __len__(self) -> int:
+        return sum(len(group) for group in self._groups.values())
+
+    def take(self, last: int | None) -> int:
+        """Take the next property for a worker, whose last one is given, if it has one."""
+        key = None if last is None else self._keys[last]
+        if key not in self._groups:
+            key = max(self._groups, key=lambda k: len(self._groups[k]))
+        group = self._groups[key]
+        index = group.pop()
+        if not group:
+            del self._groups[key]
+        return index
+
+
 class _Pool:
     """Forked workers, each with one property at a time."""
 
@@ -106,9 +130,9 @@ class _Pool:
         self._workers: dict[Connection, tuple[ForkProcess, int, float]] = {}
 
     def run(self, jobs: int) -> list[Evidence]:
-        waiting = list(range(len(self._properties)))[::-1]
+        waiting = _Waiting(self._properties)
         for _ in range(jobs):
-            self._start(waiting.pop())
+            self._start(waiting.take(None))
         while self._workers:
             ready = wait(list(self._workers), timeout=1.0)
             for connection in ready:
@@ -141,7 +165,7 @@ class _Pool:
         with contextlib.suppress(OSError):  # a worker that is gone is noticed when we wait for it
             connection.send_bytes(str(index).encode())
 
-    def _receive(self, connection: Connection, waiting: list[int]) -> None:
+    def _receive(self, connection: Connection, waiting: _Waiting) -> None:
         process, index, _ = self._workers[connection]
         try:
             data = json.loads(connection.recv_bytes())
@@ -151,13 +175,13 @@ class _Pool:
             return
         self._take(index, Evidence.from_record(self._properties[index], data))
         if waiting:
-            self._send(connection, process, waiting.pop())
+            self._send(connection, process, waiting.take(index))
             return
         del self._workers[connection]
         connection.close()
         process.join()
 
-    def _lose(self, connection: Connection, waiting: list[int], status: str, message: str) -> None:
+    def _lose(self, connection: Connection, waiting: _Waiting, status: str, message: str) -> None:
         process, index, _ = self._workers.pop(connection)
         process.kill()
         process.join()
@@ -166,7 +190,7 @@ class _Pool:
         evidence = Evidence(prop, status, message=message)  # type: ignore[arg-type]
         self._take(index, evidence)
         if waiting:
-            self._start(waiting.pop())
+            self._start(waiting.take(None))
 
     def _take(self, index: int, evidence: Evidence) -> None:
         self._found[index] = evidence

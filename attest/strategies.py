@@ -29,7 +29,7 @@ __all__ = [
     "MaskKind",
     "Sizes",
     "attention_inputs",
-    "calls",
+    "component_inputs",
     "fill",
     "lengths_and_padding",
     "random_mask",
@@ -37,7 +37,7 @@ __all__ = [
     "softmax_inputs",
 ]
 
-MaskKind = Literal["any", "none", "some", "causal"]
+MaskKind = Literal["any", "none", "some"]
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 REGIMES = ("integers", "normal", "large", "ties", "sparse", "small", "huge")
@@ -192,14 +192,14 @@ _MOST_CHOICES = 240
 
 
 @cache
-def _choices(component: str, keys: int, queries: int) -> tuple[Sizes, ...]:
+def _choices(component: str, least: int) -> tuple[Sizes, ...]:
     """Give the sizes to draw from, smallest first, each tier as often as its share says.
 
     One table for all tiers, since every separate draw costs time.
     """
     choices: list[Sizes] = []
     for tier, share in zip(_tables(component), _SHARES, strict=True):
-        fitting = [s for s in tier if s.keys >= keys and s.queries >= queries]
+        fitting = [s for s in tier if s.keys >= least and s.queries >= least - 1]
         wanted = _MOST_CHOICES * share // sum(_SHARES)
         # Every so many-th of a tier that has too many, each several times of one that has too few.
         choices += [fitting[i * len(fitting) // wanted] for i in range(wanted)]
@@ -213,45 +213,45 @@ def random_mask(generator: torch.Generator, *shape: int) -> Tensor:
     return mask.scatter(-1, always, value=True)
 
 
-def _mask(generator: torch.Generator, kind: int, s: Sizes, component: str) -> Tensor | None:
-    """Draw a mask of one kind: none, four shapes that broadcast, padding, causal, one per head."""
-    rows = 1 if component == "SelfAttention" and kind == 2 else s.queries
+# Shapes of masks by their letters; G is the head, or the second leading dimension of a function.
+_TWO = ("LS", "1S")
+_THREE = ("B1S", "BLS", "1LS", "padding")
+_FOUR = ("BGLS", "B11S", "B1LS", "1GLS")
+
+
+def _mask(generator: torch.Generator, kind: str, s: Sizes, group: int) -> Tensor | None:
+    """Draw a mask of one kind: none, one of the shapes, right padding, or causal."""
     match kind:
-        case 0:
+        case "none":
             return None
-        case 1:
-            return random_mask(generator, rows, s.keys)
-        case 2:
-            return random_mask(generator, 1, s.keys)
-        case 3:
-            return random_mask(generator, s.batch, 1, s.keys)
-        case 4:
-            return random_mask(generator, s.batch, s.queries, s.keys)
-        case 5:
+        case "causal":
+            return torch.ones(s.queries, s.keys, dtype=torch.bool).tril()
+        case "padding":
             real = torch.randint(1, s.keys + 1, (s.batch, 1, 1), generator=generator)
             return torch.arange(s.keys) < real
-        case 6:
-            return torch.ones(s.queries, s.keys, dtype=torch.bool).tril()
         case _:
-            if component == "MultiHeadAttention":
-                return random_mask(generator, s.batch, s.widths[1], s.queries, s.keys)
-            return random_mask(generator, 1, s.queries, s.keys)
+            sizes = {"B": s.batch, "G": group, "L": s.queries, "S": s.keys, "1": 1}
+            return random_mask(generator, *(sizes[letter] for letter in kind))
 
 
-_MASKS: dict[MaskKind, tuple[int, ...]] = {
-    "any": (0, 0, 0, 1, 2, 3, 4, 5, 6, 7),
-    "none": (0,),
-    "some": (1, 2, 3, 4, 5, 6, 7),
-    "causal": (6,),
-}
+@cache
+def _cases(component: str, mask: MaskKind) -> tuple[tuple[int, str], ...]:
+    """Give the pairs of leading dimensions and kind of mask, the simplest first."""
+    if mask == "none":
+        masked: dict[int, tuple[str, ...]] = {0: (), 1: (), 2: ()}
+    else:
+        masked = {0: (*_TWO, "causal"), 1: (*_TWO, *_THREE, "causal"), 2: (*_TWO, "causal", *_FOUR)}
+    unmasked = () if mask == "some" else ("none", "none")
+    leading = (0, 1, 2) if component == "scaled_dot_product_attention" else (1,)
+    more = _FOUR if component == "MultiHeadAttention" and mask != "none" else ()
+    return tuple((n, kind) for n in leading for kind in (*unmasked, *masked[n], *more))
 
 
 @cache
 def attention_inputs(
     component: str,
     mask: MaskKind = "any",
-    least_keys: int = 1,
-    least_queries: int = 1,
+    least: int = 1,
     regimes: tuple[str, ...] = REGIMES,
 ) -> st.SearchStrategy[dict[str, Any]]:
     """Inputs of one attention: query, key, value and mask, or x and mask; a setup for a module.
@@ -260,57 +260,59 @@ def attention_inputs(
 
     Args:
         component: the contract's name of an attention.
-        mask: "any" (none among them), "none", "some" (never none) or "causal". Every row of a
-            mask allows at least one key.
-        least_keys: the smallest S.
-        least_queries: the smallest L.
+        mask: "any" (none among them), "none" or "some" (never none). Every row of a mask allows
+            at least one key.
+        least: the smallest number of keys; of queries, one less.
         regimes: the regimes of values to draw from.
 
     Shrinks towards one query, no mask and small integers.
     """
-    self_attention = component == "SelfAttention"
-    function = component == "scaled_dot_product_attention"
-    kinds = _MASKS[mask]
-    sizes = _choices(component, least_keys, least_queries)
-    # Simple cases first: no leading dimensions, no mask, integers.
-    leading_dimensions = (0, 1, 2) if function else (1,)
+    sizes = _choices(component, least)
     some_size = st.sampled_from(sizes)
-    some_case = st.sampled_from(tuple(product(leading_dimensions, kinds, regimes)))
+    some_case = st.sampled_from(tuple(product(_cases(component, mask), regimes)))
     some_seed = seeds()
 
     @st.composite
     def inputs(draw: Draw) -> dict[str, Any]:
         s = draw(some_size)
-        leading, kind, regime = draw(some_case)
+        (leading, kind), regime = draw(some_case)
         seed = draw(some_seed)
         generator = torch.Generator().manual_seed(seed)
-        drawn: dict[str, Any] = {}
-        if function:
-            d_k, d_v = s.widths
-            lead = (s.batch, 2)[: leading if kind < 3 else 1]
-            largest = min(LARGEST_ENTRY, math.sqrt(4 * LARGEST_SCORE / math.sqrt(d_k)))
-            drawn["query"] = fill(generator, regime, *lead, s.queries, d_k, largest=largest)
-            drawn["key"] = fill(generator, regime, *lead, s.keys, d_k, largest=largest)
-            drawn["value"] = fill(generator, regime, *lead, s.keys, d_v)
-            drawn["mask"] = _mask(generator, kind if kind < 7 else 4, s, component)
-            return drawn
-        if self_attention:
-            drawn["x"] = fill(generator, regime, s.batch, s.queries, s.widths[0])
-        else:
-            d_q, d_k, d_v = _module_widths(component, s.widths)
-            drawn["query"] = fill(generator, regime, s.batch, s.queries, d_q)
-            drawn["key"] = fill(generator, regime, s.batch, s.keys, d_k)
-            drawn["value"] = fill(generator, regime, s.batch, s.keys, d_v)
-        if kind == 7 and component != "MultiHeadAttention":
-            kind = 4
-        drawn["mask"] = _mask(generator, kind, s, component)
-        names = _CONSTRUCTORS[component]
-        # Large inputs meet small weights, so that scores stay where the contract speaks.
-        gain = {"huge": 0.05, "large": 0.5}.get(regime, 1.0)
-        drawn["setup"] = Setup(dict(zip(names, s.widths, strict=False)), seed, gain)
-        return drawn
+        shapes, group, setup = _shapes(component, s, leading, regime, seed)
+        largest = LARGEST_ENTRY
+        if setup is None:  # a function's scores are its entries' products alone
+            largest = min(largest, math.sqrt(4 * LARGEST_SCORE / math.sqrt(s.widths[0])))
+        drawn: dict[str, Any] = {
+            name: fill(generator, regime, *shape, largest=largest) for name, shape in shapes.items()
+        }
+        drawn["mask"] = _mask(generator, kind, s, group)
+        return drawn if setup is None else {**drawn, "setup": setup}
 
     return inputs()
+
+
+def _shapes(
+    component: str, s: Sizes, leading: int, regime: str, seed: int
+) -> tuple[dict[str, tuple[int, ...]], int, Setup | None]:
+    """Give the tensors' shapes, the size that G stands for in a mask's, and a module's setup."""
+    names = ("query", "key", "value")
+    if component == "scaled_dot_product_attention":
+        d_k, d_v = s.widths
+        lead = (s.batch, 2)[:leading]
+        sizes = ((s.queries, d_k), (s.keys, d_k), (s.keys, d_v))
+        return {n: (*lead, *size) for n, size in zip(names, sizes, strict=True)}, 2, None
+    # Large inputs meet small weights, so that scores stay where the contract speaks.
+    gain = {"huge": 0.05, "large": 0.5}.get(regime, 1.0)
+    setup = Setup(dict(zip(_CONSTRUCTORS[component], s.widths, strict=False)), seed, gain)
+    if component == "SelfAttention":
+        return {"x": (s.batch, s.queries, s.widths[0])}, 1, setup
+    if component == "MultiHeadAttention":
+        d_q = d_k = d_v = s.widths[0]
+    else:
+        d_q, d_k, d_v = s.widths[0], s.widths[1], s.widths[-1]
+    sizes = ((s.queries, d_q), (s.keys, d_k), (s.keys, d_v))
+    group = s.widths[1] if component == "MultiHeadAttention" else 1
+    return {n: (s.batch, *size) for n, size in zip(names, sizes, strict=True)}, group, setup
 
 
 _CONSTRUCTORS = {
@@ -319,12 +321,6 @@ _CONSTRUCTORS = {
     "SelfAttention": ("d_model",),
     "MultiHeadAttention": ("d_model", "n_heads"),
 }
-
-
-def _module_widths(component: str, widths: tuple[int, ...]) -> tuple[int, int, int]:
-    if component == "MultiHeadAttention":
-        return widths[0], widths[0], widths[0]
-    return widths[0], widths[1], widths[-1]
 
 
 @cache
@@ -376,25 +372,14 @@ def lengths_and_padding() -> st.SearchStrategy[dict[str, Any]]:
 
 
 @cache
-def calls(component: str, **options: Any) -> st.SearchStrategy[dict[str, Any]]:  # noqa: ANN401
-    """Inputs of any component as one dict ``arguments``, for laws that any component obeys.
-
-    Args:
-        component: the contract's name.
-        options: as for ``attention_inputs``.
-    """
-
-    def gathered(drawn: dict[str, Any]) -> dict[str, Any]:
-        arguments = {name: value for name, value in drawn.items() if name != "setup"}
-        setup = {"setup": drawn["setup"]} if "setup" in drawn else {}
-        return {"arguments": arguments, **setup}
-
+def component_inputs(component: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Inputs of any component, for laws that any component obeys."""
     match component:
         case "softmax":
-            return softmax_inputs().map(gathered)
+            return softmax_inputs()
         case "causal_mask":
-            return st.fixed_dictionaries({"length": st.integers(1, 80)}).map(gathered)
+            return st.fixed_dictionaries({"length": st.integers(1, 80)})
         case "padding_mask":
-            return lengths_and_padding().map(gathered)
+            return lengths_and_padding()
         case _:
-            return attention_inputs(component, **options).map(gathered)
+            return attention_inputs(component)

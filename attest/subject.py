@@ -119,6 +119,8 @@ class Subject:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Call the component; give its tensor, or a tuple of tensors where it gives several.
 
+        Gradients, by parameters too, can be taken where some argument requires one.
+
         Raises:
             Crash: the component raised.
             ContractBroken: the answer's type, shapes or dtypes are not the contract's.
@@ -137,8 +139,10 @@ class Subject:
 
     def _answer(self, component: Component, arguments: Mapping[str, Any]) -> tuple[Tensor, ...]:
         private = {name: self._private(value) for name, value in arguments.items()}
+        wanted = any(isinstance(v, Tensor) and v.requires_grad for v in arguments.values())
         try:
-            answer = component.call(private)
+            with torch.set_grad_enabled(wanted):
+                answer = component.call(private)
         except (KeyboardInterrupt, TimeLimit):
             raise
         except BaseException as error:  # noqa: BLE001 - a stranger may raise anything
@@ -154,7 +158,7 @@ class Subject:
         return tuple(result.to("cpu", copy=True) for result in results)
 
     def _private(self, value: Any) -> Any:  # noqa: ANN401
-        return value.clone().to(self._device) if isinstance(value, Tensor) else value
+        return value.to(self._device, copy=True) if isinstance(value, Tensor) else value
 
     def inputs_after_call(self) -> list[tuple[str, Tensor, Tensor]]:
         """Give every tensor of the last call as (name, what was passed, what is there now)."""

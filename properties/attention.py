@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import sympy
@@ -13,7 +13,6 @@ from torch import Tensor
 
 from attest import symbolic
 from attest.checks import (
-    DoesNotApply,
     above,
     at_least,
     at_most,
@@ -25,7 +24,7 @@ from attest.checks import (
 from attest.claims import Claim, Verdict
 from attest.differentiation import gradients, leaf
 from attest.laws import law, proof, refutation
-from attest.strategies import attention_inputs, calls
+from attest.strategies import attention_inputs
 from attest.subject import Subject
 from attest.tolerances import (
     gamma,
@@ -193,7 +192,7 @@ def low_precision_rounds_no_further_than_it_must(
     close(output, (expected @ value.double()).to(output.dtype), 2 * bounds.output, "the output")
 
 
-@law(*EVERY, inputs=calls, formula="α_ij ≥ 0,  Σ_j α_ij = 1", claim=ATT_02)
+@law(*EVERY, inputs=attention_inputs, formula="α_ij ≥ 0,  Σ_j α_ij = 1", claim=ATT_02)
 def every_row_of_weights_sums_to_one(attention: Subject, arguments: dict[str, Any]) -> None:
     """Each query deals out one whole over the keys; the columns are free."""
     _, weights = attention(**arguments)
@@ -209,7 +208,7 @@ def every_row_of_weights_sums_to_one(attention: Subject, arguments: dict[str, An
 
 @law(
     SDPA,
-    inputs=attention_inputs(SDPA, least_keys=2),
+    inputs=attention_inputs(SDPA),
     formula="log α_ij − log α_ik = s_ij − s_ik",
     claim=ATT_02,
 )
@@ -238,7 +237,7 @@ def log_odds_of_two_keys_are_their_score_difference(
 
 @law(
     SDPA,
-    inputs=attention_inputs(SDPA, least_keys=2),
+    inputs=attention_inputs(SDPA, "any", 2),
     formula="1 − α_max ≤ (n − 1) e^−g, g the gap between the best score and the runner-up",
     claim=ATT_02,
 )
@@ -261,7 +260,7 @@ def a_clear_winner_leaves_little_to_the_others(
 
 @law(
     *EVERY,
-    inputs=lambda component: calls(component, regimes=("integers", "normal", "small", "ties")),
+    inputs=attention_inputs,
     formula="α_ij > 0 for every allowed key while nothing underflows",
     claim=ATT_01.part("in floating point"),
 )
@@ -298,7 +297,7 @@ def weights_of_symbols_are_positive(attention: Callable[..., Any]) -> None:
     SDPA,
     claim=ATT_01.part("in floating point"),
     formula="α_j > 0 whatever the scores",
-    inputs=attention_inputs(SDPA, "none", least_keys=2, regimes=("huge", "large")),
+    inputs=attention_inputs(SDPA, "none", 2, regimes=("huge", "large")),
     pinned={
         "query": torch.ones(1, 1).double(),
         "key": torch.tensor([[0.0], [-746.0]]).double(),
@@ -425,7 +424,7 @@ def values_are_mixed_and_never_scored(
     total = both.abs() + output.abs() + second.abs() + nothing.abs()
     rounding = gamma(4, unit_roundoff(value.dtype)) * total.double()
     close(both - output, second - nothing, 4 * bounds.output + rounding, "the change of the output")
-    sometimes_differs(second, output, "other values change the output")
+    sometimes_differs(second, output, "other values change the output", 4 * bounds.output)
 
 
 # --- Keys ---------------------------------------------------------------------------------------
@@ -433,7 +432,7 @@ def values_are_mixed_and_never_scored(
 
 @law(
     *CROSS,
-    inputs=lambda component: attention_inputs(component, least_keys=3),
+    inputs=lambda component: attention_inputs(component, "any", 3),
     formula="f(q, P k, P v) = f(q, k, v) for every permutation P",
 )
 def the_order_of_the_keys_makes_no_difference(
@@ -448,12 +447,14 @@ def the_order_of_the_keys_makes_no_difference(
     limit = bounds.weights.expand_as(weights).roll(1, -1)
     close(moved_weights, weights.roll(1, -1), 2 * limit, "the weights for rolled keys")
     alone, _ = attention(**{**arguments, "value": value.roll(1, -2)})
-    sometimes_differs(alone, output, "rolling the values alone changes the output")
+    sometimes_differs(
+        alone, output, "rolling the values alone changes the output", 2 * bounds.output
+    )
 
 
 @law(
     *EVERY,
-    inputs=lambda component: calls(component, least_keys=2),
+    inputs=lambda component: attention_inputs(component, "any", 3),
     formula="k_1 = … = k_n  ⇒  α_ij = 1/n for every query",
     against=ATT_04,
 )
@@ -467,12 +468,13 @@ def equal_keys_share_the_weight_equally(attention: Subject, arguments: dict[str,
     bounds = attention_bounds(attention, arguments)
     close(weights, allowed / allowed.sum(-1, keepdim=True), 2 * bounds.weights, "the weights")
     _, unequal = attention(**{**arguments, name: keys})
-    sometimes_differs(unequal, weights, "unequal keys change the weights")
+    bounds = attention_bounds(attention, {**arguments, name: keys})
+    sometimes_differs(unequal, weights, "unequal keys change the weights", 2 * bounds.weights)
 
 
 @law(
     SDPA,
-    inputs=attention_inputs(SDPA, least_keys=2),
+    inputs=attention_inputs(SDPA),
     formula="α_max ≤ 1 / (1 + (n − 1) e^−Δ), Δ the range of the scores",
     against=ATT_04,
 )
@@ -497,7 +499,7 @@ def the_range_of_the_scores_limits_the_largest_weight(
     SDPA,
     claim=ATT_04,
     formula="min_j α_j = 0: what is not needed gets nothing",
-    inputs=attention_inputs(SDPA, "none", least_keys=2),
+    inputs=attention_inputs(SDPA, "none", 2),
     pinned={
         "query": torch.zeros(1, 1).double(),
         "key": torch.zeros(2, 1).double(),
@@ -543,7 +545,7 @@ def duplicating_the_memory_changes_nothing(
 
 @law(
     *CROSS,
-    inputs=lambda component: attention_inputs(component, "none", least_keys=2),
+    inputs=lambda component: attention_inputs(component, "none", 3),
     formula="with key j twice: α′_j = α_j / (1 + α_j) for each copy, as if s_j had grown by ln 2",
 )
 def a_second_copy_of_a_key_counts_as_ln_two(
@@ -570,7 +572,7 @@ def a_second_copy_of_a_key_counts_as_ln_two(
     SDPA,
     "MultiplicativeAttention",
     "MultiHeadAttention",
-    inputs=lambda component: attention_inputs(component, least_keys=2),
+    inputs=lambda component: attention_inputs(component, "any", 3),
     formula="f(q, k + 1 cᵀ, v) = f(q, k, v)",
 )
 def adding_one_vector_to_every_key_changes_nothing(
@@ -589,7 +591,7 @@ def adding_one_vector_to_every_key_changes_nothing(
     one = torch.zeros_like(key)
     one[..., 0, :] = 1.0
     _, other = attention(**{**arguments, "key": key + one})
-    sometimes_differs(other, weights, "moving one key alone changes the weights")
+    sometimes_differs(other, weights, "moving one key alone changes the weights", 4 * wider.weights)
 
 
 @law(
@@ -609,8 +611,15 @@ def queries_and_keys_may_trade_a_matrix(
     bounds = attention_bounds(attention, arguments)
     close(same_weights, weights, 2 * bounds.weights, "the weights in another basis")
     close(same, output, 2 * bounds.output, "the output in another basis")
-    _, other = attention(**{**arguments, "query": query * powers})
-    sometimes_differs(other, weights, "changing the basis of the queries alone changes the weights")
+    stretched = {**arguments, "query": query * powers}
+    _, other = attention(**stretched)
+    wider = attention_bounds(attention, stretched)
+    sometimes_differs(
+        other,
+        weights,
+        "changing the basis of the queries alone changes the weights",
+        bounds.weights + wider.weights,
+    )
 
 
 # --- Queries ------------------------------------------------------------------------------------
@@ -618,7 +627,7 @@ def queries_and_keys_may_trade_a_matrix(
 
 @law(
     *CROSS,
-    inputs=lambda component: attention_inputs(component, least_queries=2),
+    inputs=lambda component: attention_inputs(component, "any", 3),
     formula="f([q_1; …; q_L], k, v)_i = f(q_i, k, v)",
 )
 def each_query_is_answered_by_itself(
@@ -635,12 +644,17 @@ def each_query_is_answered_by_itself(
         close(one, output[..., row, :], limit, f"the output of the {which} query alone")
         limit = 2 * bounds.weights.expand_as(weights)[..., row, :]
         close(one_weights, weights[..., row, :], limit, f"the weights of the {which} query alone")
-    sometimes_differs(output[..., -1:, :], output[..., :1, :], "two queries get two outputs")
+    sometimes_differs(
+        output[..., -1:, :],
+        output[..., :1, :],
+        "two queries get two outputs",
+        2 * bounds.output.expand_as(output)[..., :1, :],
+    )
 
 
 @law(
     *CROSS,
-    inputs=lambda component: attention_inputs(component, least_keys=2),
+    inputs=lambda component: attention_inputs(component, "any", 3),
     formula="c(q) ≠ c(q′) in general, and c(q) = c(q′) where all keys are equal",
     claim=ATT_03,
 )
@@ -652,7 +666,8 @@ def the_context_follows_the_query(
     arguments = {"query": query, "key": key, "value": value, "mask": mask}
     output, _ = attention(**arguments)
     moved, _ = attention(**{**arguments, "query": other})
-    sometimes_differs(moved, output, "another query gets another context")
+    bounds = attention_bounds(attention, {**arguments, "query": query.abs() + other.abs()})
+    sometimes_differs(moved, output, "another query gets another context", 2 * bounds.output)
     equal = {**arguments, "key": key[..., :1, :].expand_as(key).clone()}
     first, _ = attention(**equal)
     second, _ = attention(**{**equal, "query": other})
@@ -701,7 +716,7 @@ def _waves(like: Tensor) -> Tensor:
 
 @law(
     SDPA,
-    inputs=attention_inputs(SDPA, least_keys=2),
+    inputs=attention_inputs(SDPA),
     formula="∂α_j/∂q = α_j (k_j − Σ_l α_l k_l) / √d_k",
     claim=ATT_06,
 )
@@ -942,25 +957,27 @@ def a_stacked_rnn_has_exactly_as_many_paths(attention: Callable[..., Any]) -> No
 # --- Definitions of the modules -----------------------------------------------------------------
 
 
+def one_matrix(parameters: Mapping[str, Tensor]) -> str | None:
+    """Say whether the only parameter is one matrix (d_query, d_key), or its transpose."""
+    shapes = [tuple(p.shape) for p in parameters.values()]
+    return None if shapes in ([(2, 3)], [(3, 2)]) else f"its parameters have shapes {shapes}"
+
+
 @law(
     "MultiplicativeAttention",
     inputs=attention_inputs("MultiplicativeAttention"),
     formula="α = softmax(q W kᵀ), unscaled",
+    applies=one_matrix,
 )
 def weights_are_the_softmax_of_query_times_matrix_times_key(
     attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
 ) -> None:
     """The score is the query times the one matrix times the key, without a scale.
 
-    The matrix is found by its shape, whatever its name: (d_query, d_key), or its transpose. Where
-    both shapes are the same, a symmetric matrix is put in its place.
+    Where both widths are the same a symmetric matrix is put in, since it may be stored either way.
     """
-    parameters = attention.parameters()
-    shapes = {(query.shape[-1], key.shape[-1]), (key.shape[-1], query.shape[-1])}
-    if len(parameters) != 1 or tuple(next(iter(parameters.values())).shape) not in shapes:
-        raise DoesNotApply("its only parameter is not one matrix (d_query, d_key)")
-    ((name, matrix),) = parameters.items()
-    if len(shapes) == 1:
+    ((name, matrix),) = attention.parameters().items()
+    if query.shape[-1] == key.shape[-1]:
         matrix = (matrix + matrix.mT) / 2
         attention.set_parameters({name: matrix})
     elif tuple(matrix.shape) != (query.shape[-1], key.shape[-1]):
@@ -971,32 +988,71 @@ def weights_are_the_softmax_of_query_times_matrix_times_key(
     _compare_weights(attention, arguments, weights, scores)
 
 
+def two_matrices_and_an_energy(parameters: Mapping[str, Tensor]) -> str | None:
+    """Say whether the parameters are two matrices, an energy, and biases that can be told apart."""
+    shapes = sorted(tuple(p.shape) for p in parameters.values())
+    energy = (1, 5) if (1, 5) in shapes else (5,)
+    rest = list(shapes)
+    for wanted in (energy, (5, 2), (5, 3)):
+        if wanted not in rest:
+            return f"its parameters have shapes {shapes}"
+        rest.remove(wanted)
+    biases = {(1,), (5,)} if energy == (1, 5) else {(1,)}
+    return None if set(rest) <= biases else f"its parameters have shapes {shapes}"
+
+
 @law(
     "AdditiveAttention",
     inputs=attention_inputs("AdditiveAttention"),
     formula="α = softmax(energy · tanh(W_q q + W_k k))",
+    applies=two_matrices_and_an_energy,
 )
 def weights_are_the_softmax_of_energy_times_tanh(
     attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
 ) -> None:
     """The score is a weighted sum of tanh of the projected query plus the projected key.
 
-    The three parameters are found by their shapes, whatever their names, where no two agree.
+    Parameters are found by their shapes, whatever their names, where no two agree. Biases of the
+    projections add up inside the tanh; one on the energy changes no weight.
     """
     assert attention.setup is not None
-    d_query, d_key, d_hidden = (
-        attention.setup.arguments[n] for n in attention.spec.constructor or ()
-    )
+    d_query, d_key, d_hidden = attention.setup.arguments.values()
+    assume(len({d_query, d_key, 1}) == 3 and d_hidden > 1)
     found = {tuple(p.shape): p.double() for p in attention.parameters().values()}
     energy = found.get((1, d_hidden), found.get((d_hidden,)))
-    to_query, to_key = found.get((d_hidden, d_query)), found.get((d_hidden, d_key))
-    if len(attention.parameters()) != 3 or energy is None or to_query is None or to_key is None:
-        raise DoesNotApply("its parameters are not energy (1, d_hidden) and two matrices, no bias")
-    assume(d_query not in {1, d_key} and d_key != 1)
+    assert energy is not None
+    biases = [
+        p.double()
+        for p in attention.parameters().values()
+        if (1, d_hidden) in found and tuple(p.shape) == (d_hidden,)
+    ]
     arguments = {"query": query, "key": key, "value": value, "mask": mask}
     _, weights = attention(**arguments)
-    hidden = (query.double() @ to_query.mT)[:, :, None] + (key.double() @ to_key.mT)[:, None]
-    _compare_weights(attention, arguments, weights, torch.tanh(hidden) @ energy.flatten())
+    asked = (query.double() @ found[d_hidden, d_query].mT)[:, :, None]
+    offered = (key.double() @ found[d_hidden, d_key].mT)[:, None]
+    hidden = torch.tanh(sum(biases, asked + offered))
+    _compare_weights(attention, arguments, weights, hidden @ energy.flatten())
+
+
+@law(
+    "AdditiveAttention",
+    inputs=attention_inputs("AdditiveAttention", "none", 3),
+    formula="|s_ij − s_ik| ≤ 2 Σ |energy| for any inputs, since |tanh| ≤ 1",
+)
+def large_inputs_saturate_the_scores(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """However large the inputs, tanh is at most one, and so scores stay close to each other."""
+    assert attention.setup is not None
+    reach = 2 * attention.setup.arguments["d_hidden"] * attention.largest_parameter()
+    assume(reach < underflow_gap(query.dtype) / 2)
+    arguments = {"query": 1000 * query, "key": 1000 * key, "value": value, "mask": mask}
+    _, weights = attention(**arguments)
+    logs = weights.double().log()
+    spread = logs.amax(-1) - logs.amin(-1)
+    error = 2 * log_weight_error(attention_bounds(attention, arguments).relative)
+    at_most(spread, torch.tensor(reach).double(), error, "the range of the log-weights of a row")
+    sometimes(bool((spread > error).any()), "the weights of a row differ")
 
 
 def _compare_weights(
@@ -1015,7 +1071,7 @@ def _compare_weights(
     "MultiplicativeAttention",
     "SelfAttention",
     "MultiHeadAttention",
-    inputs=calls,
+    inputs=attention_inputs,
     formula="f(x; θ) = reference(x; θ)",
     oracle=True,
 )
@@ -1031,26 +1087,33 @@ def the_reference_with_the_same_parameters_agrees(
     sometimes_differs(output, torch.zeros_like(output), "the output is not zero")
 
 
+def _floating(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
 @law(
     "AdditiveAttention",
     "MultiplicativeAttention",
     "SelfAttention",
     "MultiHeadAttention",
-    inputs=lambda component: calls(component, least_keys=2, least_queries=2),
+    inputs=lambda component: attention_inputs(component, "any", 3),
     formula="f depends on W  ⇒  ∂f/∂W ≠ 0",
 )
 def every_matrix_that_is_used_learns(attention: Subject, arguments: dict[str, Any]) -> None:
     """Each weight matrix that changes the output gets a gradient, at least sometimes."""
-    output, weights = attention(**arguments)
+    variables = {n: leaf(v) if _floating(v) else v for n, v in arguments.items()}
+    output, weights = attention(**variables)
     scalar = (output * _waves(output)).sum() + (weights * _waves(weights)).sum()
     found = attention.parameter_gradients(scalar) if scalar.requires_grad else {}
+    bounds = attention_bounds(attention, arguments)
     for name, matrix in attention.parameters().items():
         if matrix.dim() < 2:
             continue
         attention.set_parameters({name: matrix.roll(1, -1) + 1})
         moved, _ = attention(**arguments)
+        rounding = bounds.output + attention_bounds(attention, arguments).output
         attention.set_parameters({name: matrix})
-        used = not torch.equal(moved, output)
+        used = bool(((moved - output).abs() > rounding).any())
         sometimes(used, f"{name} changes the output")
         if used:
             learns = name in found and bool((found[name] != 0).any())

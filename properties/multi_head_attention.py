@@ -30,7 +30,7 @@ from attest.strategies import attention_inputs
 from attest.subject import Setup, Subject
 from attest.tolerances import gamma, log_weight_error, precision, underflow_gap, unit_roundoff
 from properties.bounds import attention_bounds, dot_product_scores
-from properties.self_attention import identity_projections, second_difference
+from properties.self_attention import identity_projections, second_difference, squares
 
 MULTI = "MultiHeadAttention"
 
@@ -153,10 +153,9 @@ def _block(head: int, width: int) -> slice:
 
 @law(
     MULTI,
-    inputs=_inputs(
-        mask="none", least_keys=2, least_queries=2, regimes=("integers", "normal", "small")
-    ),
+    inputs=_inputs(mask="none", least=3),
     formula="with W_Q = W_K = W_V = W_O = I:  α^h = softmax(q_h k_hᵀ / √d_h),  y = [α^h v_h]_h",
+    applies=lambda parameters: squares(parameters, 6, 4),
 )
 def identity_projections_leave_heads_on_slices(
     attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
@@ -166,7 +165,7 @@ def identity_projections_leave_heads_on_slices(
     Both sides are compared by differences between queries, from which biases drop out.
     """
     heads, width = _heads(attention)
-    attention.set_parameters(identity_projections(attention.parameters(), heads * width, 4))
+    attention.set_parameters(identity_projections(attention.parameters(), heads * width))
     arguments = {"query": query, "key": key, "value": value, "mask": mask}
     output, weights = attention(**arguments)
     bounds = attention_bounds(attention, arguments)
@@ -404,7 +403,7 @@ def what_a_head_adds_has_the_rank_of_its_width(attention: Callable[..., Any]) ->
 
 @law(
     MULTI,
-    inputs=_inputs(least_keys=2, regimes=("integers", "normal", "small", "ties")),
+    inputs=_inputs(),
     formula="T_i = Σ_h α^h_i ⊗ A_h, for T_i the map from values to output_i",
     claim=MHA_03,
 )
@@ -495,9 +494,7 @@ def one_head_cannot_read_two_tokens_apart(attention: Callable[..., Any]) -> None
 
 @law(
     MULTI,
-    inputs=_inputs(
-        mask="none", least_keys=2, least_queries=2, regimes=("integers", "normal", "small")
-    ),
+    inputs=_inputs(mask="none", least=3),
     formula="rank of one head's scores ≤ d_h, so σ_{d_h+1} of log α^h, twice differenced, is 0",
 )
 def a_head_scores_with_no_more_than_its_width(

@@ -11,6 +11,7 @@ import torch
 
 from attest.checks import close
 from attest.counterexamples import render
+from attest.differentiation import leaf
 from attest.examination import Settings, examine
 from attest.implementations import load_submission
 from attest.laws import ATTRIBUTE, law
@@ -314,7 +315,7 @@ def test_a_script_calls_by_name_what_the_law_calls_by_name(tmp_path):
 )
 def it_can_be_differentiated(attention, query, key, value, mask):
     """Its weights have a gradient."""
-    output, _ = attention(query, key, value, mask)
+    output, _ = attention(leaf(query), key, value, mask)
     attention.parameter_gradients(output.sum())
 
 

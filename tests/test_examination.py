@@ -34,7 +34,7 @@ from attest.examination import Settings, examine
 from attest.implementations import LocalImplementation
 from attest.laws import ATTRIBUTE, law, proof, refutation
 from attest.running import examine_all
-from attest.strategies import attention_inputs, calls, softmax_inputs
+from attest.strategies import attention_inputs, component_inputs, softmax_inputs
 
 FEW = Settings(examples=12)
 SDPA = "scaled_dot_product_attention"
@@ -66,7 +66,7 @@ def it_agrees_with_torch(softmax, x, dim):
 
 
 @prop
-@law("causal_mask", inputs=calls, formula="mask_ij = (j ≤ i)")
+@law("causal_mask", inputs=component_inputs, formula="mask_ij = (j ≤ i)")
 def it_is_triangular(causal_mask, arguments):
     """It is triangular."""
     n = arguments["length"]

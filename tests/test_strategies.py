@@ -19,7 +19,7 @@ from attest.strategies import (
     LARGEST_ENTRY,
     REGIMES,
     attention_inputs,
-    calls,
+    component_inputs,
     fill,
     lengths_and_padding,
     random_mask,
@@ -375,17 +375,10 @@ def test_lengths_reach_from_one_token_to_the_whole_sequence():
 @pytest.mark.parametrize("component", list(CONTRACT))
 def test_every_component_can_be_called_with_what_is_drawn_for_it(component):
     implementation = LocalImplementation("reference", reference)
-    for example in drawn(calls(component), 30):
-        subject = Subject(
-            implementation, CONTRACT[component], torch.float64, "cpu", example.get("setup")
-        )
-        subject(**example["arguments"])  # checks the answer against the contract
-
-
-def test_calls_pass_their_options_on():
-    found = drawn(calls(SDPA, mask="some", least_keys=4), 40)
-    assert all(e["arguments"]["mask"] is not None for e in found)
-    assert min(e["arguments"]["key"].shape[-2] for e in found) == 4
+    for example in drawn(component_inputs(component), 30):
+        setup = example.pop("setup", None)
+        subject = Subject(implementation, CONTRACT[component], torch.float64, "cpu", setup)
+        subject(**example)  # checks the answer against the contract
 
 
 # --- Parameters ---------------------------------------------------------------------------------

@@ -447,13 +447,23 @@ class AlwaysCausal(Steps):
         return masked_softmax(scores, causal if mask is None else causal & mask)
 
 
-@mutant(COMPONENT, "masked_keys_get_exactly_zero_weight", "a_mask_broadcasts_to_the_scores")
+@mutant(COMPONENT, "masked_keys_get_exactly_zero_weight")
 class MaskOfTwoDimensionsTakenForPadding(Steps):
     """Read a mask with as many rows as the batch has items as one row an item."""
 
     def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
         if mask is not None and mask.dim() == 2 and len(mask) == len(scores):
             mask = mask[:, None]
+        return masked_softmax(scores, mask)
+
+
+@mutant(COMPONENT, "a_mask_broadcasts_to_the_scores", "masked_keys_get_exactly_zero_weight")
+class FirstRowOfAMaskOfTwoDimensions(Steps):
+    """Take a mask of two dimensions for padding, and its first row for all of it."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        if mask is not None and mask.dim() == 2:
+            mask = mask[:1]
         return masked_softmax(scores, mask)
 
 
