@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -104,7 +105,7 @@ def _examining(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds",
         default=60.0,
-        type=float,
+        type=_seconds,
         metavar="S",
         help="time limit for one property (default: %(default)g)",
     )
@@ -117,6 +118,13 @@ def _positive(text: str) -> int:
     return number
 
 
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
+    return number
+
+
 class _Session:
     """One run: what is examined and how, with everything slow imported only now."""
 
@@ -125,6 +133,7 @@ class _Session:
 
         from attest.examination import Settings
         from attest.ledger import load_ledger, load_reference
+        from attest.running import usable_device
 
         torch.set_num_threads(1)  # small tensors: a second thread costs more than it brings
         self.options = options
@@ -140,7 +149,7 @@ class _Session:
             device=options.device,
             seconds=options.seconds,
         )
-        _usable_device(options.device)
+        usable_device(options.device)
         if options.json is not None:
             _writable(options.json)
 
@@ -167,26 +176,21 @@ class _Session:
     def write(self, data: dict[str, Any]) -> None:
         if self.options.json is not None:
             text = json.dumps(data, indent=2, ensure_ascii=False)
-            self.options.json.write_text(text + "\n", encoding="utf-8")
-
-
-class _UnusableError(Exception):
-    """A request that cannot be carried out."""
-
-
-def _usable_device(device: str) -> None:
-    import torch
-
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise _UnusableError(f"--device {device}: {reason}") from error
+            try:
+                self.options.json.write_text(text + "\n", encoding="utf-8")
+            except OSError as error:
+                self.errors.print(f"attest: --json {self.options.json}: {error.strerror}")
+                raise SystemExit(UNUSABLE) from None
 
 
 def _writable(path: Path) -> None:
-    if path.is_dir() or not path.parent.is_dir():
-        raise _UnusableError(f"--json {path}: this is a folder, or in a folder that does not exist")
+    from attest.ledger import LedgerError
+
+    folder = path.parent
+    if path.is_dir() or not folder.is_dir():
+        raise LedgerError(f"--json {path}: this is a folder, or in a folder that does not exist")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise LedgerError(f"--json {path}: this cannot be written")
 
 
 def _session(options: argparse.Namespace, console: Console, errors: Console) -> _Session | None:
@@ -194,7 +198,7 @@ def _session(options: argparse.Namespace, console: Console, errors: Console) -> 
 
     try:
         return _Session(options, console, errors)
-    except (LedgerError, _UnusableError) as error:
+    except LedgerError as error:
         errors.print(f"attest: {error}", highlight=False, soft_wrap=True)
         return None
 
@@ -217,19 +221,26 @@ def _grade(options: argparse.Namespace, console: Console, errors: Console) -> in
     session = _session(options, console, errors)
     if session is None:
         return UNUSABLE
+    from attest.examination import quiet
     from attest.grading import grade, unloadable
     from attest.implementations import SubmissionError, load_submission
+    from attest.running import survives_loading
     from attest.terminal import grade_report, show
 
     laws = session.ledger.laws
     if not laws:
         errors.print("attest: --only selects no law, and grades are given by laws", highlight=False)
         return UNUSABLE
-    try:
-        submission = load_submission(options.submission)
-    except SubmissionError as error:
-        errors.print(f"attest: {error}", highlight=False, soft_wrap=True)
-        nothing = unloadable(options.submission, laws, session.settings, str(error))
+    problem = survives_loading(options.submission, options.seconds)
+    if problem is None:
+        try:
+            with quiet():
+                submission = load_submission(options.submission)
+        except SubmissionError as error:
+            problem = str(error)
+    if problem is not None:
+        errors.print(f"attest: {problem}", highlight=False, soft_wrap=True)
+        nothing = unloadable(options.submission, laws, session.settings, problem)
         session.write(nothing.as_data(session.seconds))
         return UNUSABLE
     evidence = session.examine(laws, submission, f"grading {options.submission}")

@@ -35,7 +35,7 @@ from attest.shrinking import simplify
 from attest.subject import Setup, Subject
 from attest.tape import Tape
 
-__all__ = ["Example", "Settings", "examine"]
+__all__ = ["Example", "Settings", "examine", "quiet"]
 
 DTYPES = {
     "float64": torch.float64,
@@ -61,7 +61,8 @@ class Settings:
     Attributes:
         examples: how many examples a law is tried on.
         seed: deals out every property's own seed.
-        dtype: what laws without dtypes of their own are examined in.
+        dtype: float64 or float32 for algebra; one of these or a lower precision for the laws that
+            speak of rounding.
         device: where components run.
         seconds: the time limit for one property.
         explain: whether to make a counterexample small and describe it; without, a failure is
@@ -170,8 +171,15 @@ class _Examination:
 
     @property
     def dtypes(self) -> tuple[str, ...]:
-        """The dtypes that the law is examined in."""
-        return self.prop.dtypes or (self.settings.dtype,)
+        """The dtypes that the law is examined in.
+
+        Algebra is examined in float64, or in float32 where that is asked for; a lower precision is
+        for the laws that speak of rounding, which then keep to it.
+        """
+        wanted, own = self.settings.dtype, self.prop.dtypes
+        if own:
+            return (wanted,) if wanted in own and wanted != "float64" else own
+        return (wanted,) if wanted == "float32" and self.prop.pinned is None else ("float64",)
 
     def search(self) -> BaseException | None:
         """Look for an example where the law fails; give its failure, the smallest found.
@@ -191,6 +199,10 @@ class _Examination:
         elif failure is None and wanted > SHARED:
             failure = self._try_own(wanted - SHARED)
         return failure or self._missing_witness()
+
+    def find(self) -> BaseException | None:
+        """Look for any example where the law fails, among the shared ones."""
+        return self._try_shared(min(self.settings.examples, SHARED))
 
     def _try_shared(self, wanted: int) -> BaseException | None:
         for block in range(BLOCKS):
@@ -384,7 +396,7 @@ def examine(
     settings = settings or Settings()
     start = time.perf_counter()
     examination = _Examination(prop, implementation, oracle, settings)
-    with _quiet(), _unpoisoned():
+    with quiet(), _unpoisoned():
         try:
             with limited(settings.seconds):
                 if not implementation.defines(prop.component):
@@ -394,7 +406,9 @@ def examine(
                 elif prop.inputs is None:
                     evidence = _argue(examination)
                 else:
-                    evidence = _sample(examination)
+                    examination.check_that_it_applies()
+                    refutes = prop.pinned is not None
+                    evidence = _refute(examination) if refutes else _sample(examination)
         except KeyboardInterrupt:
             raise
         except TimeLimit:
@@ -434,28 +448,34 @@ def _argue(examination: _Examination) -> Evidence:
     return Evidence(prop, "holds", 1, 1)
 
 
-def _sample(examination: _Examination) -> Evidence:
-    """Try a law, or a refutation, on examples."""
+def _refute(examination: _Examination) -> Evidence:
+    """Check the pinned counterexample of a refutation, and look for another."""
     prop = examination.prop
-    examination.check_that_it_applies()
-    if prop.pinned is not None:
-        pinned = examination.example(prop.pinned, examination.settings.dtype)
-        try:
-            examination.run(pinned)
-        except Violation:
-            pass
-        else:
-            message = "the pinned counterexample refutes nothing"
-            return Evidence(prop, "refuted", 1, message=message)
+    pinned = examination.example(prop.pinned or {}, "float64")
+    try:
+        examination.run(pinned)
+    except Violation:
+        pass
+    else:
+        message = "the pinned counterexample refutes nothing"
+        return Evidence(prop, "refuted", 1, message=message)
+    failure = examination.find()
+    tried = examination.examples
+    if not isinstance(failure, Violation):
+        message = f"the search found no counterexample in {tried} examples"
+        return Evidence(prop, "refuted", tried, message=message)
+    found = _counterexample(examination, pinned)
+    return Evidence(prop, "holds", tried + 2, tried + 2, counterexample=found)
+
+
+def _sample(examination: _Examination) -> Evidence:
+    """Try a law on examples."""
+    prop = examination.prop
     failure = examination.search()
     tried, informative, ratio = examination.examples, examination.informative, examination.ratio
-    if prop.pinned is not None:
-        if not isinstance(failure, Violation):
-            message = f"the search found no counterexample in {tried} examples"
-            return Evidence(prop, "refuted", tried, informative, message=message)
-        found = _counterexample(examination, pinned)
-        return Evidence(prop, "holds", tried + 1, tried + 1, counterexample=found)
     if failure is None:
+        if tried and not informative and "float64" not in examination.dtypes:
+            raise DoesNotApply("in this precision its bound is larger than what it bounds")
         if tried == 0 or informative == 0:
             message = "every example was rejected" if tried == 0 else "no example could have failed"
             return Evidence(prop, "undecided", tried, informative, message=message)
@@ -528,7 +548,7 @@ def _line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep what a submission prints, and warns of, out of the report."""
     with (
         contextlib.redirect_stdout(_Discard()),

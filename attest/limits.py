@@ -9,11 +9,22 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-__all__ = ["TimeLimit", "limited"]
+__all__ = ["TimeLimit", "limited", "ours"]
 
 
 class TimeLimit(BaseException):
     """The time for one property is over. Not an Exception, so that few submissions catch it."""
+
+
+def ours(error: BaseException) -> bool:
+    """Say whether an exception that came out of a submission ends the examination.
+
+    A time limit does, and an interrupt, except where interrupts are ignored: there the submission
+    has raised it.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    return isinstance(error, TimeLimit)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ it examined. ``-k`` selects by component and by the words of a property's name.
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--examples",
-        type=int,
+        type=_positive,
         metavar="N",
         help=f"examples a property (default: {EXAMPLES_ON_THE_REFERENCE} on the reference, "
         f"{EXAMPLES} on an implementation)",
@@ -59,6 +60,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="default: %(default)s",
     )
     group.addoption("--seed", type=int, default=0, help="default: %(default)s")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not a positive number")
+    return number
 
 
 @dataclass(frozen=True)
@@ -91,10 +99,12 @@ def door(config: pytest.Config) -> Door:
         from attest.examination import Settings
         from attest.implementations import SubmissionError, load_submission
         from attest.ledger import LedgerError, load_ledger, load_reference
+        from attest.running import usable_device
 
         torch.set_num_threads(1)
         name = config.getoption("--implementation")
         try:
+            usable_device(config.getoption("--device"))
             reference = load_reference()
             loaded = Door(
                 load_ledger([Path(folder) for folder in config.getoption("--properties")]),

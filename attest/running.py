@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from attest.evidence import Evidence
-from attest.examination import Settings, examine
-from attest.implementations import Implementation
+from attest.examination import Settings, examine, quiet
+from attest.implementations import Implementation, SubmissionError, load_submission
 from attest.laws import Property
+from attest.ledger import LedgerError
+from attest.messages import exception_line
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkProcess
 
-__all__ = ["default_jobs", "examine_all"]
+__all__ = ["default_jobs", "examine_all", "survives_loading", "usable_device"]
 
 # How long a worker may overstay a property's time limit before it is ended from outside.
 GRACE = 5.0
@@ -37,6 +39,19 @@ def default_jobs(device: str) -> int:
     if device != "cpu" or not _can_fork():
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def usable_device(device: str) -> None:
+    """Make sure that numbers can be computed on a device.
+
+    Raises:
+        LedgerError: this machine has no such device.
+    """
+    try:
+        torch.ones(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise LedgerError(f"--device {device}: {reason}") from error
 
 
 def _can_fork() -> bool:
@@ -84,6 +99,50 @@ def examine_all(
     finally:
         pool.close()
         gc.unfreeze()
+
+
+def survives_loading(submission: str, seconds: float) -> str | None:
+    """Load a submission in a process of its own, which it may end, block or flood.
+
+    Args:
+        submission: a file or a module.
+        seconds: how long it may take.
+
+    Returns:
+        None where it loads, or one line that says why it does not.
+    """
+    if not _can_fork():
+        return None
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+
+    def load() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        torch.set_num_threads(1)
+        with quiet():
+            try:
+                load_submission(submission)
+                answer = ""
+            except SubmissionError as error:
+                answer = str(error)
+            except BaseException as error:  # noqa: BLE001 - such as KeyboardInterrupt
+                answer = f"{submission} raised {exception_line(error)} when imported"
+        theirs.send_bytes(answer.encode())
+
+    process = context.Process(target=load, daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        if not ours.poll(seconds):
+            return f"{submission} was not imported after {seconds:g} seconds"
+        return ours.recv_bytes().decode() or None
+    except EOFError:
+        process.join(GRACE)
+        return f"{submission}, when imported: {_end_of(process.exitcode)}"
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
 
 
 class _Waiting:

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attest.checks import Crash
+from attest.checks import Crash, DoesNotApply
 from attest.contract import ComponentSpec, ContractBroken
 from attest.implementations import Component, Implementation
-from attest.limits import TimeLimit
+from attest.limits import ours
 from attest.tape import Tape
 
 __all__ = ["Setup", "Subject"]
@@ -86,9 +86,9 @@ class Subject:
                 self._component = self._implementation.construct(
                     self.spec, setup.arguments, self._dtype, self._device
                 )
-            except (KeyboardInterrupt, TimeLimit):
-                raise
-            except BaseException as error:  # noqa: BLE001 - a stranger may raise anything
+            except BaseException as error:
+                if ours(error):
+                    raise
                 raise Crash(f"{self.spec.name}({_listed(setup.arguments)})", error) from None
         if self.spec.is_module:
             matrices = self.redrawn(setup) if setup.matrices is None else setup.matrices
@@ -143,9 +143,9 @@ class Subject:
         try:
             with torch.set_grad_enabled(wanted):
                 answer = component.call(private)
-        except (KeyboardInterrupt, TimeLimit):
-            raise
-        except BaseException as error:  # noqa: BLE001 - a stranger may raise anything
+        except BaseException as error:
+            if ours(error):
+                raise
             raise Crash(self.spec.name, error) from None
         constructed = {} if self.setup is None else self.setup.arguments
         results = self.spec.check(answer, arguments, constructed)
@@ -192,8 +192,15 @@ class Subject:
             }
 
     def set_parameters(self, values: Mapping[str, Tensor]) -> None:
-        """Overwrite some parameters in place."""
+        """Overwrite some parameters in place.
+
+        Raises:
+            DoesNotApply: there is no parameter of such a name.
+        """
         if self._component is not None and values:
+            unknown = set(values) - set(self._own_parameters())
+            if unknown:
+                raise DoesNotApply(f"it has no parameter named {', '.join(sorted(unknown))}")
             with self._tape.paused():
                 self._component.set_parameters(values)
             self._tape.overwrote(self._label, values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import sympy
@@ -20,10 +20,12 @@ from attest.checks import (
     at_least,
     at_most,
     close,
+    finite,
     sometimes,
     sometimes_differs,
 )
 from attest.claims import Claim, Verdict
+from attest.differentiation import leaf
 from attest.laws import law, proof, refutation
 from attest.strategies import attention_inputs
 from attest.subject import Setup, Subject
@@ -47,7 +49,7 @@ MHA_02 = Claim(
     id="MHA-02",
     section="4 Multi-Head Attention",
     quote="서로 다른 의미적 공간(semantic)에서 패턴을",
-    statement="Each head works in a semantic subspace of its own.",
+    statement="Each head works in a semantic subspace.",
     formal="rank(α^h X W_V^h W_O^h) ≤ d_h",
     verdict=Verdict.PROVED,
     references=("Phuong and Hutter 2022, algorithm 5",),
@@ -102,6 +104,31 @@ MHA_05 = Claim(
             "at fixed model width",
             "More, narrower heads can do all that fewer can.",
             Verdict.REFUTED,
+        ),
+    ),
+)
+
+MHA_06 = Claim(
+    id="MHA-06",
+    section="4 Multi-Head Attention",
+    quote="헤드마다 별도로 둠으로써 자연스럽게",
+    statement="Subspaces form by themselves where each head has matrices of its own.",
+    formal="W^h ≠ W^h′ after training, for h ≠ h′",
+    verdict=Verdict.CONDITIONAL,
+    conditions=(
+        "the heads start with unequal values: heads that start equal in all four matrices get "
+        "equal gradients, and so stay equal through any number of steps",
+        "unequal output matrices alone suffice",
+    ),
+    references=("Vaswani et al. 2017, section 3.2.2",),
+    parts=(
+        ("from any start", "Heads part from each other, however they start.", Verdict.REFUTED),
+        ("from unequal starts", "Heads that start unequal get unequal gradients.", Verdict.PROVED),
+        (
+            "in training",
+            "Unequal gradients lead to different subspaces.",
+            Verdict.PENDING,
+            "needs an experiment with training",
         ),
     ),
 )
@@ -267,52 +294,76 @@ def weights_do_not_grow_with_the_heads(attention: Subject, d_model: int, n_heads
 @law(
     MULTI,
     inputs=_inputs(),
-    formula="∂(α^h, head_h) / ∂(rows of head h′) = 0, bit by bit, for h ≠ h′",
+    formula="with W_O = I: α^h and head_h do not change with the rows of head h′ ≠ h",
     claim=MHA_01,
     named=True,
 )
 def heads_do_not_see_each_other(
     attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
 ) -> None:
-    """Changing the rows of one head changes that head's weights and no other's."""
+    """Changing the rows of one head changes that head, and no other's weights or output."""
     heads, width = _heads(attention)
     assume(heads >= 2)
     before = attention.parameters()
-    _, weights = attention(query, key, value, mask)
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    attention.set_parameters({"output.weight": torch.eye(heads * width).to(query)})
+    output, weights = attention(**arguments)
     changed = {}
     for name in ROWS:
         changed[name] = before[name].clone()
         changed[name][_block(heads - 1, width)] += 1.0
+    bounds = attention_bounds(attention, arguments)
     attention.set_parameters(changed)
-    _, moved = attention(query, key, value, mask)
-    bounds = attention_bounds(attention, {"query": query, "key": key, "value": value, "mask": mask})
-    others = weights[:, : heads - 1]
-    close(moved[:, : heads - 1], others, 2 * bounds.weights, "the weights of the other heads")
-    sometimes_differs(moved[:, -1], weights[:, -1], "the head's own weights change")
+    moved_output, moved = attention(**arguments)
+    wider = attention_bounds(attention, arguments)
+    others, columns = slice(0, heads - 1), slice(0, (heads - 1) * width)
+    error = bounds.weights + wider.weights
+    close(moved[:, others], weights[:, others], error, "the weights of the other heads")
+    error = bounds.output + wider.output
+    close(moved_output[..., columns], output[..., columns], error, "the other heads' output")
+    sometimes_differs(
+        moved_output[..., _block(heads - 1, width)],
+        output[..., _block(heads - 1, width)],
+        "the head's own output changes",
+        error,
+    )
 
 
 @proof(
     MULTI,
     method="structural",
-    formula="∂α^h / ∂(rows of head h′) = 0 exactly, for h ≠ h′",
+    formula="∂α^h / ∂(rows of head h′) = 0 and, with W_O = I, ∂head_h / ∂(rows of head h′) = 0",
     claim=MHA_01,
 )
 def a_head_has_no_gradient_by_another_heads_rows(attention: Callable[..., Any]) -> None:
-    """Autograd's gradient of one head's weights is exactly zero on every other head's rows."""
+    """Autograd's gradient of one head is exactly zero on every other head's rows.
+
+    That holds for its weights by queries and keys, and for its output by values too. It says which
+    numbers enter a result at all, whatever they are, and so holds for all of them.
+    """
     torch.manual_seed(0)
     heads, width = 3, 2
     module = attention(heads * width, heads).double()
+    with torch.no_grad():
+        module.output.weight.copy_(torch.eye(heads * width))
     x = torch.randn(2, 5, heads * width, dtype=torch.float64)
-    _, weights = module(x, x, x)
-    probe = torch.cos(torch.arange(50.0, dtype=torch.float64)).view(2, 5, 5)
+    output, weights = module(x, x, x)
     for h in range(heads):
-        for name in ("query", "key"):
-            matrix = getattr(module, name).weight
-            (grad,) = torch.autograd.grad((weights[:, h] * probe).sum(), matrix, retain_graph=True)
-            for other in range(heads):
-                rows = grad[_block(other, width)]
-                seen = bool((rows != 0).any())
-                assert seen == (other == h), f"head {h}'s weights, by the {name} rows of {other}"
+        seen = {
+            "weights": (weights[:, h], ("query", "key")),
+            "output": (output[..., _block(h, width)], ("query", "key", "value")),
+        }
+        for what, (result, names) in seen.items():
+            probe = torch.cos(torch.arange(result.numel()).double()).view(result.shape)
+            for name in names:
+                matrix = getattr(module, name).weight
+                (grad,) = torch.autograd.grad(
+                    (result * probe).sum(), matrix, retain_graph=True, allow_unused=True
+                )
+                assert grad is not None, f"{what} of head {h} have no gradient by {name}"
+                for other in range(heads):
+                    reached = bool((grad[_block(other, width)] != 0).any())
+                    assert reached == (other == h), f"{what} of head {h}, by {name} rows of {other}"
 
 
 # --- MHA-02, MHA-03, MHA-04: what a head adds ---------------------------------------------------
@@ -397,6 +448,35 @@ def what_a_head_adds_has_the_rank_of_its_width(attention: Callable[..., Any]) ->
     minor = added[0, 0] * added[1, 1] - added[0, 1] * added[1, 0]
     assert symbolic.equal(symbolic.tensor([minor]), symbolic.tensor([0])), "its rank is above one"
     assert added[0, 0] != 0, "the head adds nothing"
+
+
+@law(
+    MULTI,
+    inputs=attention_inputs(MULTI, "any", 3),
+    formula="rank(α^h V W_V^h W_O^h) ≤ d_h, so its singular value d_h + 1 is 0",
+    claim=MHA_02.part("subspace"),
+    named=True,
+)
+def what_one_head_adds_lies_in_a_subspace_of_its_width(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Over all queries, what one head adds to the output spans no more than d_h directions."""
+    heads, width = _heads(attention)
+    matrix = attention.parameters()["output.weight"]
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    attention.set_parameters({"output.weight": _only_head(heads - 1, width, matrix)})
+    output, _ = attention(**arguments)
+    bounds = attention_bounds(attention, arguments)
+    attention.set_parameters({"output.weight": torch.zeros_like(matrix)})
+    bias, _ = attention(**arguments)
+    added = (output - bias).double()
+    finite(added, "what the head adds")
+    sigma = torch.linalg.svdvals(added)
+    error = 4 * float(bounds.output) * math.sqrt(added[0].numel())
+    error += 64 * unit_roundoff(torch.float64) * float(sigma.max())
+    beyond = sigma[..., width:]
+    at_most(beyond, torch.zeros_like(beyond), error, "the singular values beyond the head's width")
+    sometimes(bool((sigma[..., :width] > error).any()), "the head adds something")
 
 
 @law(
@@ -505,6 +585,7 @@ def a_head_scores_with_no_more_than_its_width(
     bounds = attention_bounds(attention, arguments)
     assume(4 * bounds.score < underflow_gap(query.dtype))
     scores = second_difference(weights.double().log())
+    finite(scores, "the log-weights")
     sigma = torch.linalg.svdvals(scores)
     error = 4 * float(log_weight_error(bounds.relative)) * math.sqrt(scores[0, 0].numel())
     error += 64 * unit_roundoff(torch.float64) * float(sigma.max())
@@ -543,41 +624,46 @@ def two_heads_can_do_what_one_can(attention: Callable[..., Any]) -> None:
         assert symbolic.equal(found, expected), f"output {i} is not the first head's"
 
 
-@st.composite
-def keys_on_a_line(draw: Any) -> dict[str, Any]:
-    """Three different keys for one head of width one, and queries of many sizes."""
-    start = draw(st.integers(-3, 3))
-    steps = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
-    keys = [float(start), float(start + steps[0]), float(start + sum(steps))]
-    return _line(keys)
-
-
-def _line(keys: list[float]) -> dict[str, Any]:
-    queries = torch.linspace(-4, 4, 9, dtype=torch.float64).view(1, 9, 1)
-    key = torch.tensor(keys, dtype=torch.float64).view(1, 3, 1)
-    one = torch.ones(1, 1, dtype=torch.float64)
+def _around(turn: float) -> dict[str, Any]:
+    """Give three keys and many queries on a circle, for identity projections of width two."""
+    angles = torch.arange(12, dtype=torch.float64) * (math.pi / 6)
+    queries = 4 * torch.stack([angles.cos(), angles.sin()], -1)[None]
+    corners = turn + torch.arange(3, dtype=torch.float64) * (2 * math.pi / 3)
+    keys = torch.stack([corners.cos(), corners.sin()], -1)[None]
     names = ("query", "key", "value", "output")
-    setup = Setup({"d_model": 1, "n_heads": 1}, matrices={f"{n}.weight": one for n in names})
-    return {"query": queries, "key": key, "value": key, "mask": None, "setup": setup}
+    identity = torch.eye(2, dtype=torch.float64)
+    setup = Setup({"d_model": 2, "n_heads": 2}, matrices={f"{n}.weight": identity for n in names})
+    return {"query": queries, "key": keys, "value": keys, "mask": None, "setup": setup}
+
+
+def _each_key_wins(weights: Tensor) -> Tensor:
+    """Say how far each key is ahead of both others, at the query that likes it best, per head."""
+    others = torch.stack([weights.roll(1, -1), weights.roll(2, -1)]).amax(0)
+    return (weights - others).amax(-2)[0]  # (H, S)
 
 
 @refutation(
     MULTI,
     claim=MHA_05.part("at fixed model width"),
-    formula="for each of three keys there is a query that puts most weight on it",
-    inputs=keys_on_a_line(),
-    pinned=_line([-1.0, 0.0, 1.0]),
+    formula="where one head of width 2 lets each of 3 keys win, so does one of two of width 1",
+    inputs=st.floats(0.05, 1.0).map(_around),
+    pinned=_around(0.1),
 )
-def each_of_three_keys_can_win_in_a_head_of_width_one(
+def two_narrow_heads_can_do_what_a_wide_one_can(
     attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
 ) -> None:
-    """Scores of width one are a_i b_j: the key in the middle wins for no query."""
-    _, weights = attention(query, key, value, mask)
-    ahead = weights[0, 0] - torch.stack(
-        [weights[0, 0].roll(1, -1), weights[0, 0].roll(2, -1)]
-    ).amax(0)
-    best = ahead.amax(0)  # how far each key is ever ahead of the other two
-    above(best, torch.zeros_like(best), "how far each key is ahead at best")
+    """Scores of width one are a_i b_j: the key in the middle wins for no query.
+
+    One head of width two, with the same parameters, lets each of three keys on a circle win.
+    """
+    wide = attention.construct(d_model=2, n_heads=1)
+    wide.set_parameters(attention.parameters())
+    _, weights = wide(query, key, value, mask)
+    assume(bool((_each_key_wins(weights) > 0).all()))
+    _, narrow = attention(query, key, value, mask)
+    ahead = _each_key_wins(narrow).amin(-1)  # of the key that is worst off in each head
+    best = ahead.amax()
+    above(best, torch.zeros_like(best), "how far every key is ahead, in the better of two heads")
 
 
 @proof(
@@ -596,9 +682,103 @@ def a_head_of_width_one_ranks_keys_along_a_line(attention: Callable[..., Any]) -
     found = symbolic.tensor([weights[1] / weights[0], weights[2] / weights[0]])
     exact = symbolic.tensor([sympy.exp(a * (b[1] - b[0])), sympy.exp(a * (b[2] - b[0]))])
     assert symbolic.equal(found, exact), "the odds of a head of width one are not e^{a (b − b′)}"
-    low, middle, high, one = sympy.symbols("low middle high a", real=True)
-    product = (one * (middle - low)) * (one * (middle - high))
-    assert sympy.expand(product - one**2 * (middle - low) * (middle - high)) == 0
+    # The log-odds of a key in the middle against the other two have opposite signs.
+    low, query_entry = sympy.symbols("low a", real=True)
+    below, over = sympy.symbols("below over", positive=True)
+    middle, high = low + below, low + below + over
+    against_low, against_high = query_entry * (middle - low), query_entry * (middle - high)
+    product = sympy.expand(against_low * against_high)
+    assert product == -below * over * query_entry**2, f"the product of log-odds is {product}"
+    assert product.is_nonpositive, "a key in the middle may win"
+
+
+# --- MHA-06: heads that start equal -------------------------------------------------------------
+
+
+@refutation(
+    MULTI,
+    claim=MHA_06.part("from any start"),
+    formula="W^1 = W^2 in all four matrices, and yet ∂L/∂W^1 ≠ ∂L/∂W^2",
+    inputs=attention_inputs(MULTI, "none", regimes=("integers", "normal")).filter(
+        lambda drawn: drawn["setup"].arguments["n_heads"] >= 2
+    ),
+    pinned={
+        "query": torch.ones(1, 1, 2).double(),
+        "key": torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]).double(),
+        "value": torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]).double(),
+        "mask": None,
+        "setup": Setup({"d_model": 2, "n_heads": 2}),
+    },
+)
+def heads_that_start_equal_come_apart(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Equal heads get equal gradients, so that no number of steps makes them unequal."""
+    heads, width = _heads(attention)
+    before = attention.parameters()
+    tied = {n: before[n][:width].repeat(heads, *[1] * (before[n].dim() - 1)) for n in ROWS}
+    tied["output.weight"] = before["output.weight"][:, :width].repeat(1, heads)
+    attention.set_parameters(tied)
+    output, _ = attention(leaf(query), key, value, mask)
+    probe = torch.cos(torch.arange(output.numel()).to(output)).view(output.shape)
+    found = attention.parameter_gradients((output * probe).sum())
+    blocks = [found[name].view(heads, width, -1) for name in ROWS]
+    gap = torch.stack([(block[0] - block[1]).abs().amax() for block in blocks]).amax()
+    largest = torch.stack([block.abs().amax() for block in blocks]).amax()
+    rounding = gamma(query.numel() * key.numel() * heads * width, precision(query.dtype)) * largest
+    above(gap, rounding, "the difference of two heads' gradients")
+
+
+@proof(
+    MULTI,
+    method="symbolic",
+    formula="equal W^1, W^2 ⇒ ∂y/∂W^1 = ∂y/∂W^2 in symbols; unequal W_O^1, W_O^2 ⇒ not",
+    against=MHA_06.part("from any start"),
+)
+def equal_heads_have_equal_derivatives(attention: Callable[..., Any]) -> None:
+    """By induction: equal heads have equal derivatives, so each step leaves them equal."""
+    for name, first, second in _head_derivatives(attention, tied=True):
+        assert symbolic.equal(first, second), f"the derivatives by the two heads' {name} differ"
+
+
+@proof(
+    MULTI,
+    method="symbolic",
+    formula="W^1 = W^2 but W_O^1 ≠ W_O^2 ⇒ ∂y/∂W_V^1 ≠ ∂y/∂W_V^2 in symbols",
+    claim=MHA_06.part("from unequal starts"),
+)
+def unequal_output_matrices_give_unequal_derivatives(attention: Callable[..., Any]) -> None:
+    """Different columns of W_O are enough to push heads that are equal otherwise apart."""
+    different = [
+        name
+        for name, first, second in _head_derivatives(attention, tied=False)
+        if not symbolic.equal(first, second)
+    ]
+    assert set(different) == {"query", "key", "value"}, f"only by {different} do they differ"
+
+
+def _head_derivatives(
+    attention: Callable[..., Any], *, tied: bool
+) -> Iterator[tuple[str, symbolic.SymbolicTensor, symbolic.SymbolicTensor]]:
+    """Differentiate the first output by the rows of each of two heads, at equal rows."""
+    module, parameters = symbolic.symbolic_module(attention, 2, 2)
+    x = symbolic.symbols("x", 1, 2, 2)
+    output, _ = module(x, x, x)
+    equal: dict[Any, Any] = {}
+    for name in ("query", "key", "value"):
+        rows, bias = parameters[f"{name}.weight"].entries, parameters[f"{name}.bias"].entries
+        equal |= {rows[1, c]: rows[0, c] for c in range(2)} | {bias[1]: bias[0]}
+    columns = parameters["output.weight"].entries
+    if tied:
+        equal |= {columns[r, 1]: columns[r, 0] for r in range(2)}
+    first = symbolic.tensor([output.entries[0, 0, 0]])
+    for name in ("query", "key", "value"):
+        rows = parameters[f"{name}.weight"].entries
+        both = [
+            symbolic.tensor([symbolic.derivative(first, rows[h, 0]).entries[0].xreplace(equal)])
+            for h in range(2)
+        ]
+        yield name, both[0], both[1]
 
 
 # --- MHA-07 and symmetries ----------------------------------------------------------------------

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from attest import symbolic
 from attest.checks import (
     above,
+    at_least,
     at_most,
     close,
     identical,
@@ -383,8 +384,9 @@ def equal_weights_leave_sums_and_the_scale(attention: Subject, arguments: dict[s
 def every_token_reaches_every_output(attention: Subject, x: Tensor, mask: Tensor | None) -> None:
     """The first output depends on the last token, and every other pair is connected too."""
     variable = leaf(x[:1])
-    output, weights = attention(variable, mask)
-    assume(float(weights.detach().amin()) > 0)
+    output, _ = attention(variable, mask)
+    bounds = attention_bounds(attention, {"x": x, "mask": mask})
+    assume(2 * bounds.score + math.log(x.shape[-2]) < underflow_gap(x.dtype))
     probe = torch.cos(torch.arange(x.shape[-1]).to(x))
     for i in (0, x.shape[-2] // 2, x.shape[-2] - 1):
         (grad,) = gradients(output[0, i], probe, variable)
@@ -569,10 +571,45 @@ def similarity_is_mutual(attention: Subject, x: Tensor, mask: Tensor | None) -> 
     _, weights = attention(x, mask)
     bounds = attention_bounds(attention, {"x": x, "mask": mask})
     assume(2 * bounds.score < underflow_gap(x.dtype))
+    around, error = _around_three_tokens(weights, bounds.relative)
+    close(around, torch.zeros_like(around), error, "the scores' sum around three tokens")
+
+
+@law(
+    SELF,
+    inputs=attention_inputs(SELF, "none", 3),
+    formula="s_01 − s_02 + s_12 − s_10 + s_20 − s_21 ≠ 0 in general",
+    against=SA_04,
+)
+def a_token_may_look_at_one_that_does_not_look_back(
+    attention: Subject, x: Tensor, mask: Tensor | None
+) -> None:
+    """Queries and keys are made by different matrices, so looking need not be mutual."""
+    _, weights = attention(x, mask)
+    bounds = attention_bounds(attention, {"x": x, "mask": mask})
+    assume(2 * bounds.score < underflow_gap(x.dtype) and x.shape[-1] > 1)
+    around, error = _around_three_tokens(weights, bounds.relative)
+    sometimes(bool((around.abs() > error).any()), "looking is not mutual")
+
+
+def _around_three_tokens(weights: Tensor, relative: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum the scores around three tokens, one way less the other, and bound the error."""
     w = weights.double().log()
     around = w[:, 0, 1] - w[:, 0, 2] + w[:, 1, 2] - w[:, 1, 0] + w[:, 2, 0] - w[:, 2, 1]
-    error = 6 * log_weight_error(bounds.relative)
-    close(around, torch.zeros_like(around), error, "the scores' sum around three tokens")
+    return around, 6 * log_weight_error(relative)
+
+
+@law(
+    SELF,
+    inputs=st.sampled_from((1, 2, 3, 5, 8)).map(lambda d: {"d_model": d}),
+    formula="3 d² ≤ parameters(d) ≤ 3 d² + 3 d",
+)
+def there_are_three_square_matrices(attention: Subject, d_model: int) -> None:
+    """One matrix each for queries, keys and values, perhaps with a bias, and nothing after them."""
+    module = attention.construct(d_model=d_model)
+    count = torch.tensor(sum(p.numel() for p in module.parameters().values()))
+    at_least(count, torch.tensor(3 * d_model**2), 0, "the number of parameters")
+    at_most(count, torch.tensor(3 * d_model**2 + 3 * d_model), 0, "the number of parameters")
 
 
 @refutation(
@@ -893,10 +930,11 @@ def symbols_show_that_position_cannot_matter(attention: Callable[..., Any]) -> N
     module, parameters = symbolic.symbolic_module(attention, 1)
     other, _ = symbolic.symbolic_module(attention, 1, values=parameters)
     x = symbolic.symbols("x", 1, 3, 1)
-    swapped = symbolic.tensor([[[x.entries[0, i, 0]] for i in (2, 1, 0)]])
+    swap = (1, 0, 2)  # changes which tokens are neighbours, as reversing them does not
+    swapped = symbolic.tensor([[[x.entries[0, i, 0]] for i in swap]])
     _, weights = module(x)
     _, moved = other(swapped)
-    expected = symbolic.tensor([weights.entries[0, i, j] for i in (2, 1, 0) for j in (2, 1, 0)])
+    expected = symbolic.tensor([weights.entries[0, i, j] for i in swap for j in swap])
     found = symbolic.tensor(list(moved.entries.flatten()))
     assert symbolic.equal(found, expected), "the weights do not move with the tokens"
 

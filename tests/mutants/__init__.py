@@ -47,7 +47,7 @@ def mutant(component: str, *killers: str) -> Callable[[Any], Any]:
 
     def declare(target: Any) -> Any:
         target.__mutant__ = [
-            *getattr(target, "__mutant__", ()),
+            *vars(target).get("__mutant__", ()),
             Mutant(target.__name__, component, target, killers),
         ]
         return target
