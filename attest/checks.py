@@ -11,7 +11,7 @@ that says ``sometimes`` holds only if the change was seen in at least one exampl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -33,11 +33,14 @@ __all__ = [
     "finite",
     "identical",
     "observing",
+    "refused",
     "sometimes",
     "sometimes_differs",
 ]
 
-Relation = Literal["close", "identical", "at_most", "at_least", "above", "finite", "differs", "is"]
+Relation = Literal[
+    "close", "identical", "at_most", "at_least", "above", "finite", "differs", "is", "refused"
+]
 
 # A bound that is not well below what it bounds tests nothing (CLAIMS.md, section B).
 SIGNAL_SHARE = 0.25
@@ -222,11 +225,29 @@ def finite(actual: Tensor, what: str) -> None:
     _tell(informative=actual.numel() > 0)
 
 
+def refused(call: Callable[[], object], what: str) -> None:
+    """Require that a call of the component, or its construction, raises.
+
+    Args:
+        call: makes the call, and nothing after it.
+        what: what should have been refused, in words.
+
+    Raises:
+        Violation: nothing was raised.
+    """
+    try:
+        call()
+    except Crash:
+        _tell(informative=True)
+        return
+    raise Violation(f"{what} was accepted", "refused")
+
+
 def sometimes(condition: bool, sentence: str) -> None:  # noqa: FBT001 - reads as a sentence
     """Require that the condition is met in at least one example.
 
-    This is how a law controls that its component does anything at all: a constant passes every
-    invariance, and none of these.
+    This is how a law controls that its examples test anything at all. A change in what the
+    component gives is better compared by :func:`sometimes_differs`, which can be run again.
 
     Args:
         condition: whether it is met in this example.
@@ -238,7 +259,10 @@ def sometimes(condition: bool, sentence: str) -> None:  # noqa: FBT001 - reads a
 def sometimes_differs(
     actual: Tensor, before: Tensor, sentence: str, bound: Tensor | float = 0.0
 ) -> None:
-    """Require that the two tensors differ in at least one example; see :func:`sometimes`.
+    """Require that the two tensors differ in at least one example.
+
+    This is how a law controls that its component does anything at all: a constant passes every
+    invariance, and none of these.
 
     Args:
         actual: what came out.
@@ -249,7 +273,8 @@ def sometimes_differs(
     with torch.no_grad():
         change = (actual.detach().double() - before.detach().double()).abs()
         differs = bool((change > bound).any())
-    _witness(sentence, differs, Violation(sentence, "differs", actual, before))
+        limit = torch.as_tensor(bound, dtype=torch.float64).expand_as(change)
+    _witness(sentence, differs, Violation(sentence, "differs", actual, before, limit))
 
 
 def _witness(sentence: str, seen: bool, violation: Violation) -> None:  # noqa: FBT001

@@ -135,7 +135,15 @@ class MultiHeadAttention(Protocol):
 
 
 class ContractBroken(Exception):  # noqa: N818 - a report about a submission, not an error of ours
-    """A component answered with something that the contract does not allow."""
+    """A component answered with something that the contract does not allow.
+
+    Attributes:
+        check: what the contract asks, as a Python expression about ``answer``.
+    """
+
+    def __init__(self, message: str, check: str) -> None:
+        super().__init__(message)
+        self.check = check
 
 
 @dataclass(frozen=True)
@@ -223,9 +231,14 @@ class ComponentSpec:
         elif isinstance(answer, tuple | list):
             tensors = tuple(answer)
         else:
-            raise ContractBroken(f"returned {_describe(answer)}; expected {expected}")
+            raise ContractBroken(
+                f"returned {_describe(answer)}; expected {expected}", "isinstance(answer, tuple)"
+            )
         if len(tensors) != len(self.results):
-            raise ContractBroken(f"returned {len(tensors)} values; expected {expected}")
+            raise ContractBroken(
+                f"returned {len(tensors)} values; expected {expected}",
+                f"len(answer) == {len(self.results)}",
+            )
         sizes = self._sizes(arguments, constructed)
         floating = [
             value.dtype
@@ -233,19 +246,25 @@ class ComponentSpec:
             if isinstance(value, Tensor) and value.is_floating_point()
         ]
         checked: list[Tensor] = []
-        for result, tensor in zip(self.results, tensors, strict=True):
+        for index, (result, tensor) in enumerate(zip(self.results, tensors, strict=True)):
+            part = "answer" if len(tensors) == 1 else f"answer[{index}]"
             if not isinstance(tensor, Tensor):
-                raise ContractBroken(f"returned {_describe(tensor)}; expected {result}")
+                raise ContractBroken(
+                    f"returned {_describe(tensor)}; expected {result}",
+                    f"isinstance({part}, torch.Tensor)",
+                )
             shape = result.expected_shape(sizes)
             if tuple(tensor.shape) != shape:
                 raise ContractBroken(
                     f"returned {result.name} of shape {tuple(tensor.shape)}; "
-                    f"expected {result} = {shape}"
+                    f"expected {result} = {shape}",
+                    f"tuple({part}.shape) == {shape}",
                 )
             dtype = torch.bool if result.boolean else floating[0]
             if tensor.dtype != dtype:
                 raise ContractBroken(
-                    f"returned {result.name} of dtype {tensor.dtype}; expected {dtype}"
+                    f"returned {result.name} of dtype {tensor.dtype}; expected {dtype}",
+                    f"{part}.dtype == {dtype}",
                 )
             checked.append(tensor)
         return tuple(checked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from attest.checks import Crash, Violation
+from attest.contract import ContractBroken
 from attest.evidence import Counterexample
 from attest.implementations import Implementation
 from attest.laws import Property
@@ -22,14 +23,14 @@ __all__ = ["describe"]
 # A tensor with more entries than this is summarised in text; the script has all of them.
 MOST_ENTRIES = 64
 
-_RELATIONS = {
-    "close": ("actual", "assert ((actual - expected).abs() <= bound).all(), 'too far apart'"),
-    "identical": ("actual", "assert torch.equal(actual, expected), 'not identical'"),
-    "at_most": ("actual", "assert (actual <= expected + bound).all(), 'too large'"),
-    "at_least": ("actual", "assert (actual >= expected - bound).all(), 'too small'"),
-    "above": ("actual", "assert (actual > expected).all(), 'not above'"),
-    "finite": ("actual", "assert torch.isfinite(actual).all(), 'not finite'"),
-    "differs": ("actual", "assert not torch.equal(actual, expected), 'nothing changed'"),
+_ASSERTIONS = {
+    "close": "assert ((actual - expected).abs() <= bound).all(), 'too far apart'",
+    "identical": "assert torch.equal(actual, expected), 'not identical'",
+    "at_most": "assert (actual <= expected + bound).all(), 'too large'",
+    "at_least": "assert (actual >= expected - bound).all(), 'too small'",
+    "above": "assert (actual > expected).all(), 'not above'",
+    "finite": "assert torch.isfinite(actual).all(), 'not finite'",
+    "differs": "assert ((actual - expected).abs() > bound).any(), 'nothing changed'",
 }
 _EXPECTATIONS = {
     "at_most": "at most ",
@@ -153,7 +154,7 @@ def _script(
     """Write a script that fails as long as the law does."""
     law = textwrap.fill(f"{prop.component}: {prop.sentence}.", 90)
     lines = [f'"""{law}"""', "", *_header(implementation), ""]
-    if isinstance(failure, Violation) and failure.relation in _RELATIONS:
+    if isinstance(failure, Violation) and failure.relation in _ASSERTIONS:
         wanted = {"actual": failure.actual, "expected": failure.expected}
         tensors = {name: t for name, t in wanted.items() if t is not None}
         lines += tape.script(tensors)
@@ -163,13 +164,33 @@ def _script(
         if failure.expected is not None:
             word = _EXPECTATIONS.get(failure.relation, "")
             lines.append(f'print("should be {word}", expected)')
-        lines.append(_RELATIONS[failure.relation][1])
+        lines.append(_ASSERTIONS[failure.relation])
     else:
         lines += tape.script({})
-        lines += [f"# {line}" for line in textwrap.wrap(str(failure), 90)]
-        if not isinstance(failure, Crash):
-            lines.append("raise SystemExit(1)")
+        lines += _last_words(failure, lines.pop)
     return "\n".join(lines) + "\n"
+
+
+def _last_words(failure: BaseException | None, last_line: Callable[[], str]) -> list[str]:
+    """Say in a script what no comparison of two tensors says."""
+    words = [f"# {line}" for line in textwrap.wrap(str(failure), 90)]
+    match failure:
+        case Crash():
+            return words
+        case ContractBroken():
+            return [*words, 'print("answer ", answer)', f"assert {failure.check}"]
+        case Violation(relation="refused"):
+            return [
+                *words,
+                "try:",
+                f"    {last_line()}",
+                "except Exception as error:",
+                '    print("refused: ", error)',
+                "else:",
+                "    raise SystemExit(1)",
+            ]
+        case _:
+            return [*words, "raise SystemExit(1)"]
 
 
 def _bound(bound: Tensor) -> str:

@@ -217,16 +217,15 @@ class Subject:
         try:
             with self._tape.paused():
                 found = torch.autograd.grad(
-                    scalar, list(own.values()), retain_graph=True, allow_unused=True
+                    scalar, list(own.values()), retain_graph=True, materialize_grads=True
                 )
         except RuntimeError as error:
-            self._tape.differentiated(self._label, scalar)
+            self._tape.differentiated(self._label, scalar, {})
             raise Crash(f"the gradient of {self.spec.name}", error) from None
         with self._tape.paused():
-            return {
-                name: torch.zeros_like(value, device="cpu") if grad is None else grad.to("cpu")
-                for (name, value), grad in zip(own.items(), found, strict=True)
-            }
+            by_name = {name: grad.to("cpu") for name, grad in zip(own, found, strict=True)}
+        self._tape.differentiated(self._label, scalar, by_name)
+        return by_name
 
 
 def _listed(arguments: Mapping[str, int]) -> str:

@@ -75,6 +75,7 @@ class Tape(TorchFunctionMode):
         self._aliases: list[tuple[Tensor, Tensor]] = []
         self._components = 0
         self._calls = 0
+        self._differentiations = 0
 
     def __torch_function__(
         self,
@@ -165,14 +166,28 @@ class Tape(TorchFunctionMode):
         suffix = "" if self._calls == 1 else f"_{self._calls}"
         names = [result.name + suffix for result in spec.results]
         if not results:
-            names = [", ".join(names)]
+            tokens = ["answer = ", *tokens]
         self._steps.append(_Step(tokens, list(results), names, always=True))
 
-    def differentiated(self, label: str, scalar: Tensor) -> None:
-        """Note that a scalar was differentiated by a module's parameters."""
-        if self._recording:
-            call = f", list({label}.parameters()), allow_unused=True)"
-            self._steps.append(_Step(["torch.autograd.grad(", scalar, call], [], [], always=True))
+    def differentiated(self, label: str, scalar: Tensor, found: Mapping[str, Tensor]) -> None:
+        """Note that a scalar was differentiated by a module's parameters.
+
+        Args:
+            label: the module's name in the script.
+            scalar: what was differentiated.
+            found: its gradients by the parameters' names; empty where differentiating raised.
+        """
+        if not self._recording:
+            return
+        self._differentiations += 1
+        suffix = "" if self._differentiations == 1 else f"_{self._differentiations}"
+        named = f"{{n: p for n, p in {label}.named_parameters() if p.requires_grad}}"
+        self._always(f"parameters = {named}")
+        before = f"gradients{suffix} = dict(zip(parameters, torch.autograd.grad("
+        after = ", list(parameters.values()), retain_graph=True, materialize_grads=True)))"
+        self._steps.append(_Step([before, scalar, after], [], [], always=True))
+        for name, gradient in found.items():
+            self._steps.append(_Step([f'gradients{suffix}["{name}"]'], [gradient], []))
 
     def script(self, wanted: Mapping[str, Tensor]) -> list[str]:
         """Write the statements that compute the wanted tensors, inputs first.

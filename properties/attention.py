@@ -255,7 +255,8 @@ def a_clear_winner_leaves_little_to_the_others(
     bounds = attention_bounds(attention, {"query": query, "key": key, "value": value, "mask": mask})
     rounding = bounds.weights.amax(-1) + bounds.relative.amax(-1) + unit_roundoff(weights.dtype)
     at_most(left, others * torch.exp(-gap), 2 * rounding, "what the best key leaves to the others")
-    sometimes(bool((left > rounding).any()), "the best key leaves something to the others")
+    all_of_it = torch.zeros_like(left)
+    sometimes_differs(left, all_of_it, "the best key leaves something to the others", rounding)
 
 
 @law(
@@ -373,7 +374,7 @@ def the_output_is_the_weighted_sum_of_the_values(
 def the_output_lies_among_the_values(
     attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
 ) -> None:
-    """A mean is never outside what it is a mean of, so it is never longer than the longest."""
+    """In every coordinate a mean lies between the least and the largest of what it is a mean of."""
     output, weights = attention(query, key, value, mask)
     arguments = {"query": query, "key": key, "value": value, "mask": mask}
     bound = attention_bounds(attention, arguments).output
@@ -767,7 +768,11 @@ def _score_path_bound(
     claim=ATT_06,
 )
 def symbols_give_the_softmax_jacobian_times_the_keys(attention: Callable[..., Any]) -> None:
-    """Differentiate the weights that symbols give, and compare with the formula."""
+    """Differentiate the weights that symbols give, and compare with the formula.
+
+    Where keys are equal the derivative is zero. It is so nowhere else: weights are positive, and
+    α_j (k_j − Σ_l α_l k_l) is zero for every j only where every key is the mean of all.
+    """
     query, key, value = _symbols()
     _, weights = attention(query, key, value)
     alpha = weights.entries[0]
@@ -899,8 +904,9 @@ def _causal_step(attention: Callable[..., Any], length: int) -> Tensor:
 def causal_layers_have_binomially_many_paths(attention: Callable[..., Any]) -> None:
     """Count the ways from one token to a later one, layer by layer, in the component's Jacobian.
 
-    That the count is the binomial for every size follows by induction: Σ_{j≤l≤i} C(l−j+L−1, L−1)
-    is C(i−j+L, L), the hockey-stick identity, which is checked in symbols as well.
+    That the count is the binomial for every size follows by induction on layers and tokens: the
+    paths to i through L + 1 layers are those to i − 1, and those to i through L layers, and that is
+    Pascal's rule C(n+k, k) = C(n+k−1, k) + C(n+k−1, k−1), which is checked in symbols.
     """
     for length in range(1, 8):
         step = _causal_step(attention, length)
@@ -1052,7 +1058,7 @@ def large_inputs_saturate_the_scores(
     spread = logs.amax(-1) - logs.amin(-1)
     error = 2 * log_weight_error(attention_bounds(attention, arguments).relative)
     at_most(spread, torch.tensor(reach).double(), error, "the range of the log-weights of a row")
-    sometimes(bool((spread > error).any()), "the weights of a row differ")
+    sometimes_differs(spread, torch.zeros_like(spread), "the weights of a row differ", error)
 
 
 def _compare_weights(
@@ -1109,7 +1115,9 @@ def every_matrix_that_is_used_learns(attention: Subject, arguments: dict[str, An
     variables = {n: leaf(v) if _floating(v) else v for n, v in arguments.items()}
     output, weights = attention(**variables)
     scalar = (output * _waves(output)).sum() + (weights * _waves(weights)).sum()
-    found = attention.parameter_gradients(scalar) if scalar.requires_grad else {}
+    # An output that nothing can be learned from has gradients of zero.
+    scalar = scalar + sum((0 * v).sum() for v in variables.values() if _floating(v))
+    found = attention.parameter_gradients(scalar)
     bounds = attention_bounds(attention, arguments)
     for name, matrix in attention.parameters().items():
         if matrix.dim() < 2:
@@ -1118,9 +1126,8 @@ def every_matrix_that_is_used_learns(attention: Subject, arguments: dict[str, An
         moved, _ = attention(**arguments)
         rounding = bounds.output + attention_bounds(attention, arguments).output
         attention.set_parameters({name: matrix})
-        used = bool(((moved - output).abs() > rounding).any())
         if matrix.numel() > max(attention.setup.arguments.values()):
-            sometimes(used, f"{name} changes the output")
-        if used:
-            learns = name in found and bool((found[name] != 0).any())
-            sometimes(learns, f"{name} gets a gradient")
+            sometimes_differs(moved, output, f"{name} changes the output", rounding)
+        if bool(((moved - output).abs() > rounding).any()):
+            slope = found.get(name, torch.zeros_like(matrix))
+            sometimes_differs(slope, torch.zeros_like(matrix), f"{name} gets a gradient")

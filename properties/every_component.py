@@ -8,7 +8,7 @@ import torch
 from hypothesis import assume
 from torch import Tensor
 
-from attest.checks import close, identical, sometimes
+from attest.checks import close, identical, sometimes_differs
 from attest.differentiation import gradients, leaf
 from attest.laws import law
 from attest.strategies import component_inputs
@@ -91,6 +91,27 @@ def how_a_tensor_is_stored_makes_no_difference(
 
 
 @law(
+    *DIFFERENTIABLE,
+    inputs=component_inputs,
+    formula="f(x while gradients are recorded) = f(x)",
+    kind="robustness",
+)
+def recording_gradients_changes_no_result(component: Subject, arguments: dict[str, Any]) -> None:
+    """What is computed in training is what is computed in use."""
+    variables = {
+        name: leaf(value) if isinstance(value, Tensor) and value.is_floating_point() else value
+        for name, value in arguments.items()
+    }
+    plain, recorded = _results(component(**arguments)), _results(component(**variables))
+    bounds = result_bounds(component, arguments)
+    for result, other, bound, spec in zip(
+        plain, recorded, bounds, component.spec.results, strict=True
+    ):
+        close(other, result, 2 * bound, f"{spec.name} while gradients are recorded")
+        sometimes_differs(result, torch.zeros_like(result), f"{spec.name} is not zero")
+
+
+@law(
     *EVERY,
     inputs=component_inputs,
     formula="f(x)[b] = f(x[b])",
@@ -110,7 +131,7 @@ def items_of_a_batch_do_not_mix(attention: Subject, arguments: dict[str, Any]) -
     ):
         limit = bound[item : item + 1] if bound.dim() == result.dim() else bound
         close(single, result[item : item + 1], 2 * limit, f"{spec.name} of item {item} alone")
-        sometimes(not torch.equal(result[item], result[0]), f"items differ in their {spec.name}")
+        sometimes_differs(result[item], result[0], f"items differ in their {spec.name}")
 
 
 def _item(value: Tensor | None, item: int, like: Tensor) -> Tensor | None:
@@ -175,4 +196,4 @@ def gradients_agree_with_finite_differences(component: Subject, arguments: dict[
         summing = gamma(terms.numel() + 2, u) * float(terms.abs().sum())
         bound = 2 * (float((far - near).abs()) + noise + summing)
         close(terms.sum(), near, bound, f"the directional derivative of the {name}")
-        sometimes(bool((terms != 0).any()), "the derivative is not zero")
+        sometimes_differs(terms, torch.zeros_like(terms), "the derivative is not zero")

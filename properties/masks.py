@@ -211,24 +211,15 @@ def hidden_keys_might_as_well_not_exist(
 @law(
     *EVERY,
     inputs=lambda component: attention_inputs(component, "none", 3),
-    formula="no allowed key  ⇒  finite output and finite gradients, and the other rows as ever",
+    formula="no allowed key  ⇒  finite output_i and α_i, and the other rows as ever",
     kind="robustness",
 )
 def a_query_without_any_key_stays_finite(attention: Subject, arguments: dict[str, Any]) -> None:
     """A row that is masked all over gives numbers, not NaN, and disturbs no other row."""
-    _, weights = attention(**arguments)
-    rows, keys = (torch.arange(n) for n in weights.shape[-2:])
-    mask = ((rows[:, None] + keys) % 3 != 1) | (keys == 0)
-    emptied = mask.clone()
-    emptied[0] = False
-    variables = {n: leaf(v) for n, v in arguments.items() if isinstance(v, Tensor)}
-    output, weights = attention(**{**variables, "mask": emptied})
+    mask, emptied = _masks_with_and_without_an_empty_row(arguments)
+    output, weights = attention(**{**arguments, "mask": emptied})
     finite(output, "the output")
     finite(weights, "the weights")
-    for name, grad in zip(
-        variables, gradients(output, torch.ones_like(output), *variables.values()), strict=True
-    ):
-        finite(grad, f"the gradient by {name}")
     arguments = {**arguments, "mask": mask}
     bounds = attention_bounds(attention, arguments)
     usual, usual_weights = attention(**arguments)
@@ -236,3 +227,30 @@ def a_query_without_any_key_stays_finite(attention: Subject, arguments: dict[str
     close(output[..., 1:, :], usual[..., 1:, :], limit, "the output of the other rows")
     limit = 2 * bounds.weights.expand_as(weights)[..., 1:, :]
     close(weights[..., 1:, :], usual_weights[..., 1:, :], limit, "the weights of the other rows")
+
+
+@law(
+    *EVERY,
+    inputs=lambda component: attention_inputs(component, "none", 3),
+    formula="no allowed key  ⇒  finite ∂output/∂q, ∂output/∂k and ∂output/∂v",
+    kind="robustness",
+)
+def a_query_without_any_key_has_finite_gradients(
+    attention: Subject, arguments: dict[str, Any]
+) -> None:
+    """Training survives a row that is masked all over: its gradients are numbers, not NaN."""
+    _, emptied = _masks_with_and_without_an_empty_row(arguments)
+    variables = {n: leaf(v) for n, v in arguments.items() if isinstance(v, Tensor)}
+    output, _ = attention(**{**variables, "mask": emptied})
+    found = gradients(output, torch.ones_like(output), *variables.values())
+    for name, grad in zip(variables, found, strict=True):
+        finite(grad, f"the gradient by {name}")
+        sometimes_differs(grad, torch.zeros_like(grad), f"the gradient by {name} is not zero")
+
+
+def _masks_with_and_without_an_empty_row(arguments: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Give a mask that leaves every query some key, and one that leaves the first query none."""
+    query, key = (arguments[n if n in arguments else "x"] for n in ("query", "key"))
+    rows, keys = torch.arange(query.shape[-2]), torch.arange(key.shape[-2])
+    mask = ((rows[:, None] + keys) % 3 != 1) | (keys == 0)
+    return mask, mask & (rows[:, None] > 0)

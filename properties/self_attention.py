@@ -94,10 +94,13 @@ SA_05 = Claim(
     verdict=Verdict.CONDITIONAL,
     conditions=(
         "of weights, not of contributions: the value under the largest weight may be zero",
+        "of real numbers: scores that differ by less than rounding, or lie too far below the "
+        "largest, get weights that are the same when rounded",
     ),
     references=("Jain and Wallace 2019", "Kobayashi et al. 2020"),
     parts=(
         ("weight", "The larger score gets the larger weight.", Verdict.PROVED),
+        ("rounded", "It does so, too, when weights are rounded.", Verdict.REFUTED),
         ("contribution", "The largest weight makes the largest contribution.", Verdict.REFUTED),
     ),
 )
@@ -290,7 +293,7 @@ def identity_projections_leave_plain_attention(
         limit,
         "the output, against the first query's",
     )
-    sometimes(bool((found.abs() > error).any()), "the weights are not all equal")
+    sometimes_differs(found, torch.zeros_like(found), "the weights are not all equal", error)
 
 
 def constant_weights(attention: Subject, constant: float) -> None:
@@ -351,7 +354,7 @@ def equal_weights_leave_sums_and_the_scale(attention: Subject, arguments: dict[s
     exact = second_difference(scores).expand_as(found)
     error = 8 * log_weight_error(bounds.relative) + gamma(64, precision(query.dtype)) * bounds.score
     close(found, exact, error, "the log-weights, against first key and query")
-    sometimes(bool((found.abs() > error).any()), "the weights are not all equal")
+    sometimes_differs(found, torch.zeros_like(found), "the weights are not all equal", error)
     if "d_model" not in sizes:
         return
     mixed = (
@@ -589,7 +592,7 @@ def a_token_may_look_at_one_that_does_not_look_back(
     bounds = attention_bounds(attention, {"x": x, "mask": mask})
     assume(2 * bounds.score < underflow_gap(x.dtype) and x.shape[-1] > 1)
     around, error = _around_three_tokens(weights, bounds.relative)
-    sometimes(bool((around.abs() > error).any()), "looking is not mutual")
+    sometimes_differs(around, torch.zeros_like(around), "looking is not mutual", error)
 
 
 def _around_three_tokens(weights: Tensor, relative: Tensor) -> tuple[Tensor, Tensor]:
@@ -682,6 +685,30 @@ def symbols_order_weights_as_scores(attention: Callable[..., Any]) -> None:
 
 @refutation(
     SDPA,
+    claim=SA_05.part("rounded"),
+    formula="s_j > s_k ⇒ α_j > α_k in floating point",
+    inputs=attention_inputs(SDPA, "none", 2, ("huge", "large")),
+    pinned={
+        "query": torch.ones(1, 1).double(),
+        "key": torch.tensor([[1e-20], [0.0]]).double(),
+        "value": torch.zeros(2, 1).double(),
+        "mask": None,
+    },
+)
+def rounded_weights_tell_all_scores_apart(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Scores of 10⁻²⁰ and of zero get the same weight, as do scores far below the largest."""
+    _, weights = attention(query, key, value, mask)
+    scores = dot_product_scores(query, key, mask)
+    ranked, order = scores.sort(-1)
+    lower, higher = (weights.gather(-1, order)[..., part] for part in (slice(-1), slice(1, None)))
+    apart = ranked[..., 1:] > ranked[..., :-1]
+    above(torch.where(apart, higher, 1.0), torch.where(apart, lower, 0.0), "the higher weight")
+
+
+@refutation(
+    SDPA,
     claim=SA_05.part("contribution"),
     formula="argmax_j α_j = argmax_j ‖α_j v_j‖",
     inputs=attention_inputs(SDPA, "none", 2),
@@ -719,8 +746,8 @@ def the_same_token_means_more_in_another_context(
     output, _ = attention(x, mask)
     moved, _ = attention(other, mask)
     bounds = attention_bounds(attention, {"x": x.abs() + other.abs(), "mask": mask})
-    change = (moved[..., 0, :] - output[..., 0, :]).abs().amax()
-    sometimes(bool(change > 4 * bounds.output), "another context changes the first output")
+    first, rounding = output[..., 0, :], 4 * bounds.output
+    sometimes_differs(moved[..., 0, :], first, "another context changes the first output", rounding)
     alone, weights = attention(x[..., :1, :])
     one = torch.ones_like(weights)
     close(weights, one, unit_roundoff(x.dtype), "the weight of a token that is alone")
