@@ -183,8 +183,8 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
     return _by_size(apart), _by_size(alike), _by_size(far)
 
 
-# How often each tier is drawn: of twelve examples six have sizes apart, five alike, one long.
-_SHARES = (6, 5, 1)
+# How often each tier is drawn: of twelve examples six have sizes apart, four alike, two long.
+_SHARES = (6, 4, 2)
 
 # Hypothesis draws from a range of up to a few hundred evenly, and favours small numbers in larger
 # ones; every table here is kept below that.

@@ -39,6 +39,7 @@ class _InSteps(AdditiveAttention):
     ADDITIVE,
     "weights_are_the_softmax_of_energy_times_tanh",
     "the_reference_with_the_same_parameters_agrees",
+    "large_inputs_saturate_the_scores",
 )
 class WithoutTanh(_InSteps):
     """Leave the nonlinearity out."""
@@ -51,6 +52,7 @@ class WithoutTanh(_InSteps):
     ADDITIVE,
     "weights_are_the_softmax_of_energy_times_tanh",
     "the_reference_with_the_same_parameters_agrees",
+    "large_inputs_saturate_the_scores",
 )
 class ReluForTanh(_InSteps):
     """Take another nonlinearity."""
@@ -315,7 +317,7 @@ class AnEmptyRowIsZeroOverZero(_InSteps):
         return softmax(scores if mask is None else scores.masked_fill(~mask, -torch.inf))
 
 
-@mutant(ADDITIVE, "a_query_without_any_key_stays_finite")
+@mutant(ADDITIVE, "a_query_without_any_key_has_finite_gradients")
 class OnlyTheGradientOfAnEmptyRowIsNaN(_InSteps):
     """Add −∞ and replace NaN after the softmax, which repairs the forward pass alone."""
 
@@ -533,3 +535,34 @@ class QueryAndKeyTradeMatricesWhereTheyFit(_InSteps):
         if query.shape[-1] != key.shape[-1]:
             return super().hide(query, key)
         return torch.tanh(self.key(query)[:, :, None] + self.query(key)[:, None])
+
+
+# --- Two ways to the same result ----------------------------------------------------------------
+
+
+@mutant(ADDITIVE, "recording_gradients_changes_no_result")
+class AnotherTanhWhereNothingIsLearned(_InSteps):
+    """Approximate tanh unless gradients are recorded."""
+
+    def hide(self, query: Tensor, key: Tensor) -> Tensor:
+        x = self.query(query)[:, :, None] + self.key(key)[:, None]
+        return torch.tanh(x) if torch.is_grad_enabled() else x / (1 + x.abs())
+
+
+@mutant(ADDITIVE, "inputs_are_left_unchanged")
+class HiddenValuesAreZeroedInPlace(_InSteps):
+    """Overwrite the caller's own values wherever no query may look."""
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Mask = None) -> Attended:
+        if mask is not None:
+            seen = mask.expand(len(value), -1, -1).any(1) if mask.dim() < 4 else mask
+            value *= seen[..., None]
+        return super().forward(query, key, value, mask)
+
+
+@mutant(ADDITIVE, "the_output_is_the_weighted_sum_of_the_values")
+class ValuesPast32AreNotSeen(_InSteps):
+    """Cut the memory to the length that a buffer was made for."""
+
+    def mix(self, weights: Tensor, value: Tensor) -> Attended:
+        return weights[..., :32] @ value[:, :32], weights

@@ -138,6 +138,7 @@ def scored_by_distance(query: Tensor, key: Tensor, value: Tensor, mask: Mask = N
     "queries_and_keys_may_trade_a_matrix",
     "adding_one_vector_to_every_key_changes_nothing",
     "log_odds_of_two_keys_are_their_score_difference",
+    "rounded_weights_tell_all_scores_apart",
 )
 def scored_by_the_cosine(query: Tensor, key: Tensor, value: Tensor, mask: Mask = None) -> Attended:
     """Normalise queries and keys to length one."""
@@ -459,7 +460,7 @@ def an_empty_row_is_zero_over_zero(
     return _attend(softmax(_hidden(_scores(query, key), mask)), value)
 
 
-@mutant(SDPA, "a_query_without_any_key_stays_finite")
+@mutant(SDPA, "a_query_without_any_key_has_finite_gradients")
 def only_the_gradient_of_an_empty_row_is_nan(
     query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
 ) -> Attended:
@@ -747,3 +748,51 @@ def the_running_sum_is_not_rescaled(
     largest = scores.cummax(-1).values.clamp_min(-1e30)
     total = torch.exp(scores - largest).sum(-1, keepdim=True)
     return _attend(torch.exp(scores - largest[..., -1:]) / total.clamp_min(1e-300), value)
+
+
+# --- Two ways to the same result ----------------------------------------------------------------
+
+
+@mutant(SDPA, "recording_gradients_changes_no_result")
+def the_scale_is_forgotten_where_nothing_is_learned(
+    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
+) -> Attended:
+    """Leave the scale out of the faster way, which is taken unless gradients are recorded."""
+    scale = 1.0 if torch.is_grad_enabled() else math.sqrt(query.shape[-1])
+    return right(query * scale, key, value, mask)
+
+
+@mutant(SDPA, "weights_are_the_softmax_of_the_scaled_scores")
+def keys_past_64_are_not_seen(
+    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
+) -> Attended:
+    """Cut the memory to the length that a buffer was made for."""
+    keys = torch.arange(key.shape[-2]) < 64
+    seen = keys[None] if mask is None else mask & keys
+    return right(query, key, value, seen if key.shape[-2] > 64 else mask)
+
+
+@mutant(SDPA, "masked_keys_get_exactly_zero_weight", "what_a_mask_hides_cannot_reach_the_output")
+def ten_thousand_is_subtracted_where_masked(
+    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
+) -> Attended:
+    """Trust that scores stay below ten thousand."""
+    scores = _scores(query, key)
+    return _attend(softmax(scores if mask is None else scores - 1e4 * ~mask), value)
+
+
+@mutant(SDPA, "masked_keys_get_exactly_zero_weight", "what_a_mask_hides_cannot_reach_the_output")
+def ten_thousand_is_filled_in_where_masked(
+    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
+) -> Attended:
+    """Take −10⁴ for −∞."""
+    return _attend(softmax(_hidden(_scores(query, key), mask, -1e4)), value)
+
+
+@mutant(SDPA, "a_query_without_any_key_stays_finite")
+def an_empty_row_switches_the_mask_off(
+    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
+) -> Attended:
+    """Drop the whole mask as soon as one query has no key."""
+    usable = mask is not None and bool(mask.any(-1).all())
+    return right(query, key, value, mask if usable else None)

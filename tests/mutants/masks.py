@@ -158,3 +158,9 @@ def lengths_are_counted_down_in_place(lengths: Tensor, max_length: int) -> Tenso
 def tokens_are_dropped_at_random(lengths: Tensor, max_length: int) -> Tensor:
     """Hide a tenth of the tokens, in training or not."""
     return padding_mask(lengths, max_length) & (torch.rand(len(lengths), max_length) < 0.9)
+
+
+@mutant("padding_mask", "it_is_true_exactly_at_real_tokens")
+def lengths_in_eight_bits(lengths: Tensor, max_length: int) -> Tensor:
+    """Overflow past 127 tokens."""
+    return torch.arange(max_length) < lengths.to(torch.int8)[:, None]

@@ -472,6 +472,7 @@ class MergedInReverse(Steps):
     "overlapping_heads_compute_something_else",
     "two_heads_can_do_what_one_can",
     "one_head_cannot_read_two_tokens_apart",
+    "unequal_output_matrices_give_unequal_derivatives",
 )
 class HeadsAveraged(Steps):
     """Average the heads' outputs before the projection."""
@@ -546,6 +547,7 @@ class AveragedWeightsReported(Steps):
     COMPONENT,
     "the_order_of_the_heads_makes_no_difference",
     "a_head_may_be_split_into_two_equal_ones",
+    "equal_heads_have_equal_derivatives",
 )
 class HeadsOfDifferentTemperature(Steps):
     """Divide the scores of head h by h + 1."""
@@ -559,6 +561,7 @@ class HeadsOfDifferentTemperature(Steps):
     COMPONENT,
     "equal_keys_share_the_weight_equally",
     "the_order_of_the_heads_makes_no_difference",
+    "heads_that_start_equal_come_apart",
 )
 class HeadsWithSlopes(Steps):
     """Add a bias that falls with the distance, faster in some heads than in others."""
@@ -624,7 +627,7 @@ class ScoresGrowWithTheLength(Steps):
 
 @mutant(
     COMPONENT,
-    "each_of_three_keys_can_win_in_a_head_of_width_one",
+    "two_narrow_heads_can_do_what_a_wide_one_can",
     "adding_one_vector_to_every_key_changes_nothing",
     "a_head_of_width_one_ranks_keys_along_a_line",
 )
@@ -869,7 +872,7 @@ class EmptyRowIsNotANumber(Steps):
         return softmax(scores if mask is None else scores.masked_fill(~mask, -torch.inf))
 
 
-@mutant(COMPONENT, "a_query_without_any_key_stays_finite")
+@mutant(COMPONENT, "a_query_without_any_key_has_finite_gradients")
 class EmptyRowHasNoGradient(Steps):
     """Put zeros where no key is allowed, but only after a softmax whose gradient is 0/0."""
 
@@ -995,6 +998,7 @@ class ValuesSkipTheAttention(Steps):
     "the_output_is_the_sum_of_what_each_head_adds",
     "symbols_add_up_over_the_heads",
     "what_a_head_adds_has_the_rank_of_its_width",
+    "what_one_head_adds_lies_in_a_subspace_of_its_width",
 )
 class OutputThroughTanh(Steps):
     """Put the output through tanh."""
@@ -1028,3 +1032,57 @@ class OutputBiasInEveryHead(Steps):
 
     def finish(self, merged: Tensor) -> Tensor:
         return super().finish(merged) + (self.n_heads - 1) * self.output.bias
+
+
+# --- Two ways to the same result ----------------------------------------------------------------
+
+
+@mutant(COMPONENT, "recording_gradients_changes_no_result")
+class OneHeadDroppedWhereGradientsAreRecorded(Steps):
+    """Drop the last head, as a dropout of heads would."""
+
+    def mix(self, weights: Tensor, value: Tensor) -> Tensor:
+        heads = super().mix(weights, value)
+        if torch.is_grad_enabled():
+            heads = heads * (torch.arange(self.n_heads) < self.n_heads - 1)[:, None, None]
+        return heads
+
+
+@mutant(COMPONENT, "masked_keys_get_exactly_zero_weight")
+class MaskedByMinusAThousand(Steps):
+    """Trust that scores stay below a thousand."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return softmax(scores if mask is None else scores.masked_fill(~mask, -1000.0))
+
+
+# --- Layouts of their own -----------------------------------------------------------------------
+
+
+@mutant(COMPONENT, "equal_weights_leave_sums_and_the_scale")
+class ListsOfHeadsWithoutAScale(nn.Module):
+    """Keep projections for each head, and forget the scale."""
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__()
+        if d_model % n_heads:
+            raise ValueError(f"{n_heads} heads do not divide a width of {d_model}")
+        self.heads = nn.ModuleList(
+            nn.ModuleList(nn.Linear(d_model, d_model // n_heads) for _ in range(3))
+            for _ in range(n_heads)
+        )
+        self.output = nn.Linear(d_model, d_model)
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Give the output and the weights."""
+        found = []
+        for index, (ask, offer, give) in enumerate(self.heads):
+            own = mask
+            if mask is not None and mask.dim() == 4:
+                own = mask[:, min(index, mask.shape[1] - 1)]
+            weights = masked_softmax(ask(query) @ offer(key).mT, own)
+            found.append((weights @ give(value), weights))
+        outputs, weights = zip(*found, strict=True)
+        return self.output(torch.cat(outputs, -1)), torch.stack(weights, 1)

@@ -413,7 +413,7 @@ class EmptyRowIsNotANumber(Steps):
         return softmax(scores if mask is None else scores.masked_fill(~mask, -torch.inf))
 
 
-@mutant(COMPONENT, "a_query_without_any_key_stays_finite")
+@mutant(COMPONENT, "a_query_without_any_key_has_finite_gradients")
 class EmptyRowHasNoGradient(Steps):
     """Put zeros where no key is allowed, but only after a softmax whose gradient is 0/0."""
 
@@ -570,3 +570,39 @@ class ParameterThatNothingUses(Steps):
     def __init__(self, d_query: int, d_key: int) -> None:
         super().__init__(d_query, d_key)
         self.query = nn.Linear(d_query, d_query, bias=False)
+
+
+# --- Two ways to the same result ----------------------------------------------------------------
+
+
+@mutant(COMPONENT, "recording_gradients_changes_no_result")
+class WeightsSmoothedWhereGradientsAreRecorded(Steps):
+    """Give each key a little of the weight, for the sake of training."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        weights = super().weigh(scores, mask)
+        if not torch.is_grad_enabled():
+            return weights
+        return 0.99 * weights + 0.01 * masked_softmax(torch.zeros_like(scores), mask)
+
+
+# --- Layouts of their own -----------------------------------------------------------------------
+
+
+@mutant(COMPONENT, "equal_weights_leave_sums_and_the_scale")
+class ScaledBilinear(nn.Module):
+    """Divide by √d a score that nn.Bilinear computes, with weights of its own layout."""
+
+    def __init__(self, d_query: int, d_key: int) -> None:
+        super().__init__()
+        self.pair = nn.Bilinear(d_query, d_key, 1)
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Give the output and the weights."""
+        size = (*query.shape[:2], key.shape[1], -1)
+        queries, keys = query[:, :, None].expand(size), key[:, None].expand(size)
+        scores = self.pair(queries.contiguous(), keys.contiguous())[..., 0]
+        weights = masked_softmax(scores / math.sqrt(query.shape[-1]), mask)
+        return weights @ value, weights

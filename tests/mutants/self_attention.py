@@ -54,7 +54,12 @@ def causal(scores: Tensor) -> Tensor:
 # --- Projections --------------------------------------------------------------------------------
 
 
-@mutant(COMPONENT, "similarity_is_mutual", "every_matrix_that_is_used_learns")
+@mutant(
+    COMPONENT,
+    "similarity_is_mutual",
+    "every_matrix_that_is_used_learns",
+    "a_token_may_look_at_one_that_does_not_look_back",
+)
 class KeysByTheQueryMatrix(Steps):
     """Project keys with the queries' matrix."""
 
@@ -202,7 +207,7 @@ class StridesAssumed(Steps):
         return super().project(x.as_strided(x.shape, (length * width, width, 1)))
 
 
-@mutant(COMPONENT, "symbols_show_projections_token_by_token")
+@mutant(COMPONENT, "symbols_show_projections_token_by_token", "there_are_three_square_matrices")
 class OutputProjectedToo(Steps):
     """Project the output, as only multi-head attention does."""
 
@@ -594,7 +599,7 @@ class EmptyRowIsNotANumber(Steps):
         return softmax(scores if mask is None else scores.masked_fill(~mask, -torch.inf))
 
 
-@mutant(COMPONENT, "a_query_without_any_key_stays_finite")
+@mutant(COMPONENT, "a_query_without_any_key_has_finite_gradients")
 class EmptyRowHasNoGradient(Steps):
     """Put zeros where no token is allowed, but only after a softmax whose gradient is 0/0."""
 
@@ -726,3 +731,22 @@ class MaskedTokensGiveNothing(Steps):
             return output, weights
         seen = mask.expand(weights.shape).any(-2)
         return output.masked_fill(~seen[..., None], 0.0), weights
+
+
+# --- Two ways to the same result ----------------------------------------------------------------
+
+
+@mutant(COMPONENT, "recording_gradients_changes_no_result")
+class MaskForgottenWhereNothingIsLearned(Steps):
+    """Leave the mask out of the faster way, which is taken unless gradients are recorded."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return masked_softmax(scores, mask if torch.is_grad_enabled() else None)
+
+
+@mutant(COMPONENT, "masked_keys_get_exactly_zero_weight")
+class MaskedByMinusAThousand(Steps):
+    """Trust that scores stay below a thousand."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return softmax(scores if mask is None else scores.masked_fill(~mask, -1000.0))

@@ -222,3 +222,11 @@ def the_storage_is_read_in_order(x: Tensor, dim: int = -1) -> Tensor:
     """Take every tensor to be contiguous, as a hand-written kernel may."""
     strides = torch.empty(x.shape, device="meta").stride()
     return right(x.as_strided(x.shape, strides), dim)
+
+
+@mutant("softmax", "recording_gradients_changes_no_result")
+def a_faster_exponential_where_nothing_is_learned(x: Tensor, dim: int = -1) -> Tensor:
+    """Compute in float32 unless gradients are recorded."""
+    if torch.is_grad_enabled():
+        return torch.softmax(x, dim)
+    return torch.softmax(x.float(), dim).to(x.dtype)
