@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         carried out, 130 when it was interrupted.
     """
     options = _parser().parse_args(arguments)
+    options.start = time.perf_counter()
     console, errors = Console(), Console(stderr=True)
     try:
         return int(options.run(options, console, errors))
@@ -139,7 +140,6 @@ class _Session:
         self.options = options
         self.console = console
         self.errors = errors
-        self.start = time.perf_counter()
         self.reference = load_reference()
         self.ledger = load_ledger(options.properties).only(options.only)
         self.settings = Settings(
@@ -155,7 +155,7 @@ class _Session:
 
     @property
     def seconds(self) -> float:
-        return time.perf_counter() - self.start
+        return time.perf_counter() - float(self.options.start)
 
     def examine(self, properties: Sequence[Any], implementation: Any, what: str) -> list[Any]:  # noqa: ANN401
         from attest.running import default_jobs, examine_all

@@ -13,6 +13,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol, get_args, get_origin, get_type_hints, runtime_checkable
 
 import torch
@@ -169,7 +170,7 @@ class Result:
         return f"{self.name} ({', '.join(dims)}{',' if len(dims) == 1 else ''})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ComponentSpec:
     """What the contract says about one component.
 
@@ -199,8 +200,12 @@ class ComponentSpec:
     @property
     def signature(self) -> str:
         """The call and its results in one line, for messages."""
-        gives = ", ".join(str(result) for result in self.results)
-        return f"{self.name}({', '.join(self.parameters)}) -> {gives}"
+        return f"{self.name}({', '.join(self.parameters)}) -> {self.gives}"
+
+    @property
+    def gives(self) -> str:
+        """The results in one line, for messages."""
+        return ", ".join(str(result) for result in self.results)
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Name the positional arguments of a call.
@@ -225,35 +230,36 @@ class ComponentSpec:
         Raises:
             ContractBroken: with what came and what the contract expects.
         """
-        expected = ", ".join(str(result) for result in self.results)
         if len(self.results) == 1:
             tensors: tuple[object, ...] = (answer,)
         elif isinstance(answer, tuple | list):
             tensors = tuple(answer)
         else:
             raise ContractBroken(
-                f"returned {_describe(answer)}; expected {expected}", "isinstance(answer, tuple)"
+                f"returned {_describe(answer)}; expected {self.gives}", "isinstance(answer, tuple)"
             )
         if len(tensors) != len(self.results):
             raise ContractBroken(
-                f"returned {len(tensors)} values; expected {expected}",
+                f"returned {len(tensors)} values; expected {self.gives}",
                 f"len(answer) == {len(self.results)}",
             )
-        sizes = self._sizes(arguments, constructed)
+        given = tuple((n, _size(value)) for n, value in arguments.items())
+        shapes = _expected_shapes(self, given, tuple(constructed.items()))
         floating = [
             value.dtype
             for value in arguments.values()
             if isinstance(value, Tensor) and value.is_floating_point()
         ]
         checked: list[Tensor] = []
-        for index, (result, tensor) in enumerate(zip(self.results, tensors, strict=True)):
+        for index, (result, tensor, shape) in enumerate(
+            zip(self.results, tensors, shapes, strict=True)
+        ):
             part = "answer" if len(tensors) == 1 else f"answer[{index}]"
             if not isinstance(tensor, Tensor):
                 raise ContractBroken(
                     f"returned {_describe(tensor)}; expected {result}",
                     f"isinstance({part}, torch.Tensor)",
                 )
-            shape = result.expected_shape(sizes)
             if tuple(tensor.shape) != shape:
                 raise ContractBroken(
                     f"returned {result.name} of shape {tuple(tensor.shape)}; "
@@ -269,22 +275,36 @@ class ComponentSpec:
             checked.append(tensor)
         return tuple(checked)
 
-    def _sizes(
-        self, arguments: Mapping[str, Any], constructed: Mapping[str, int]
-    ) -> dict[str, tuple[int, ...]]:
-        sizes: dict[str, tuple[int, ...]] = {n: (size,) for n, size in constructed.items()}
-        for name, value in arguments.items():
-            if isinstance(value, int):
-                sizes[name] = (value,)
-            sizes |= _match(self.dims.get(name, ()), value)
-        return sizes
+
+Size = tuple[int, ...] | int | None
 
 
-def _match(dims: tuple[str, ...], value: Any) -> dict[str, tuple[int, ...]]:  # noqa: ANN401
+def _size(value: object) -> Size:
+    return (
+        tuple(value.shape) if isinstance(value, Tensor) else value if type(value) is int else None
+    )
+
+
+@lru_cache(maxsize=1024)
+def _expected_shapes(
+    spec: ComponentSpec,
+    given: tuple[tuple[str, Size], ...],
+    constructed: tuple[tuple[str, int], ...],
+) -> tuple[tuple[int, ...], ...]:
+    """Give the shape of each result that these sizes of arguments and constructor ask for."""
+    sizes: dict[str, tuple[int, ...]] = {name: (size,) for name, size in constructed}
+    for name, size in given:
+        if isinstance(size, int):
+            sizes[name] = (size,)
+        elif size is not None:
+            sizes |= _match(spec.dims.get(name, ()), size)
+    return tuple(result.expected_shape(sizes) for result in spec.results)
+
+
+def _match(dims: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     """Bind named dimensions to the sizes of a tensor."""
     if not dims:
         return {}
-    shape = tuple(value.shape)
     fixed = [dim for dim in dims if not dim.startswith("*")]
     leading = shape[: len(shape) - len(fixed)]
     sizes = zip(fixed, shape[len(leading) :], strict=True)

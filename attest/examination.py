@@ -45,9 +45,10 @@ DTYPES = {
 }
 
 # How many examples of a property are shared, and in how many blocks of them at most a law looks for
-# as many that it does not reject.
+# as many that it does not reject. Counterexamples are found soon, and looked for in smaller blocks.
 SHARED = 100
 BLOCKS = 4
+SMALL_BLOCK = 20
 
 PHASES = (Phase.generate, Phase.target, Phase.shrink)
 
@@ -202,13 +203,15 @@ class _Examination:
 
     def find(self) -> BaseException | None:
         """Look for any example where the law fails, among the shared ones."""
-        return self._try_shared(min(self.settings.examples, SHARED))
+        return self._try_shared(min(self.settings.examples, SHARED), SMALL_BLOCK)
 
-    def _try_shared(self, wanted: int) -> BaseException | None:
-        for block in range(BLOCKS):
+    def _try_shared(self, wanted: int, size: int = SHARED) -> BaseException | None:
+        size = min(size, wanted)
+        prop, seed = self.prop, self.settings.seed
+        for block in range(BLOCKS * -(-wanted // size)):
             if self.examples == wanted:
                 return None
-            drawn = _drawn(self.prop.inputs, self.prop.component, self.settings.seed, block, wanted)
+            drawn = _drawn(prop.inputs, prop.component, seed, block, size)
             for index, inputs in enumerate(drawn):
                 if self.examples == wanted:
                     return None
@@ -218,7 +221,7 @@ class _Examination:
                     continue
                 except _FAILURES as failure:
                     return failure
-            if len(drawn) < wanted:
+            if len(drawn) < size:
                 return None  # there are no others
         return None
 
@@ -258,14 +261,27 @@ class _Examination:
         """Give the failure of a change that should have been seen and never was."""
         for sentence, seen in self.witnesses.items():
             if not seen:
-                # Small enough to read; the very smallest may be one where nothing could change.
                 tried = sorted(self.unseen[sentence], key=lambda seen: _size(seen[0]))
-                example, violation = tried[len(tried) // 3]
+                # The smallest where something does change in the reference; without one, some
+                # example that is not the very smallest, where nothing could.
+                example, violation = next(
+                    (seen for seen in tried if self._changes_in_the_reference(seen[0])),
+                    tried[len(tried) // 3],
+                )
                 violation.what = f"never in {self.examples} examples: {sentence}"
                 violation.args = (violation.what,)
                 self.failures.append((example, violation))
                 return violation
         return None
+
+    def _changes_in_the_reference(self, example: Example) -> bool:
+        if self.oracle is None:
+            return False
+        try:
+            seen = _Examination(self.prop, self.oracle, self.oracle, self.settings).run(example)
+        except (*_FAILURES, UnsatisfiedAssumption, DoesNotApply):
+            return False
+        return bool(seen.witnesses) and all(seen.witnesses.values())
 
     def _count(self, example: Example, observer: Observer) -> None:
         self.examples += 1
@@ -304,6 +320,7 @@ class _Examination:
                     self.settings.device,
                     example.setup,
                 )
+                subject.parameters()
                 parameters = dict((subject.setup or example.setup).matrices or {})
         simplify(example.inputs, parameters, lambda i, p: fails(_rebuilt(example, i, p)))
         return latest[-1]

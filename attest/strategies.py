@@ -109,9 +109,7 @@ class Sizes:
 
 
 def _coprime(numbers: tuple[int, ...]) -> bool:
-    return all(
-        math.gcd(a, b) == 1 and a != b for i, a in enumerate(numbers) for b in numbers[i + 1 :]
-    )
+    return math.lcm(*numbers) == math.prod(numbers) and numbers.count(1) <= 1
 
 
 def _distinct(numbers: tuple[int, ...]) -> bool:

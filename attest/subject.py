@@ -8,7 +8,7 @@ and keeps a tape of what was done, from which a counterexample's script is writt
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,8 +71,21 @@ class Subject:
         self._tape = tape or Tape(recording=False)
         self._label = ""
         self._component: Component | None = None
-        if setup is not None or not spec.is_module:
-            self._construct(setup or Setup({}))
+        self._parameters: dict[str, Tensor] | None = None
+        self._sizes: dict[str, float] = {}
+
+    def _constructed(self) -> Component:
+        """Give the component, constructed when a law first needs it: many reject an example first.
+
+        Raises:
+            Crash: the constructor raised.
+        """
+        if self._component is None:
+            if self.setup is None and self.spec.is_module:
+                raise TypeError(f"{self.spec.name} is a module: construct it before calling it")
+            self._construct(self.setup or Setup({}))
+        assert self._component is not None
+        return self._component
 
     def _construct(self, setup: Setup) -> None:
         if self.spec.is_module:
@@ -112,9 +125,11 @@ class Subject:
             Crash: the constructor raised.
         """
         setup = Setup(arguments, seed, gain)
-        return Subject(
+        other = Subject(
             self._implementation, self.spec, self._dtype, self._device, setup, self._tape
         )
+        other._constructed()
+        return other
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Call the component; give its tensor, or a tuple of tensors where it gives several.
@@ -125,12 +140,11 @@ class Subject:
             Crash: the component raised.
             ContractBroken: the answer's type, shapes or dtypes are not the contract's.
         """
-        if self._component is None:
-            raise TypeError(f"{self.spec.name} is a module: construct it before calling it")
+        component = self._constructed()
         arguments = self.spec.bind(args, kwargs)
         try:
             with self._tape.paused():
-                results = self._answer(self._component, arguments)
+                results = self._answer(component, arguments)
         except (Crash, ContractBroken):
             self._tape.called(self._label, self.spec, arguments, ())
             raise
@@ -140,6 +154,8 @@ class Subject:
     def _answer(self, component: Component, arguments: Mapping[str, Any]) -> tuple[Tensor, ...]:
         private = {name: self._private(value) for name, value in arguments.items()}
         wanted = any(isinstance(v, Tensor) and v.requires_grad for v in arguments.values())
+        self._parameters = None  # a call may change them
+        self._sizes.clear()
         try:
             with torch.set_grad_enabled(wanted):
                 answer = component.call(private)
@@ -171,7 +187,9 @@ class Subject:
             return seen
 
     def _own_parameters(self) -> dict[str, Tensor]:
-        return {} if self._component is None else self._component.parameters()
+        if self._parameters is None:
+            self._parameters = self._constructed().parameters()
+        return self._parameters
 
     def largest_parameter(self) -> float:
         """Give the size of the largest entry of any parameter.
@@ -179,9 +197,21 @@ class Subject:
         A module may store its weights in any layout. Whatever it is, a row sum is at most this
         times the width of the row, and a bias at most this.
         """
-        with self._tape.paused(), torch.no_grad():
-            own = [p.abs().max() for p in self._own_parameters().values() if p.numel()]
-            return float(torch.stack(own).max()) if own else 0.0
+        return self._size("entry", lambda p: p.abs().max())
+
+    def longest_row(self) -> float:
+        """Give the Euclidean length of the longest row or column of any parameter.
+
+        Whatever the layout, no row of a matrix that the module multiplies by is longer.
+        """
+        return self._size("row", _longest)
+
+    def _size(self, what: str, measure: Callable[[Tensor], Tensor]) -> float:
+        if what not in self._sizes:
+            with self._tape.paused(), torch.no_grad():
+                own = [measure(p) for p in self._own_parameters().values() if p.numel()]
+                self._sizes[what] = float(torch.stack(own).max()) if own else 0.0
+        return self._sizes[what]
 
     def parameters(self) -> dict[str, Tensor]:
         """Give copies of the parameters by name."""
@@ -197,12 +227,13 @@ class Subject:
         Raises:
             DoesNotApply: there is no parameter of such a name.
         """
-        if self._component is not None and values:
+        if values:
             unknown = set(values) - set(self._own_parameters())
             if unknown:
                 raise DoesNotApply(f"it has no parameter named {', '.join(sorted(unknown))}")
+            self._sizes.clear()
             with self._tape.paused():
-                self._component.set_parameters(values)
+                self._constructed().set_parameters(values)
             self._tape.overwrote(self._label, values)
 
     def parameter_gradients(self, scalar: Tensor) -> dict[str, Tensor]:
@@ -226,6 +257,13 @@ class Subject:
             by_name = {name: grad.to("cpu") for name, grad in zip(own, found, strict=True)}
         self._tape.differentiated(self._label, scalar, by_name)
         return by_name
+
+
+def _longest(parameter: Tensor) -> Tensor:
+    if parameter.dim() < 2:  # a bias is added entry by entry
+        return parameter.abs().max()
+    matrix = parameter.flatten(1)
+    return torch.maximum(matrix.norm(dim=0).max(), matrix.norm(dim=1).max())
 
 
 def _listed(arguments: Mapping[str, int]) -> str:

@@ -33,6 +33,12 @@ _OPERATORS = {
 }  # fmt: skip
 _REFLECTED = {"__rsub__": "-", "__rtruediv__": "/", "__rdiv__": "/", "__rmatmul__": "@"}
 _UNARY = {"neg": "-", "__neg__": "-", "__invert__": "~", "bitwise_not": "~"}
+# What torch passes on to a mode although nobody wrote it.
+_DEFAULTS = {
+    ("grad", "create_graph"): False,
+    ("grad", "only_inputs"): True,
+    ("grad", "is_grads_batched"): False,
+}
 _NAMESPACES = (
     ("torch", torch),
     ("torch.linalg", torch.linalg),
@@ -47,13 +53,19 @@ class _CannotWrite(Exception):  # noqa: N818 - control flow of the tape
 
 @dataclass
 class _Step:
-    """One operation: its expression as text with tensors in it, and the tensors it gave."""
+    """One operation: its expression as text with tensors in it, and the tensors it gave.
+
+    A step that overwrites parameters names the module in ``overwrites``, one that calls or
+    differentiates it in ``uses``.
+    """
 
     tokens: list[Token] | None
     results: list[Tensor]
     names: list[str]
     changes: list[Tensor] = field(default_factory=list)
     always: bool = False
+    overwrites: str = ""
+    uses: str = ""
 
     @property
     def needs(self) -> list[Tensor]:
@@ -121,8 +133,11 @@ class Tape(TorchFunctionMode):
     def constructed(
         self, spec: ComponentSpec, arguments: Mapping[str, int], seed: int, dtype: torch.dtype
     ) -> str:
-        """Note that a module was constructed; give the name that the script will use."""
-        if not self._recording:
+        """Note that a module was constructed; give the name that the script will use.
+
+        A module is constructed when it is first needed, also where nothing else is noted.
+        """
+        if not self._kept:
             return ""
         self._components += 1
         label = "module" if self._components == 1 else f"module_{self._components}"
@@ -133,7 +148,7 @@ class Tape(TorchFunctionMode):
 
     def overwrote(self, label: str, values: Mapping[str, Tensor]) -> None:
         """Note that parameters of a module were overwritten."""
-        if not self._recording:
+        if not self._kept:
             return
         for name, value in values.items():
             target = f'{label}.get_parameter("{name}").data.copy_('
@@ -143,7 +158,7 @@ class Tape(TorchFunctionMode):
                 if step.always and str((step.tokens or [""])[0]).startswith(target):
                     self._steps.remove(step)
                     break
-            self._always(f"{target}{literal(value)})")
+            self._always(f"{target}{literal(value)})", overwrites=label)
 
     def called(
         self,
@@ -167,7 +182,7 @@ class Tape(TorchFunctionMode):
         names = [result.name + suffix for result in spec.results]
         if not results:
             tokens = ["answer = ", *tokens]
-        self._steps.append(_Step(tokens, list(results), names, always=True))
+        self._steps.append(_Step(tokens, list(results), names, always=True, uses=label))
 
     def differentiated(self, label: str, scalar: Tensor, found: Mapping[str, Tensor]) -> None:
         """Note that a scalar was differentiated by a module's parameters.
@@ -185,7 +200,7 @@ class Tape(TorchFunctionMode):
         self._always(f"parameters = {named}")
         before = f"gradients{suffix} = dict(zip(parameters, torch.autograd.grad("
         after = ", list(parameters.values()), retain_graph=True, materialize_grads=True)))"
-        self._steps.append(_Step([before, scalar, after], [], [], always=True))
+        self._steps.append(_Step([before, scalar, after], [], [], always=True, uses=label))
         for name, gradient in found.items():
             self._steps.append(_Step([f'gradients{suffix}["{name}"]'], [gradient], []))
 
@@ -199,7 +214,11 @@ class Tape(TorchFunctionMode):
         wanted = {name: originals.get(id(t), t) for name, t in wanted.items()}
         needed = {id(t) for t in wanted.values()}
         kept: list[_Step] = []
+        used: set[str] = set()
         for step in reversed(self._steps):
+            used.add(step.uses)
+            if step.overwrites and step.overwrites not in used:
+                continue
             given = {id(t) for t in (*step.results, *step.changes)}
             if step.tokens is None:
                 # What cannot be written becomes a literal, and what led to it is not needed.
@@ -210,8 +229,8 @@ class Tape(TorchFunctionMode):
         kept.reverse()
         return _Writer(self._inputs, kept).write(wanted)
 
-    def _always(self, text: str) -> None:
-        self._steps.append(_Step([text], [], [], always=True))
+    def _always(self, text: str, overwrites: str = "") -> None:
+        self._steps.append(_Step([text], [], [], always=True, overwrites=overwrites))
 
     def _note(
         self,
@@ -225,6 +244,11 @@ class Tape(TorchFunctionMode):
             results = []
         name = getattr(func, "__name__", "")
         changes = []
+        if name == "requires_grad_" and self._steps and self._steps[-1].tokens is not None:
+            made = self._steps[-1]
+            if len(made.results) == 1 and made.results[0] is args[0] and not made.always:
+                made.tokens = [*(made.tokens or []), ".requires_grad_()"]
+                return
         if name == "__setitem__" or (name.endswith("_") and not name.endswith("__")):
             base = args[0]._base  # noqa: SLF001 - what a view is a view of has no other name
             changes, results = [args[0]] if base is None else [args[0], base], []
@@ -260,7 +284,11 @@ class _Writer:
         for key, (name, value) in self._inputs.items():
             if key in used:
                 self._lines.append(f"{name} = {literal(value)}")
-        mutable = any(step.changes for step in self._steps)
+        # Where values change on the way, everything is computed where the law computed it.
+        mutable = after_use = False
+        for step in self._steps:
+            mutable |= bool(step.changes) or (after_use and bool(step.overwrites))
+            after_use |= bool(step.uses)
         for step in self._steps:
             self._statement(step, mutable=mutable)
         for name, tensor in wanted.items():
@@ -383,7 +411,7 @@ def _expression(
     for value in args[1:] if method else args:
         passed += [*_tokens(value), ", "]
     for key, value in kwargs.items():
-        if value is not None:
+        if value is not None and _DEFAULTS.get((name, key)) != value:
             passed += [f"{key}=", *_tokens(value), ", "]
     passed = passed[:-1]
     if method:

@@ -34,7 +34,7 @@ from attest.tolerances import (
     underflow_gap,
     unit_roundoff,
 )
-from properties.bounds import allowed_keys, attention_bounds, dot_product_scores
+from properties.bounds import allowed_keys, attention_bounds, dot_product_scores, largest_score
 from properties.families import CROSS, EVERY, PLAIN, SDPA
 
 ATT_01 = Claim(
@@ -217,7 +217,8 @@ def log_odds_of_two_keys_are_their_score_difference(
 ) -> None:
     """How much more one key counts than another depends on their two scores alone."""
     _, weights = attention(query, key, value, mask)
-    bounds = attention_bounds(attention, {"query": query, "key": key, "value": value, "mask": mask})
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    bounds = attention_bounds(attention, arguments)
     allowed = allowed_keys(mask, weights)
     scores = dot_product_scores(query, key, None)
     best = scores.masked_fill(~allowed, -torch.inf).argmax(-1, keepdim=True)
@@ -225,7 +226,8 @@ def log_odds_of_two_keys_are_their_score_difference(
     odds = weights.double().log() - weights.double().gather(-1, best).log()
     difference = scores - scores.gather(-1, best)
     error = log_weight_error(bounds.relative)
-    limit = 2 * (error + error.gather(-1, best)) + gamma(8, precision(weights.dtype)) * bounds.score
+    rounding = gamma(8, precision(weights.dtype)) * largest_score(attention, arguments)
+    limit = 2 * (error + error.gather(-1, best)) + rounding
     zero = torch.zeros_like(odds)
     close(
         torch.where(usable, odds, zero),
@@ -267,9 +269,11 @@ def a_clear_winner_leaves_little_to_the_others(
 )
 def every_allowed_key_gets_some_weight(attention: Subject, arguments: dict[str, Any]) -> None:
     """No key is left out altogether as long as its score is within reach of the best."""
+    tensor = arguments.get("key", arguments.get("x"))
+    assert isinstance(tensor, Tensor)
+    reach = 2 * largest_score(attention, arguments) + math.log(tensor.shape[-2])
+    assume(reach < underflow_gap(tensor.dtype))
     _, weights = attention(**arguments)
-    bounds = attention_bounds(attention, arguments)
-    assume(2 * bounds.score + math.log(weights.shape[-1]) < underflow_gap(weights.dtype))
     allowed = allowed_keys(arguments["mask"], weights)
     seen = torch.where(allowed, weights, torch.ones_like(weights))
     above(seen, torch.zeros_like(seen), "the weights of allowed keys")

@@ -30,6 +30,7 @@ __all__ = [
     "attention_bounds",
     "dot_product_scores",
     "largest_input",
+    "largest_score",
     "result_bounds",
 ]
 
@@ -42,13 +43,11 @@ class AttentionBounds:
         output: on the output's errors; broadcasts to it.
         weights: on the weights' errors; broadcasts to them.
         relative: on the weights' relative errors, for weights that do not underflow.
-        score: on the size of any score.
     """
 
     output: Tensor
     weights: Tensor
     relative: Tensor
-    score: float
 
 
 def allowed_keys(mask: Tensor | None, weights: Tensor) -> Tensor:
@@ -76,6 +75,29 @@ def largest_input(arguments: Mapping[str, Any]) -> float:
     return max(sizes, default=0.0)
 
 
+def largest_score(attention: Subject, arguments: Mapping[str, Any]) -> float:
+    """Bound the size of any score.
+
+    Nobody sees how a module stores its weights. A projection to n features is at most
+    √n · r · (‖x‖ + 1) long, where r is the longest row, and the last term is for a bias.
+    """
+    name = attention.spec.name
+    tensors = (arguments.get(n, arguments.get("x")) for n in ("query", "key"))
+    asked, offered = (float(t.detach().double().norm(dim=-1).max()) for t in tensors)
+    if name == "scaled_dot_product_attention":
+        return asked * offered / math.sqrt(arguments["query"].shape[-1])
+    assert attention.setup is not None
+    sizes = attention.setup.arguments
+    if name == "AdditiveAttention":
+        return (sizes["d_hidden"] + 1) * attention.largest_parameter()
+    row = attention.longest_row()
+    if name == "MultiplicativeAttention":
+        width = min(sizes["d_query"], sizes["d_key"])
+        return math.sqrt(width) * row * (asked + 1) * (offered + 1)
+    head = sizes["d_model"] // sizes.get("n_heads", 1)
+    return math.sqrt(head) * row * (asked + 1) * row * (offered + 1)
+
+
 def attention_bounds(attention: Subject, arguments: Mapping[str, Any]) -> AttentionBounds:
     """Bound the errors of one attention on these arguments."""
     if attention.spec.name == "scaled_dot_product_attention":
@@ -95,7 +117,7 @@ def _dot_product_bounds(
     if u != low:
         delta = delta + 3 * low * sizes
     errors = attention_errors(scores, delta, value)
-    return AttentionBounds(errors.output, errors.weights, errors.relative, float(sizes.max()))
+    return AttentionBounds(errors.output, errors.weights, errors.relative)
 
 
 def _module_bounds(attention: Subject, arguments: Mapping[str, Any]) -> AttentionBounds:
@@ -152,7 +174,6 @@ def _module_bounds(attention: Subject, arguments: Mapping[str, Any]) -> Attentio
         torch.tensor(output + n * tiny * (1 + value)).double(),
         torch.tensor(rho + tiny).double(),
         torch.tensor(rho).double(),
-        score,
     )
 
 

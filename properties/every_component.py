@@ -174,26 +174,28 @@ def gradients_agree_with_finite_differences(component: Subject, arguments: dict[
             by_parameter = component.parameter_gradients((result * probe).sum())
             found |= {key: by_parameter[key] for key in matrices if key in by_parameter}
         slopes.append(torch.cat([(found[key] * waves[key]).flatten() for key in found]))
-    for index, (terms, probe) in enumerate(zip(slopes, probes, strict=True)):
-        name = component.spec.results[index].name
 
-        def at(step: float, probe: Tensor = probe, index: int = index) -> tuple[Tensor, Any]:
-            moved = {n: v.detach() + step * waves[n] for n, v in floating.items()}
-            component.set_parameters({n: p + step * waves[n] for n, p in matrices.items()})
-            there = {**arguments, **moved}
-            return _results(component(**there))[index].detach() * probe, there
+    def at(step: float) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        moved = {n: v.detach() + step * waves[n] for n, v in floating.items()}
+        component.set_parameters({n: p + step * waves[n] for n, p in matrices.items()})
+        there = {**arguments, **moved}
+        results = _results(component(**there))
+        return tuple(r.detach() * p for r, p in zip(results, probes, strict=True)), there
 
-        (ahead, there), (behind, _) = at(2 * SHORT), at(-2 * SHORT)
-        error = result_bounds(component, there)[index].expand_as(probe)
-        (near_ahead, _), (near_behind, _) = at(SHORT), at(-SHORT)
-        component.set_parameters(matrices)
+    far_behind, _ = at(-2 * SHORT)
+    far_ahead, there = at(2 * SHORT)
+    errors = result_bounds(component, there)
+    points = zip(far_ahead, far_behind, at(SHORT)[0], at(-SHORT)[0], errors, strict=True)
+    for spec, terms, probe, (ahead, behind, near_ahead, near_behind, error) in zip(
+        component.spec.results, slopes, probes, points, strict=True
+    ):
         far = (ahead.sum() - behind.sum()) / (4 * SHORT)
         near = (near_ahead.sum() - near_behind.sum()) / (2 * SHORT)
-        noise = float((error * probe.abs()).sum())
+        noise = float((error.expand_as(probe) * probe.abs()).sum())
         noise += gamma(ahead.numel() + 2, u) * float(ahead.abs().sum() + behind.abs().sum())
         noise /= SHORT
         # The error of the longer distance is four times that of the shorter one.
         summing = gamma(terms.numel() + 2, u) * float(terms.abs().sum())
         bound = 2 * (float((far - near).abs()) + noise + summing)
-        close(terms.sum(), near, bound, f"the directional derivative of the {name}")
+        close(terms.sum(), near, bound, f"the directional derivative of the {spec.name}")
         sometimes_differs(terms, torch.zeros_like(terms), "the derivative is not zero")

@@ -29,7 +29,7 @@ from attest.laws import law, proof, refutation
 from attest.strategies import attention_inputs
 from attest.subject import Setup, Subject
 from attest.tolerances import gamma, log_weight_error, precision, underflow_gap, unit_roundoff
-from properties.bounds import attention_bounds, dot_product_scores
+from properties.bounds import attention_bounds, dot_product_scores, largest_score
 from properties.self_attention import identity_projections, second_difference, squares
 
 MULTI = "MultiHeadAttention"
@@ -192,16 +192,17 @@ def identity_projections_leave_heads_on_slices(
     heads, width = _heads(attention)
     attention.set_parameters(identity_projections(attention.parameters(), heads * width))
     arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    score = largest_score(attention, arguments)
+    assume(4 * score < underflow_gap(query.dtype))
     output, weights = attention(**arguments)
     bounds = attention_bounds(attention, arguments)
-    assume(4 * bounds.score < underflow_gap(query.dtype))
 
     def split(x: Tensor) -> Tensor:
         return x.double().reshape(*x.shape[:-1], heads, width).transpose(1, 2)
 
     exact = dot_product_scores(split(query), split(key), None)
     found = second_difference(weights.double().log())
-    error = 8 * log_weight_error(bounds.relative) + gamma(16, precision(query.dtype)) * bounds.score
+    error = 8 * log_weight_error(bounds.relative) + gamma(16, precision(query.dtype)) * score
     close(found, second_difference(exact), error, "the log-weights, against first key and query")
     mixed = (weights.double() @ split(value)).transpose(1, 2).flatten(-2)
     close(
@@ -582,9 +583,9 @@ def a_head_scores_with_no_more_than_its_width(
     """The scores of a head are dot products of d_h numbers, and of no more."""
     _, width = _heads(attention)
     arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    assume(4 * largest_score(attention, arguments) < underflow_gap(query.dtype))
     _, weights = attention(**arguments)
     bounds = attention_bounds(attention, arguments)
-    assume(4 * bounds.score < underflow_gap(query.dtype))
     scores = second_difference(weights.double().log())
     finite(scores, "the log-weights")
     sigma = torch.linalg.svdvals(scores)

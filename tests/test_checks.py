@@ -9,6 +9,7 @@ import torch
 
 from attest import checks
 from attest.checks import (
+    Crash,
     Observer,
     Violation,
     above,
@@ -18,6 +19,7 @@ from attest.checks import (
     finite,
     identical,
     observing,
+    refused,
     sometimes,
     sometimes_differs,
 )
@@ -231,6 +233,28 @@ def test_a_change_seen_once_was_seen():
     assert observer.informative
     assert observer.unseen["it differs"].relation == "differs"
     assert observer.unseen["it moves"].relation == "is"
+
+
+def test_a_change_within_rounding_is_not_seen():
+    change = t(1.0, 2.0), t(1.0, 2.5), "it differs"
+    assert heard(lambda: sometimes_differs(*change, 0.4)).witnesses == {"it differs": True}
+    assert heard(lambda: sometimes_differs(*change, 0.6)).witnesses == {"it differs": False}
+    assert heard(lambda: sometimes_differs(*change, t(0.1, 0.6))).witnesses == {"it differs": False}
+
+
+def test_what_raises_in_the_component_is_refused():
+    def crash():
+        raise Crash("it", ValueError("no"))
+
+    assert heard(lambda: refused(crash, "five")).informative
+    with pytest.raises(Violation, match="five was accepted") as caught:
+        refused(lambda: None, "five")
+    assert caught.value.relation == "refused"
+
+
+def test_an_error_of_ours_is_no_refusal():
+    with pytest.raises(ZeroDivisionError):
+        refused(lambda: 1 / 0, "five")
 
 
 def test_a_change_that_is_not_seen_tests_nothing():
