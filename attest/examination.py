@@ -32,7 +32,7 @@ from attest.laws import Property
 from attest.limits import TimeLimit, limited
 from attest.messages import exception_line, printable
 from attest.shrinking import simplify
-from attest.subject import Setup, Subject
+from attest.subject import Modules, Setup, Subject
 from attest.tape import Tape
 
 __all__ = ["Example", "Settings", "examine", "quiet"]
@@ -109,6 +109,7 @@ class _Examination:
         self.witnesses: dict[str, bool] = {}
         self.unseen: dict[str, list[tuple[Example, Violation]]] = {}
         self.failures: list[tuple[Example, BaseException]] = []
+        self.modules: Modules = {}
 
     def example(self, drawn: Mapping[str, Any], dtype: str) -> Example:
         """Turn what was drawn into an example in its dtype."""
@@ -116,8 +117,16 @@ class _Examination:
         setup = inputs.pop("setup", None)
         return Example({"arguments": inputs} if self.gathers else inputs, setup, dtype)
 
-    def run(self, example: Example, tape: Tape | None = None) -> Observer:
-        """Run the law on one example; it raises where it does not hold."""
+    def run(
+        self, example: Example, tape: Tape | None = None, modules: Modules | None = None
+    ) -> Observer:
+        """Run the law on one example; it raises where it does not hold.
+
+        Args:
+            example: the example.
+            tape: records what happens.
+            modules: modules of earlier examples to use again; without, a new one is constructed.
+        """
         observer = Observer()
         dtype = DTYPES[example.dtype]
         if tape is not None:
@@ -126,7 +135,13 @@ class _Examination:
                     tape.given(name, value)
         with observing(observer), tape or contextlib.nullcontext():
             subject = Subject(
-                self.implementation, self.spec, dtype, self.settings.device, example.setup, tape
+                self.implementation,
+                self.spec,
+                dtype,
+                self.settings.device,
+                example.setup,
+                tape,
+                modules,
             )
             arguments: list[Any] = [subject]
             if self.prop.oracle:
@@ -216,7 +231,8 @@ class _Examination:
                 if self.examples == wanted:
                     return None
                 try:
-                    self._try(self.example(inputs, self.dtypes[index % len(self.dtypes)]))
+                    example = self.example(inputs, self.dtypes[index % len(self.dtypes)])
+                    self._try(example, self.modules)
                 except UnsatisfiedAssumption:
                     continue
                 except _FAILURES as failure:
@@ -225,9 +241,9 @@ class _Examination:
                 return None  # there are no others
         return None
 
-    def _try(self, example: Example) -> Observer:
+    def _try(self, example: Example, modules: Modules | None = None) -> Observer:
         try:
-            observer = self.run(example)
+            observer = self.run(example, modules=modules)
         except _FAILURES as failure:
             self.failures.append((example, failure))
             raise

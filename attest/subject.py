@@ -21,7 +21,10 @@ from attest.implementations import Component, Implementation
 from attest.limits import ours
 from attest.tape import Tape
 
-__all__ = ["Setup", "Subject"]
+__all__ = ["Modules", "Setup", "Subject"]
+
+Modules = dict[Any, tuple[Component, dict[str, Tensor]]]
+"""Modules by their sizes and dtype, with the parameters that each of them started with."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Subject:
         device: where it runs.
         setup: how it was constructed; None for a function, or a module not yet constructed.
         tape: records what the law does, where a script is wanted.
+        modules: keeps what was constructed, so that the next example of these sizes need not.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Subject:
         device: str,
         setup: Setup | None = None,
         tape: Tape | None = None,
+        modules: Modules | None = None,
     ) -> None:
         self.spec = spec
         self.setup = setup
@@ -73,6 +78,7 @@ class Subject:
         self._component: Component | None = None
         self._parameters: dict[str, Tensor] | None = None
         self._sizes: dict[str, float] = {}
+        self._modules = modules
 
     def _constructed(self) -> Component:
         """Give the component, constructed when a law first needs it: many reject an example first.
@@ -92,21 +98,32 @@ class Subject:
             self._label = self._tape.constructed(
                 self.spec, setup.arguments, setup.seed, self._dtype
             )
+        # torch.manual_seed seeds every kind of device, which takes a millisecond.
+        torch.default_generator.manual_seed(setup.seed)
+        key = (self._dtype, *setup.arguments.items())
+        initial: Mapping[str, Tensor] = {}
+        if self._modules is None or not self.spec.is_module:
+            self._component = self._new(setup)
+        elif key not in self._modules:
+            self._component = self._new(setup)
+            self._modules[key] = self._component, self.parameters()
+        else:
+            self._component, initial = self._modules[key]
+        if self.spec.is_module:
+            matrices = self.redrawn(setup) if setup.matrices is None else setup.matrices
+            self.set_parameters({**initial, **matrices})
+            self.setup = Setup(setup.arguments, setup.seed, setup.gain, matrices)
+
+    def _new(self, setup: Setup) -> Component:
         with self._tape.paused():
-            # torch.manual_seed seeds every kind of device, which takes a millisecond.
-            torch.default_generator.manual_seed(setup.seed)
             try:
-                self._component = self._implementation.construct(
+                return self._implementation.construct(
                     self.spec, setup.arguments, self._dtype, self._device
                 )
             except BaseException as error:
                 if ours(error):
                     raise
                 raise Crash(f"{self.spec.name}({_listed(setup.arguments)})", error) from None
-        if self.spec.is_module:
-            matrices = self.redrawn(setup) if setup.matrices is None else setup.matrices
-            self.set_parameters(matrices)
-            self.setup = Setup(setup.arguments, setup.seed, setup.gain, matrices)
 
     def redrawn(self, setup: Setup) -> dict[str, Tensor]:
         """Draw every weight matrix from the setup's seed: normal, with variance gain² / fan-in."""
