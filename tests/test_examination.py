@@ -968,3 +968,109 @@ def test_the_oracle_judges_where_names_are_the_same():
     evidence = examine(the_reference_agrees, one, FEW, REFERENCE)
     assert evidence.status == "refuted"
     assert evidence.counterexample is not None
+
+
+# --- Modules ------------------------------------------------------------------------------------
+
+
+class Counting(reference.MultiplicativeAttention):
+    """Counts how often it is constructed, and starts with a bias of its own."""
+
+    made = 0
+
+    def __init__(self, d_query, d_key):
+        super().__init__(d_query, d_key)
+        self.bias = nn.Parameter(torch.full((d_query,), 7.0))
+        Counting.made += 1
+
+
+def watched(function):
+    """Examine a law of a function's; give what it returned for each example."""
+    seen = []
+
+    @prop
+    @law(
+        "MultiplicativeAttention",
+        inputs=attention_inputs("MultiplicativeAttention"),
+        formula="x",
+    )
+    def it_is_watched(attention, arguments):
+        """Nothing."""
+        seen.append(function(attention, arguments))
+        sometimes(True, "it is watched")
+
+    Counting.made = 0
+    evidence = examine(it_is_watched, submission(MultiplicativeAttention=Counting), Settings())
+    assert evidence.status == "holds", evidence
+    return seen
+
+
+def test_examples_of_the_same_sizes_share_a_module():
+    def called(attention, arguments):
+        attention(**arguments)
+        return tuple(attention.setup.arguments.values())
+
+    sizes = watched(called)
+    assert len(sizes) == 100
+    assert Counting.made == len(set(sizes)) < 100
+
+
+def test_a_shared_module_starts_every_example_as_it_was_made():
+    def spoil(attention, arguments):
+        before = attention.parameters()["bias"]
+        attention.set_parameters({"bias": before + 1})
+        attention(**arguments)
+        return before.tolist()
+
+    assert {value for bias in watched(spoil) for value in bias} == {7.0}
+
+
+def test_matrices_are_redrawn_in_a_shared_module():
+    matrices = watched(
+        lambda attention, _: attention.parameters()["key.weight"].flatten()[0].item()
+    )
+    assert len(set(matrices)) > 90
+
+
+def test_what_a_law_rejects_at_once_constructs_nothing():
+    def reject(attention, arguments):
+        hypothesis.assume(attention.setup.arguments == {"d_query": 1, "d_key": 1})
+        attention(**arguments)
+
+    watched(reject)
+    assert Counting.made == 1
+
+
+def test_a_module_that_a_law_asks_for_is_always_new():
+    def construct(attention, _):
+        attention.construct(d_query=2, d_key=3)
+
+    assert len(watched(construct)) == Counting.made == 100
+
+
+def test_a_counterexample_is_made_of_a_new_module():
+    class Forgetful(reference.MultiplicativeAttention):
+        """Right in its first call alone."""
+
+        calls = 0
+
+        def forward(self, query, key, value, mask=None):
+            self.calls += 1
+            output, weights = super().forward(query, key, value, mask)
+            return (output if self.calls == 1 else output + 1), weights
+
+    @prop
+    @law(
+        "MultiplicativeAttention",
+        inputs=attention_inputs("MultiplicativeAttention"),
+        formula="output = weights · value",
+    )
+    def the_output_is_a_mean(attention, query, key, value, mask):
+        """The output is a mean."""
+        attention(query, key, value, mask)
+        output, weights = attention(query, key, value, mask)
+        close(output, weights @ value, 1e-6 * (1 + value.abs().max()), "the output")
+
+    evidence = examine(the_output_is_a_mean, submission(MultiplicativeAttention=Forgetful))
+    assert evidence.status == "refuted"
+    assert evidence.counterexample.script.count("module(query, key, value") == 2
