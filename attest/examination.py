@@ -217,8 +217,8 @@ class _Examination:
         return failure or self._missing_witness()
 
     def find(self) -> BaseException | None:
-        """Look for any example where the law fails, among the shared ones."""
-        return self._try_shared(min(self.settings.examples, SHARED), SMALL_BLOCK)
+        """Look for any example where the law fails, however few examples are asked for."""
+        return self._try_shared(SHARED, SMALL_BLOCK)
 
     def _try_shared(self, wanted: int, size: int = SHARED) -> BaseException | None:
         size = min(size, wanted)

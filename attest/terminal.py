@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from attest.claims import Verdict
-from attest.evidence import Evidence
+from attest.evidence import Counterexample, Evidence
 from attest.grading import POINTS, Grade, earned
 from attest.ledger import Ledger
 from attest.verification import PROOFS, ClaimResult, Verification
@@ -73,7 +73,7 @@ def verdict_table(results: Iterable[ClaimResult]) -> Group:
         table.add_column(ratio=1)
         for result in group:
             table.add_row(result.claim.id, _verdict(result), _reasons(result))
-        sections.append(Group(Rule(section, align="left", style="dim"), table))
+        sections.append(Group(Rule(section, align="left", style="dim"), table, Text()))
     return Group(*sections)
 
 
@@ -98,6 +98,7 @@ def _verdict(result: ClaimResult) -> Text:
 def _reasons(result: ClaimResult) -> Text:
     claim = result.claim
     text = Text(claim.statement)
+    text.append(f"\n«{claim.quote}»", "dim")
     text.append(f"\n{claim.formal}", "dim")
     for part in result.parts:
         text.append("\n  ")
@@ -108,8 +109,23 @@ def _reasons(result: ClaimResult) -> Text:
     for condition in claim.conditions:
         text.append("\n  · ", "bold")
         text.append(condition)
+    for evidence in result.evidence:
+        if evidence.prop.method == "counterexample" and evidence.counterexample is not None:
+            text.append("\n  ✗ ", "magenta")
+            text.append(_in_one_line(evidence.counterexample))
     text.append(f"\n{_tried(result.evidence)}", "dim")
     return text
+
+
+def _in_one_line(found: Counterexample) -> str:
+    """Say what is false, and where."""
+    given = ", ".join(
+        f"{name}{value}" if value.startswith("(") else f"{name} = {value}"
+        for name, value in found.inputs
+        if value != "None"
+    )
+    came = f": {found.what} came out {found.came}, not {found.expected}" if found.came else ""
+    return " ".join(f"“{found.sentence}” fails at {given}{came}".split())
 
 
 def _tried(evidence: Iterable[Evidence]) -> str:
