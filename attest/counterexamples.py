@@ -18,7 +18,7 @@ from attest.laws import Property
 from attest.subject import Setup
 from attest.tape import Tape, literal
 
-__all__ = ["describe"]
+__all__ = ["describe", "difference"]
 
 # A tensor with more entries than this is summarised in text; the script has all of them.
 MOST_ENTRIES = 64
@@ -32,6 +32,7 @@ _ASSERTIONS = {
     "finite": "assert torch.isfinite(actual).all(), 'not finite'",
     "differs": "assert ((actual - expected).abs() > bound).any(), 'nothing changed'",
 }
+LATER = " (only after earlier calls: something is remembered from them)"
 _EXPECTATIONS = {
     "at_most": "at most ",
     "at_least": "at least ",
@@ -49,6 +50,7 @@ def describe(
     *,
     quote: str | None,
     implementation: Implementation,
+    again: bool = True,
 ) -> Counterexample:
     """Describe a failure on one example.
 
@@ -60,18 +62,20 @@ def describe(
         tape: what the law did.
         quote: the notes' words, where the law belongs to a sentence of the notes.
         implementation: what failed, for the script.
+        again: whether it failed again on a new module; where not, no script can show it.
     """
     violation = failure if isinstance(failure, Violation) else None
     given = [(name, render(value)) for name, value in inputs.items()]
     if setup is not None:
         arguments = ", ".join(f"{name}={size}" for name, size in setup.arguments.items())
         given.insert(0, (prop.component, f"({arguments})"))
-        given += [(name, render(value)) for name, value in (setup.matrices or {}).items()]
-    came = expected = difference = None
+        parameters = tape.parameters or setup.matrices or {}
+        given += [(name, render(value)) for name, value in parameters.items()]
+    came = expected = far = None
     if violation is not None:
         came = None if violation.actual is None else render(violation.actual)
         expected = _expectation(violation)
-        difference = _difference(violation)
+        far = difference(violation)
     return Counterexample(
         component=prop.component,
         sentence=prop.sentence,
@@ -79,11 +83,11 @@ def describe(
         formula=prop.formula,
         quote=quote,
         inputs=tuple(given),
-        what=violation.what if violation is not None else str(failure),
+        what=(violation.what if violation is not None else str(failure)) + ("" if again else LATER),
         came=came,
         expected=expected,
-        difference=difference,
-        script=_script(prop, failure, tape, implementation),
+        difference=far,
+        script=_script(prop, failure, tape, implementation) if again else _no_script(prop),
     )
 
 
@@ -95,7 +99,8 @@ def _expectation(violation: Violation) -> str | None:
     return _EXPECTATIONS.get(violation.relation, "") + render(violation.expected)
 
 
-def _difference(violation: Violation) -> str | None:
+def difference(violation: Violation) -> str | None:
+    """Say by how much and where a comparison failed; None where it compared nothing."""
     actual, expected, bound = violation.actual, violation.expected, violation.bound
     if actual is None or expected is None or violation.relation in {"above", "differs"}:
         return None
@@ -146,6 +151,11 @@ def _number(value: Tensor) -> str:
     if isinstance(item, bool | int):
         return str(item)
     return f"{item:.6g}"
+
+
+def _no_script(prop: Property) -> str:
+    law = f"{prop.component}: {prop.sentence}."
+    return f"# {law}\n# One call does not show it: it fails only after earlier ones.\n"
 
 
 def _script(

@@ -7,12 +7,21 @@ from torch import Tensor
 
 from attest.checks import Crash
 
-__all__ = ["gradients", "leaf"]
+__all__ = ["gradients", "leaf", "weighted_sum"]
 
 
 def leaf(value: Tensor) -> Tensor:
     """Give a copy that gradients can be taken by."""
     return value.detach().clone().requires_grad_()
+
+
+def weighted_sum(output: Tensor, cotangent: Tensor, *inputs: Tensor) -> Tensor:
+    """Give ``(output * cotangent).sum()``, which can be differentiated whatever the output is.
+
+    An output that nothing can be learned from has gradients of zero.
+    """
+    scalar = (output * cotangent).sum()
+    return scalar if scalar.requires_grad else scalar + sum((0 * value).sum() for value in inputs)
 
 
 def gradients(output: Tensor, cotangent: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -24,9 +33,7 @@ def gradients(output: Tensor, cotangent: Tensor, *inputs: Tensor) -> tuple[Tenso
     Raises:
         Crash: differentiating raised.
     """
-    scalar = (output * cotangent).sum()
-    if not output.requires_grad:  # so that a counterexample's script differentiates all the same
-        scalar = scalar + sum((0 * value).sum() for value in inputs)
+    scalar = weighted_sum(output, cotangent, *inputs)
     try:
         return torch.autograd.grad(scalar, inputs, retain_graph=True, materialize_grads=True)
     except RuntimeError as error:

@@ -1,8 +1,9 @@
-"""Simplifying the entries of a counterexample, once its shapes are as small as they get.
+"""Making a counterexample smaller than Hypothesis can.
 
-Hypothesis shrinks what it drew: sizes, regimes and seeds. A tensor filled from a seed stays full
-of digits. Here its entries are replaced by zeroes, ones and small integers while the law goes on
-failing in the same way.
+Hypothesis shrinks what it drew: sizes, regimes and seeds. Another size means other numbers from
+the same seed, and a tensor filled from a seed stays full of digits. Here items, queries and keys
+are dropped, and entries replaced by zeroes, ones and small integers, while the law goes on failing
+in the same way.
 """
 
 from __future__ import annotations
@@ -13,9 +14,79 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["simplify"]
+from attest.contract import ComponentSpec
+
+__all__ = ["narrower", "simplify"]
 
 MOST_TRIALS = 250
+
+
+def narrower(
+    spec: ComponentSpec,
+    inputs: Mapping[str, Any],
+    fails: Callable[[Mapping[str, Any]], bool],
+) -> Iterator[Mapping[str, Any]]:
+    """Drop items of a batch, queries and keys as long as the law still fails.
+
+    Args:
+        spec: names the dimensions of the component's arguments.
+        inputs: the law's inputs by name, perhaps inside a dict ``arguments``.
+        fails: runs the law on a candidate and says whether it still fails.
+
+    Yields:
+        Ever smaller inputs on which it does.
+    """
+    for dim in ("*batch", "B", "L", "S"):
+        length = _length(spec, _arguments(inputs), dim)
+        for size, start in [(n, at) for n in range(1, length) for at in sorted({0, length - n})]:
+            smaller = _cut(spec, _arguments(inputs), dim, start, size)
+            candidate = {**inputs, "arguments": smaller} if "arguments" in inputs else smaller
+            mask = smaller.get("mask")
+            empty = isinstance(mask, Tensor) and not bool(mask.any(-1).all())
+            if not empty and fails(candidate):
+                inputs = candidate
+                yield inputs
+                break
+
+
+def _arguments(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    inner: Mapping[str, Any] = inputs.get("arguments", inputs)
+    return inner
+
+
+def _axis(spec: ComponentSpec, name: str, value: object, dim: str) -> int | None:
+    """Say which axis of an argument has this name, counted from its end."""
+    dims = spec.dims.get(name, ())
+    if not isinstance(value, Tensor) or dim not in dims or value.dim() < len(dims):
+        return None
+    return dims.index(dim) - len(dims)
+
+
+def _length(spec: ComponentSpec, inputs: Mapping[str, Any], dim: str) -> int:
+    axes = {name: _axis(spec, name, value, dim) for name, value in inputs.items()}
+    return max((inputs[n].shape[axis] for n, axis in axes.items() if axis is not None), default=0)
+
+
+def _cut(
+    spec: ComponentSpec, inputs: Mapping[str, Any], dim: str, start: int, size: int
+) -> dict[str, Any]:
+    """Keep some entries along a named dimension, of the arguments and of the mask."""
+    made: dict[int, Tensor] = {}  # one tensor under two names stays one
+    smaller = dict(inputs)
+    for name, value in inputs.items():
+        axis = _axis(spec, name, value, dim)
+        if axis is not None:
+            if id(value) not in made:
+                made[id(value)] = value.narrow(axis, start, size).clone()
+            smaller[name] = made[id(value)]
+    both = dim == "L" and not any("S" in dims for dims in spec.dims.values())
+    for axis in {"L": (-1, -2) if both else (-2,), "S": (-1,), "*batch": (-3,)}.get(dim, (0,)):
+        mask = smaller.get("mask")
+        if not isinstance(mask, Tensor) or (axis not in {-1, -2} and mask.dim() < 3):
+            continue
+        if mask.shape[axis] > 1:
+            smaller["mask"] = mask.narrow(axis, start, size).clone()
+    return smaller
 
 
 def simplify(
@@ -40,10 +111,12 @@ def simplify(
         if trials >= MOST_TRIALS or torch.equal(candidate, values[path]):
             return False
         trials += 1
-        changed = {**values, path: candidate}
+        # One tensor under two names stays one.
+        same = {other: candidate for other, value in values.items() if value is values[path]}
+        changed = {**values, **same}
         matrices = {p[1]: v for p, v in changed.items() if p[0] == "parameters"}
         if fails(_replaced(inputs, changed, ("inputs",)), matrices):
-            values[path] = candidate
+            values.update(same)
             return True
         return False
 

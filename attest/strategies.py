@@ -144,7 +144,7 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
                 Sizes(h, n, n, (h * d, h)) for h, d, n in product((1, 2, 3), (1, 2), (1, 2, 3))
             ]
             far = [Sizes(1, 3, 70, (4, 2)), Sizes(2, 70, 70, (6, 3))]
-            far += [Sizes(17, 2, 3, (4, 2)), Sizes(1, 4, 5, (64, 8))]
+            far += [Sizes(17, 2, 3, (4, 2)), Sizes(1, 4, 5, (64, 8)), Sizes(2, 3, 4, (48, 12))]
         case "AdditiveAttention":
             widths = [
                 w for w in product((1, 2, 3, 5), (1, 2, 4, 7), (3, 4, 6), (1, 2)) if _distinct(w)
@@ -236,11 +236,12 @@ def _mask(generator: torch.Generator, kind: str, s: Sizes, group: int) -> Tensor
 def _cases(component: str, mask: MaskKind) -> tuple[tuple[int, str], ...]:
     """Give the pairs of leading dimensions and kind of mask, the simplest first."""
     if mask == "none":
-        masked: dict[int, tuple[str, ...]] = {0: (), 1: (), 2: ()}
+        masked: dict[int, tuple[str, ...]] = {0: (), 1: (), 2: (), 3: ()}
     else:
         masked = {0: (*_TWO, "causal"), 1: (*_TWO, *_THREE, "causal"), 2: (*_TWO, "causal", *_FOUR)}
+        masked[3] = ("LS", "causal")
     unmasked = () if mask == "some" else ("none", "none")
-    leading = (0, 1, 2) if component == "scaled_dot_product_attention" else (1,)
+    leading = (0, 1, 2, 3) if component == "scaled_dot_product_attention" else (1,)
     more = _FOUR if component == "MultiHeadAttention" and mask != "none" else ()
     return tuple((n, kind) for n in leading for kind in (*unmasked, *masked[n], *more))
 
@@ -254,7 +255,8 @@ def attention_inputs(
 ) -> st.SearchStrategy[dict[str, Any]]:
     """Inputs of one attention: query, key, value and mask, or x and mask; a setup for a module.
 
-    A function's tensors have none, one or two leading dimensions; a module's have one.
+    A function's tensors have up to three leading dimensions; a module's have one. Sometimes query,
+    key and value are one tensor, as in self-attention, or key and value are, as over a memory.
 
     Args:
         component: the contract's name of an attention.
@@ -283,10 +285,21 @@ def attention_inputs(
         drawn: dict[str, Any] = {
             name: fill(generator, regime, *shape, largest=largest) for name, shape in shapes.items()
         }
+        _unite(drawn, seed)
         drawn["mask"] = _mask(generator, kind, s, group)
         return drawn if setup is None else {**drawn, "setup": setup}
 
     return inputs()
+
+
+def _unite(drawn: dict[str, Any], seed: int) -> None:
+    """Pass one tensor under several names now and then, where shapes allow it."""
+    if "key" not in drawn or seed % 4 < 2:
+        return
+    if drawn["key"].shape == drawn["value"].shape:
+        drawn["value"] = drawn["key"]
+        if seed % 4 == 3 and drawn["query"].shape == drawn["key"].shape:
+            drawn["query"] = drawn["key"]
 
 
 def _gain(component: str, regime: str, widths: tuple[int, ...]) -> float:
@@ -311,7 +324,7 @@ def _shapes(
     names = ("query", "key", "value")
     if component == "scaled_dot_product_attention":
         d_k, d_v = s.widths
-        lead = (s.batch, 2)[:leading]
+        lead = (s.batch, 2, 3)[:leading]
         sizes = ((s.queries, d_k), (s.keys, d_k), (s.keys, d_v))
         return {n: (*lead, *size) for n, size in zip(names, sizes, strict=True)}, 2, None
     gain = _gain(component, regime, s.widths)
@@ -390,7 +403,7 @@ def component_inputs(component: str) -> st.SearchStrategy[dict[str, Any]]:
         case "softmax":
             return softmax_inputs()
         case "causal_mask":
-            return st.fixed_dictionaries({"length": st.integers(1, 80)})
+            return st.sampled_from((*range(1, 81), 130, 300)).map(lambda n: {"length": n})
         case "padding_mask":
             return lengths_and_padding()
         case _:

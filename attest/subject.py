@@ -159,22 +159,27 @@ class Subject:
         """
         component = self._constructed()
         arguments = self.spec.bind(args, kwargs)
+        graded = any(isinstance(v, Tensor) and v.requires_grad for v in arguments.values())
+        if self._tape.recording and not self._tape.parameters:
+            self._tape.parameters = self.parameters()
         try:
             with self._tape.paused():
-                results = self._answer(component, arguments)
+                results = self._answer(component, arguments, graded=graded)
         except (Crash, ContractBroken):
-            self._tape.called(self._label, self.spec, arguments, ())
+            self._tape.called(self._label, self.spec, arguments, (), graded=graded)
             raise
-        self._tape.called(self._label, self.spec, arguments, results)
+        self._tape.called(self._label, self.spec, arguments, results, graded=graded)
         return results if len(results) > 1 else results[0]
 
-    def _answer(self, component: Component, arguments: Mapping[str, Any]) -> tuple[Tensor, ...]:
-        private = {name: self._private(value) for name, value in arguments.items()}
-        wanted = any(isinstance(v, Tensor) and v.requires_grad for v in arguments.values())
+    def _answer(
+        self, component: Component, arguments: Mapping[str, Any], *, graded: bool
+    ) -> tuple[Tensor, ...]:
+        copies: dict[int, Tensor] = {}  # one tensor under two names stays one
+        private = {name: self._private(value, copies) for name, value in arguments.items()}
         self._parameters = None  # a call may change them
         self._sizes.clear()
         try:
-            with torch.set_grad_enabled(wanted):
+            with torch.set_grad_enabled(graded):
                 answer = component.call(private)
         except BaseException as error:
             if ours(error):
@@ -190,8 +195,12 @@ class Subject:
         # Copies: a component may give the same buffer twice, changed in between.
         return tuple(result.to("cpu", copy=True) for result in results)
 
-    def _private(self, value: Any) -> Any:  # noqa: ANN401
-        return value.to(self._device, copy=True) if isinstance(value, Tensor) else value
+    def _private(self, value: Any, copies: dict[int, Tensor]) -> Any:  # noqa: ANN401
+        if not isinstance(value, Tensor):
+            return value
+        if id(value) not in copies:
+            copies[id(value)] = value.to(self._device, copy=True)
+        return copies[id(value)]
 
     def inputs_after_call(self) -> list[tuple[str, Tensor, Tensor]]:
         """Give every tensor of the last call as (name, what was passed, what is there now)."""
@@ -237,6 +246,13 @@ class Subject:
                 name: value.detach().to("cpu", copy=True)
                 for name, value in self._own_parameters().items()
             }
+
+    def parameter_count(self) -> Tensor:
+        """Give how many numbers its parameters hold, as a tensor without dimensions."""
+        with self._tape.paused():
+            count = torch.tensor(sum(p.numel() for p in self._own_parameters().values()))
+        self._tape.counted(self._label, count)
+        return count
 
     def set_parameters(self, values: Mapping[str, Tensor]) -> None:
         """Overwrite some parameters in place.

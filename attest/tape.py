@@ -56,7 +56,7 @@ class _Step:
     """One operation: its expression as text with tensors in it, and the tensors it gave.
 
     A step that overwrites parameters names the module in ``overwrites``, one that calls or
-    differentiates it in ``uses``.
+    differentiates it in ``uses``; a call says in ``graded`` whether gradients were recorded.
     """
 
     tokens: list[Token] | None
@@ -66,6 +66,7 @@ class _Step:
     always: bool = False
     overwrites: str = ""
     uses: str = ""
+    graded: bool | None = None
 
     @property
     def needs(self) -> list[Tensor]:
@@ -77,6 +78,9 @@ class Tape(TorchFunctionMode):
 
     Args:
         recording: whether to note anything at all.
+
+    Attributes:
+        parameters: those of the first module when it was first called, for the report.
     """
 
     def __init__(self, *, recording: bool) -> None:
@@ -88,6 +92,7 @@ class Tape(TorchFunctionMode):
         self._components = 0
         self._calls = 0
         self._differentiations = 0
+        self.parameters: dict[str, Tensor] = {}
 
     def __torch_function__(
         self,
@@ -108,6 +113,11 @@ class Tape(TorchFunctionMode):
         if self._recording:
             self._note(func, args, kwargs or {}, result)
         return result
+
+    @property
+    def recording(self) -> bool:
+        """Whether it notes what happens now."""
+        return self._recording
 
     def paused(self) -> AbstractContextManager[None]:
         """Note nothing inside."""
@@ -166,8 +176,10 @@ class Tape(TorchFunctionMode):
         spec: ComponentSpec,
         arguments: Mapping[str, Any],
         results: tuple[Tensor, ...],
+        *,
+        graded: bool,
     ) -> None:
-        """Note a call of a component."""
+        """Note a call of a component, and whether gradients were recorded."""
         if not self._recording:
             return
         given = [name for name in spec.parameters if arguments.get(name) is not None]
@@ -182,7 +194,14 @@ class Tape(TorchFunctionMode):
         names = [result.name + suffix for result in spec.results]
         if not results:
             tokens = ["answer = ", *tokens]
-        self._steps.append(_Step(tokens, list(results), names, always=True, uses=label))
+        step = _Step(tokens, list(results), names, always=True, uses=label, graded=graded)
+        self._steps.append(step)
+
+    def counted(self, label: str, count: Tensor) -> None:
+        """Note that a module's parameters were counted."""
+        if self._recording:
+            text = f"torch.tensor(sum(p.numel() for p in {label}.parameters()))"
+            self._steps.append(_Step([text], [count], []))
 
     def differentiated(self, label: str, scalar: Tensor, found: Mapping[str, Tensor]) -> None:
         """Note that a scalar was differentiated by a module's parameters.
@@ -275,6 +294,8 @@ class _Writer:
         self._lines: list[str] = []
         self._temporaries = 0
         self._uses: dict[int, int] = {}
+        # Where only some calls record gradients, it is said which.
+        self._mixed = {step.graded for step in steps} >= {True, False}
         for step in steps:
             for tensor in step.needs:
                 self._uses[id(tensor)] = self._uses.get(id(tensor), 0) + 1
@@ -304,7 +325,10 @@ class _Writer:
                 for result, name in zip(step.results, names, strict=True):
                     self._names[id(result)] = name
                 text = f"{', '.join(names)} = {text}"
-            self._lines.append(_bare(text))
+            if self._mixed and step.graded is False:
+                self._lines += ["with torch.no_grad():", f"    {text}"]
+            else:
+                self._lines.append(_bare(text))
             return
         if len(step.results) == 1 and not step.names and not mutable:
             result = step.results[0]

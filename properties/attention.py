@@ -22,7 +22,7 @@ from attest.checks import (
     sometimes_differs,
 )
 from attest.claims import Claim, Verdict
-from attest.differentiation import gradients, leaf
+from attest.differentiation import gradients, leaf, weighted_sum
 from attest.laws import law, proof, refutation
 from attest.strategies import attention_inputs
 from attest.subject import Subject
@@ -34,7 +34,13 @@ from attest.tolerances import (
     underflow_gap,
     unit_roundoff,
 )
-from properties.bounds import allowed_keys, attention_bounds, dot_product_scores, largest_score
+from properties.bounds import (
+    allowed_keys,
+    attention_bounds,
+    dot_product_scores,
+    even_weights,
+    largest_score,
+)
 from properties.families import CROSS, EVERY, PLAIN, SDPA
 
 ATT_01 = Claim(
@@ -175,7 +181,7 @@ def weights_are_the_softmax_of_the_scaled_scores(
     SDPA,
     inputs=attention_inputs(SDPA),
     dtypes=("float32", "bfloat16", "float16"),
-    formula="|computed − exact| ≤ the bound of section B in float32, bfloat16 and float16",
+    formula="|computed − exact| ≤ what rounding explains, in float32, bfloat16 and float16",
     kind="robustness",
 )
 def low_precision_rounds_no_further_than_it_must(
@@ -202,8 +208,8 @@ def every_row_of_weights_sums_to_one(attention: Subject, arguments: dict[str, An
     n = weights.shape[-1]
     error = bounds.weights.expand_as(weights).sum(-1) + gamma(n, unit_roundoff(weights.dtype))
     close(total, torch.ones_like(total), error, "the sum of each row")
-    columns = weights.sum(-2)
-    sometimes_differs(columns, torch.ones_like(columns), "columns need not sum to one")
+    even = even_weights(arguments["mask"], weights)
+    sometimes_differs(weights, even, "some keys weigh more than others", 2 * bounds.weights)
 
 
 @law(
@@ -277,6 +283,8 @@ def every_allowed_key_gets_some_weight(attention: Subject, arguments: dict[str, 
     allowed = allowed_keys(arguments["mask"], weights)
     seen = torch.where(allowed, weights, torch.ones_like(weights))
     above(seen, torch.zeros_like(seen), "the weights of allowed keys")
+    even = even_weights(arguments["mask"], weights)
+    sometimes_differs(weights, even, "some keys weigh more than others", 1e-3)
 
 
 @proof(
@@ -497,7 +505,12 @@ def the_range_of_the_scores_limits_the_largest_weight(
     rounding = 2 * attention_bounds(attention, arguments).weights.amax(-1)
     rounding = rounding + 4 * unit_roundoff(weights.dtype)
     at_most(weights.amax(-1), limit, rounding, "the largest weight of each row")
-    sometimes(bool((limit < 1).any()), "the limit is below one")
+    sometimes_differs(
+        weights,
+        even_weights(mask, weights),
+        "some keys weigh more than others",
+        rounding[..., None],
+    )
 
 
 @refutation(
@@ -546,6 +559,9 @@ def duplicating_the_memory_changes_nothing(
     close(first, second, 2 * limit, "the weights of the two copies")
     rounding = 2 * limit + bounds.weights + 2 * unit_roundoff(weights.dtype)
     close(first + second, weights, rounding, "the weights of the copies together")
+    sometimes_differs(
+        weights, even_weights(mask, weights), "some keys weigh more than others", rounding
+    )
 
 
 @law(
@@ -571,6 +587,9 @@ def a_second_copy_of_a_key_counts_as_ln_two(
     old = bounds.weights.expand_as(weights)
     error = torch.cat([old, old[..., :1]], -1) + old[..., :1] + 4 * unit_roundoff(weights.dtype)
     close(found, expected, wider.weights + 2 * error, "the weights with the first key twice")
+    sometimes_differs(
+        weights, even_weights(mask, weights), "some keys weigh more than others", 2 * old
+    )
 
 
 @law(
@@ -1097,6 +1116,11 @@ def the_reference_with_the_same_parameters_agrees(
     sometimes_differs(output, torch.zeros_like(output), "the output is not zero")
 
 
+def some_matrix(parameters: Mapping[str, Tensor]) -> str | None:
+    """Say whether any parameter is a matrix."""
+    return None if any(p.dim() >= 2 for p in parameters.values()) else "it stores no matrix"
+
+
 def _floating(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
 
@@ -1108,6 +1132,8 @@ def _floating(value: Any) -> bool:
     "MultiHeadAttention",
     inputs=lambda component: attention_inputs(component, "any", 3),
     formula="f depends on W  ⇒  ∂f/∂W ≠ 0",
+    applies=some_matrix,
+    dtypes=("float64",),
 )
 def every_matrix_that_is_used_learns(attention: Subject, arguments: dict[str, Any]) -> None:
     """Each weight matrix changes the output and gets a gradient, at least sometimes.
@@ -1118,9 +1144,9 @@ def every_matrix_that_is_used_learns(attention: Subject, arguments: dict[str, An
     assert attention.setup is not None
     variables = {n: leaf(v) if _floating(v) else v for n, v in arguments.items()}
     output, weights = attention(**variables)
-    scalar = (output * _waves(output)).sum() + (weights * _waves(weights)).sum()
-    # An output that nothing can be learned from has gradients of zero.
-    scalar = scalar + sum((0 * v).sum() for v in variables.values() if _floating(v))
+    leaves = [v for v in variables.values() if _floating(v)]
+    scalar = weighted_sum(output, _waves(output), *leaves)
+    scalar = scalar + weighted_sum(weights, _waves(weights), *leaves)
     found = attention.parameter_gradients(scalar)
     bounds = attention_bounds(attention, arguments)
     for name, matrix in attention.parameters().items():
@@ -1135,3 +1161,31 @@ def every_matrix_that_is_used_learns(attention: Subject, arguments: dict[str, An
         if bool(((moved - output).abs() > rounding).any()):
             slope = found.get(name, torch.zeros_like(matrix))
             sometimes_differs(slope, torch.zeros_like(matrix), f"{name} gets a gradient")
+
+
+@law(
+    "AdditiveAttention",
+    "MultiplicativeAttention",
+    "MultiHeadAttention",
+    inputs=lambda component: attention_inputs(component, "none", 3),
+    formula="with q = k = x:  s_01 − s_02 + s_12 − s_10 + s_20 − s_21 ≠ 0 in general",
+    applies=some_matrix,
+)
+def queries_and_keys_are_told_apart(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Each has weights of its own, so that what one token asks another need not be mutual."""
+    assume(query.shape[-1] == key.shape[-1] > 1)
+    arguments = {"query": key, "key": key, "value": value, "mask": mask}
+    assume(4 * largest_score(attention, arguments) < underflow_gap(key.dtype))
+    _, weights = attention(**arguments)
+    around, error = around_three_tokens(weights, attention_bounds(attention, arguments).relative)
+    sometimes_differs(around, torch.zeros_like(around), "asking is not mutual", error)
+
+
+def around_three_tokens(weights: Tensor, relative: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum the scores around three tokens, one way less the other, and bound the error."""
+    w = weights.double().log()
+    one_way = w[..., 0, 1] + w[..., 1, 2] + w[..., 2, 0]
+    other_way = w[..., 0, 2] + w[..., 1, 0] + w[..., 2, 1]
+    return one_way - other_way, 6 * log_weight_error(relative)

@@ -29,6 +29,7 @@ __all__ = [
     "allowed_keys",
     "attention_bounds",
     "dot_product_scores",
+    "even_weights",
     "largest_input",
     "largest_score",
     "result_bounds",
@@ -57,6 +58,12 @@ def allowed_keys(mask: Tensor | None, weights: Tensor) -> Tensor:
     if weights.dim() == 4 and mask.dim() == 3:
         mask = mask[:, None]
     return mask.expand_as(weights)
+
+
+def even_weights(mask: Tensor | None, weights: Tensor) -> Tensor:
+    """Give the weights that would tell no allowed key from another."""
+    allowed = allowed_keys(mask, weights).to(weights.dtype)
+    return allowed / allowed.sum(-1, keepdim=True)
 
 
 def dot_product_scores(query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:

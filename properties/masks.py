@@ -11,7 +11,7 @@ from torch import Tensor
 from attest.checks import close, finite, identical, sometimes, sometimes_differs
 from attest.differentiation import gradients, leaf
 from attest.laws import law
-from attest.strategies import attention_inputs, lengths_and_padding
+from attest.strategies import attention_inputs, component_inputs, lengths_and_padding
 from attest.subject import Subject
 from properties.bounds import allowed_keys, attention_bounds
 from properties.families import CROSS, EVERY, SDPA
@@ -21,7 +21,7 @@ from properties.families import CROSS, EVERY, SDPA
 
 @law(
     "causal_mask",
-    inputs=st.fixed_dictionaries({"length": st.integers(1, 80)}),
+    inputs=component_inputs("causal_mask"),
     formula="mask_ij = (j ≤ i)",
 )
 def it_is_true_on_and_below_the_diagonal(causal_mask: Subject, length: int) -> None:
@@ -32,13 +32,15 @@ def it_is_true_on_and_below_the_diagonal(causal_mask: Subject, length: int) -> N
 
 @law(
     "causal_mask",
-    inputs=st.fixed_dictionaries({"length": st.integers(2, 80)}),
+    inputs=st.fixed_dictionaries({"length": st.sampled_from((*range(2, 81), 130, 300))}),
     formula="mask(n)[:m, :m] = mask(m)",
 )
 def a_shorter_mask_is_a_corner_of_a_longer_one(causal_mask: Subject, length: int) -> None:
     """What a position may see does not depend on how much comes after it."""
     half = length // 2
-    identical(causal_mask(length)[:half, :half], causal_mask(half), "the corner of the mask")
+    shorter = causal_mask(half)
+    identical(causal_mask(length)[:half, :half], shorter, "the corner of the mask")
+    sometimes_differs(shorter, shorter.roll(1, -1), "entries of the mask differ")
 
 
 @law("padding_mask", inputs=lengths_and_padding(), formula="mask_bt = (t < lengths_b)")
@@ -62,6 +64,7 @@ def more_padding_adds_nothing_but_padding(
     longer = padding_mask(lengths, max_length + 3)
     identical(longer[:, :max_length], padding_mask(lengths, max_length), "the part before")
     identical(longer[:, max_length:], torch.zeros(len(lengths), 3, dtype=torch.bool), "the rest")
+    sometimes_differs(longer, torch.zeros_like(longer), "there are real tokens")
 
 
 # --- What masks do to attention -----------------------------------------------------------------
@@ -78,6 +81,7 @@ def masked_keys_get_exactly_zero_weight(attention: Subject, arguments: dict[str,
     hidden = weights.masked_fill(allowed_keys(arguments["mask"], weights), 0.0)
     identical(hidden, torch.zeros_like(hidden), "the weights of masked keys")
     sometimes(bool((~arguments["mask"]).any()), "something is masked")
+    sometimes_differs(weights, torch.zeros_like(weights), "keys in sight get some weight")
 
 
 @law(
@@ -185,7 +189,8 @@ def a_mask_broadcasts_to_the_scores(attention: Subject, arguments: dict[str, Any
     bounds = attention_bounds(attention, arguments)
     close(same, output, 2 * bounds.output, "the output with the mask expanded")
     close(same_weights, weights, 2 * bounds.weights, "the weights with the mask expanded")
-    sometimes(not bool(full.all()), "something is masked")
+    _, free = attention(**{**arguments, "mask": None})
+    sometimes_differs(free, weights, "without a mask the weights differ", 2 * bounds.weights)
 
 
 @law(
@@ -220,6 +225,7 @@ def a_query_without_any_key_stays_finite(attention: Subject, arguments: dict[str
     output, weights = attention(**{**arguments, "mask": emptied})
     finite(output, "the output")
     finite(weights, "the weights")
+    sometimes_differs(output[..., 1:, :], output[..., :-1, :], "queries get different outputs")
     arguments = {**arguments, "mask": mask}
     bounds = attention_bounds(attention, arguments)
     usual, usual_weights = attention(**arguments)

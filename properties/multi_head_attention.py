@@ -115,14 +115,18 @@ MHA_06 = Claim(
     formal="W^h ≠ W^h′ after training, for h ≠ h′",
     verdict=Verdict.CONDITIONAL,
     conditions=(
-        "the heads start with unequal values: heads that start equal in all four matrices get "
-        "equal gradients, and so stay equal through any number of steps",
-        "unequal output matrices alone suffice",
+        "the heads start unequal: heads that start equal in all four matrices get equal gradients, "
+        "and so stay equal through any number of steps",
+        "unequal output matrices alone suffice, at generic values",
     ),
     references=("Vaswani et al. 2017, section 3.2.2",),
     parts=(
         ("from any start", "Heads part from each other, however they start.", Verdict.REFUTED),
-        ("from unequal starts", "Heads that start unequal get unequal gradients.", Verdict.PROVED),
+        (
+            "from unequal outputs",
+            "Heads that differ in their output matrices alone get unequal gradients, in general.",
+            Verdict.PROVED,
+        ),
         (
             "in training",
             "Unequal gradients lead to different subspaces.",
@@ -253,9 +257,21 @@ def each_head_is_one_attention_on_its_own_rows(
 
 @law(
     MULTI,
-    inputs=st.sampled_from(((5, 2), (3, 2), (4, 3), (7, 3), (2, 4), (1, 2))).map(
-        lambda sizes: {"d_model": sizes[0], "n_heads": sizes[1]}
-    ),
+    inputs=st.sampled_from(
+        (
+            (5, 2),
+            (3, 2),
+            (4, 3),
+            (7, 3),
+            (2, 4),
+            (1, 2),
+            (12, 5),
+            (8, 6),
+            (16, 7),
+            (12, 8),
+            (64, 12),
+        )
+    ).map(lambda sizes: {"d_model": sizes[0], "n_heads": sizes[1]}),
     formula="H ∤ D ⇒ an error at construction",
     kind="robustness",
 )
@@ -278,7 +294,7 @@ def heads_that_do_not_divide_the_width_are_refused(
 def weights_do_not_grow_with_the_heads(attention: Subject, d_model: int, n_heads: int) -> None:
     """Four square matrices in all: more heads are narrower, and cost no more weights."""
     module = attention.construct(d_model=d_model, n_heads=n_heads)
-    count = torch.tensor(sum(p.numel() for p in module.parameters().values()))
+    count = module.parameter_count()
     weights, biases = 4 * d_model**2, (n_heads + 3) * d_model
     at_least(count, torch.tensor(weights), 0, "the number of parameters")
     at_most(count, torch.tensor(weights + biases), 0, "the number of parameters")
@@ -523,6 +539,15 @@ def the_reported_weights_are_those_that_mix_the_values(
     at_most(left.norm(), torch.zeros(()).double(), limit, "what the reported weights leave over")
     size = table.norm()
     sometimes_differs(size, torch.zeros_like(size), "the values move the output", limit)
+    if heads > 1:  # a projection that heads share leaves no more than one head's width
+        maps = moves.view(rows * n, d, d)
+        for words, side in (
+            ("what enters", maps.transpose(0, 1).flatten(1)),
+            ("what leaves", maps.flatten(0, 1)),
+        ):
+            beyond = torch.linalg.svdvals(side)[width]
+            none = torch.zeros_like(beyond)
+            sometimes_differs(beyond, none, f"{words} has more dimensions than one head", limit)
 
 
 @proof(
@@ -595,6 +620,13 @@ def a_head_scores_with_no_more_than_its_width(
     at_most(beyond, torch.zeros_like(beyond), error, "the singular values beyond the head's width")
     largest = sigma[..., :width]
     sometimes_differs(largest, torch.zeros_like(largest), "the scores are not all equal", error)
+    heads = scores.shape[1]
+    for words, all_scores in (("keys", scores.flatten(1, 2)), ("queries", scores.mT.flatten(1, 2))):
+        if heads > 1 and min(all_scores.shape[-2:]) > width:
+            beyond = torch.linalg.svdvals(all_scores)[..., width]
+            sometimes_differs(
+                beyond, torch.zeros_like(beyond), f"heads project {words} apart", heads * error
+            )
 
 
 @proof(
@@ -726,7 +758,8 @@ def heads_that_start_equal_come_apart(
     probe = torch.cos(torch.arange(output.numel()).to(output)).view(output.shape)
     found = attention.parameter_gradients((output * probe).sum())
     blocks = [found[name].view(heads, width, -1) for name in ROWS]
-    gap = torch.stack([(block[0] - block[1]).abs().amax() for block in blocks]).amax()
+    blocks.append(found["output.weight"].mT.reshape(heads, width, -1))
+    gap = torch.stack([(block - block[:1]).abs().amax() for block in blocks]).amax()
     largest = torch.stack([block.abs().amax() for block in blocks]).amax()
     rounding = gamma(query.numel() * key.numel() * heads * width, precision(query.dtype)) * largest
     above(gap, rounding, "the difference of two heads' gradients")
@@ -739,7 +772,10 @@ def heads_that_start_equal_come_apart(
     against=MHA_06.part("from any start"),
 )
 def equal_heads_have_equal_derivatives(attention: Callable[..., Any]) -> None:
-    """By induction: equal heads have equal derivatives, so each step leaves them equal."""
+    """By induction: equal heads have equal derivatives, so each step leaves them equal.
+
+    By a generic entry of each of a head's matrices and biases; entries differ in their names alone.
+    """
     for name, first, second in _head_derivatives(attention, tied=True):
         assert symbolic.equal(first, second), f"the derivatives by the two heads' {name} differ"
 
@@ -748,7 +784,7 @@ def equal_heads_have_equal_derivatives(attention: Callable[..., Any]) -> None:
     MULTI,
     method="symbolic",
     formula="W^1 = W^2 but W_O^1 ≠ W_O^2 ⇒ ∂y/∂W_V^1 ≠ ∂y/∂W_V^2 in symbols",
-    claim=MHA_06.part("from unequal starts"),
+    claim=MHA_06.part("from unequal outputs"),
 )
 def unequal_output_matrices_give_unequal_derivatives(attention: Callable[..., Any]) -> None:
     """Different columns of W_O are enough to push heads that are equal otherwise apart."""
@@ -757,13 +793,14 @@ def unequal_output_matrices_give_unequal_derivatives(attention: Callable[..., An
         for name, first, second in _head_derivatives(attention, tied=False)
         if not symbolic.equal(first, second)
     ]
-    assert set(different) == {"query", "key", "value"}, f"only by {different} do they differ"
+    matrices = {"query.weight", "key.weight", "value.weight"}
+    assert matrices <= set(different), f"only by {different} do they differ"
 
 
 def _head_derivatives(
     attention: Callable[..., Any], *, tied: bool
 ) -> Iterator[tuple[str, symbolic.SymbolicTensor, symbolic.SymbolicTensor]]:
-    """Differentiate the first output by the rows of each of two heads, at equal rows."""
+    """Differentiate the first output by parameters of each of two heads whose rows are equal."""
     module, parameters = symbolic.symbolic_module(attention, 2, 2)
     x = symbolic.symbols("x", 1, 2, 2)
     output, _ = module(x, x, x)
@@ -775,13 +812,13 @@ def _head_derivatives(
     if tied:
         equal |= {columns[r, 1]: columns[r, 0] for r in range(2)}
     first = symbolic.tensor([output.entries[0, 0, 0]])
+    pairs = {"output.weight": (columns[0, 0], columns[0, 1])}
     for name in ("query", "key", "value"):
-        rows = parameters[f"{name}.weight"].entries
-        both = [
-            symbolic.tensor([symbolic.derivative(first, rows[h, 0]).entries[0].xreplace(equal)])
-            for h in range(2)
-        ]
-        yield name, both[0], both[1]
+        rows, bias = parameters[f"{name}.weight"].entries, parameters[f"{name}.bias"].entries
+        pairs |= {f"{name}.weight": (rows[0, 0], rows[1, 0]), f"{name}.bias": (bias[0], bias[1])}
+    for name, pair in pairs.items():
+        both = [symbolic.derivative(first, entry).entries[0].xreplace(equal) for entry in pair]
+        yield name, symbolic.tensor([both[0]]), symbolic.tensor([both[1]])
 
 
 # --- MHA-07 and symmetries ----------------------------------------------------------------------

@@ -208,10 +208,20 @@ def test_no_fewer_keys_and_queries_than_asked_for(component):
     assert min(queries for queries, _ in lengths) == (3 if component == "SelfAttention" else 2)
 
 
-def test_a_function_gets_none_one_and_two_leading_dimensions():
+def test_a_function_gets_up_to_three_leading_dimensions():
     ranks = Counter(e["query"].dim() for e in examples(SDPA))
-    assert set(ranks) == {2, 3, 4}
+    assert set(ranks) == {2, 3, 4, 5}
     assert min(ranks.values()) >= 10, ranks
+
+
+@pytest.mark.parametrize("component", [SDPA, "MultiHeadAttention"])
+def test_query_key_and_value_are_one_tensor_now_and_then(component):
+    kinds = Counter(
+        (e["query"] is e["key"], e["key"] is e["value"])
+        for e in drawn(attention_inputs(component), 200)
+    )
+    assert set(kinds) == {(False, False), (False, True), (True, True)}
+    assert min(kinds.values()) >= 5, kinds
 
 
 def test_dot_products_stay_where_the_contract_promises_accuracy():
