@@ -2,6 +2,6 @@
 
 import sys
 
-from attest.command import main
+from attest.command import run
 
-sys.exit(main())
+sys.exit(run())

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.console import Console
 
 import attest
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
 
 WELL, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
@@ -43,6 +44,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return FAILED
+
+
+def run() -> int:
+    """Run the command as a process of its own, which ends when it is done.
+
+    A thread that a submission has started, and that is still there, would keep it alive.
+    """
+    code = main()
+    strangers = [t for t in threading.enumerate() if t is not threading.main_thread()]
+    if any(not thread.daemon for thread in strangers):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -329,7 +329,10 @@ class _Examination:
             self.unseen.setdefault(sentence, []).append((example, observer.unseen[sentence]))
 
     def smallest(self) -> tuple[Example, BaseException]:
-        """Simplify the entries of the last failure, which Hypothesis has shrunk already."""
+        """Make the last failure, which Hypothesis has shrunk already, narrower and simpler.
+
+        No matrix is simplified for a law that asks for more than some limit: zeroes move nothing.
+        """
         example, failure = self.failures[-1]
         if not isinstance(failure, Violation) or failure.relation in {"differs", "is"}:
             return example, failure
@@ -351,23 +354,28 @@ class _Examination:
                 return False
             return False
 
-        first = example
-        for inputs in narrower(self.spec, first.inputs, lambda i: fails(_rebuilt(first, i, {}))):
-            example = _rebuilt(first, inputs, {})
-        parameters = {}
-        if example.setup is not None and failure.relation != "above":  # zeroes move nothing at all
-            with contextlib.suppress(Crash):
-                subject = Subject(
-                    self.implementation,
-                    self.spec,
-                    DTYPES[example.dtype],
-                    self.settings.device,
-                    example.setup,
-                )
-                subject.parameters()
-                parameters = dict((subject.setup or example.setup).matrices or {})
-        simplify(example.inputs, parameters, lambda i, p: fails(_rebuilt(example, i, p)))
+        for _ in range(2):  # what is simpler may be narrower
+            for _ in narrower(self.spec, latest[-1][0].inputs, _like(latest[-1][0], fails)):
+                pass
+            example = latest[-1][0]
+            matrices = {} if failure.relation == "above" else self._matrices(example)
+            simplify(example.inputs, matrices, _like(example, fails))
         return latest[-1]
+
+    def _matrices(self, example: Example) -> Mapping[str, Tensor]:
+        """Give the matrices that a module starts this example with."""
+        if example.setup is None:
+            return {}
+        subject = Subject(
+            self.implementation,
+            self.spec,
+            DTYPES[example.dtype],
+            self.settings.device,
+            example.setup,
+        )
+        with contextlib.suppress(Crash):
+            subject.parameters()
+        return (subject.setup or example.setup).matrices or {}
 
     def recorded(self, example: Example) -> tuple[Tape, BaseException | None]:
         """Run the law once more with a tape."""
@@ -452,13 +460,18 @@ def _size(example: Example) -> int:
     return sum(v.numel() for _, v in _flat(example.inputs) if isinstance(v, Tensor))
 
 
-def _rebuilt(
-    example: Example, inputs: Mapping[str, Any], parameters: Mapping[str, Tensor]
-) -> Example:
-    setup = example.setup
-    if setup is not None and parameters:
-        setup = replace(setup, matrices=parameters)
-    return Example(inputs, setup, example.dtype)
+def _like(
+    example: Example, fails: Callable[[Example], bool]
+) -> Callable[[Mapping[str, Any], Mapping[str, Tensor]], bool]:
+    """Let ``fails`` take inputs and matrices in place of an example's."""
+
+    def fails_with(inputs: Mapping[str, Any], matrices: Mapping[str, Tensor]) -> bool:
+        setup = example.setup
+        if setup is not None and matrices:
+            setup = replace(setup, matrices=matrices)
+        return fails(Example(inputs, setup, example.dtype))
+
+    return fails_with
 
 
 def examine(

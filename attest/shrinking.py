@@ -24,14 +24,15 @@ MOST_TRIALS = 250
 def narrower(
     spec: ComponentSpec,
     inputs: Mapping[str, Any],
-    fails: Callable[[Mapping[str, Any]], bool],
+    fails: Callable[[Mapping[str, Any], Mapping[str, Tensor]], bool],
 ) -> Iterator[Mapping[str, Any]]:
     """Drop items of a batch, queries and keys as long as the law still fails.
 
     Args:
         spec: names the dimensions of the component's arguments.
         inputs: the law's inputs by name, perhaps inside a dict ``arguments``.
-        fails: runs the law on a candidate and says whether it still fails.
+        fails: runs the law on a candidate, with the matrices as they are, and says whether it still
+            fails.
 
     Yields:
         Ever smaller inputs on which it does.
@@ -43,7 +44,7 @@ def narrower(
             candidate = {**inputs, "arguments": smaller} if "arguments" in inputs else smaller
             mask = smaller.get("mask")
             empty = isinstance(mask, Tensor) and not bool(mask.any(-1).all())
-            if not empty and fails(candidate):
+            if not empty and fails(candidate, {}):
                 inputs = candidate
                 yield inputs
                 break
@@ -57,9 +58,10 @@ def _arguments(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
 def _axis(spec: ComponentSpec, name: str, value: object, dim: str) -> int | None:
     """Say which axis of an argument has this name, counted from its end."""
     dims = spec.dims.get(name, ())
-    if not isinstance(value, Tensor) or dim not in dims or value.dim() < len(dims):
+    if not isinstance(value, Tensor) or dim not in dims:
         return None
-    return dims.index(dim) - len(dims)
+    axis = dims.index(dim) - len(dims)  # leading dimensions may be none
+    return axis if value.dim() >= -axis else None
 
 
 def _length(spec: ComponentSpec, inputs: Mapping[str, Any], dim: str) -> int:

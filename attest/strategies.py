@@ -144,7 +144,7 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
                 Sizes(h, n, n, (h * d, h)) for h, d, n in product((1, 2, 3), (1, 2), (1, 2, 3))
             ]
             far = [Sizes(1, 3, 70, (4, 2)), Sizes(2, 70, 70, (6, 3))]
-            far += [Sizes(17, 2, 3, (4, 2)), Sizes(1, 4, 5, (64, 8)), Sizes(2, 3, 4, (48, 12))]
+            far += [Sizes(17, 2, 3, (4, 2)), Sizes(1, 4, 5, (64, 16)), Sizes(2, 3, 4, (48, 12))]
         case "AdditiveAttention":
             widths = [
                 w for w in product((1, 2, 3, 5), (1, 2, 4, 7), (3, 4, 6), (1, 2)) if _distinct(w)

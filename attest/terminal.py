@@ -45,6 +45,8 @@ MARKS = {
     "undecided": Text("?", "bold yellow"),
     "not_attempted": Text("·", "dim"),
 }
+# Parameters that take more characters than this are left out of a line about a counterexample.
+SHORT = 20
 # Whole counterexamples shown for one component; the others are in --json.
 SHOWN = 1
 
@@ -122,7 +124,7 @@ def _in_one_line(found: Counterexample) -> str:
     given = ", ".join(
         f"{name}{value}" if value.startswith("(") else f"{name} = {value}"
         for name, value in found.inputs
-        if value != "None"
+        if value != "None" and ("." not in name or len(value) < SHORT)
     )
     came = f": {found.what} came out {found.came}, not {found.expected}" if found.came else ""
     return " ".join(f"“{found.sentence}” fails at {given}{came}".split())

@@ -200,6 +200,13 @@ OTHERS = {
         "    raise ValueError('no')",
         ValueError,
     ),
+    "a shortcut where nothing is learned": (
+        "softmax.recording_gradients_changes_no_result",
+        "    return torch.softmax(x, dim)",
+        "    if torch.is_grad_enabled():\n        return torch.softmax(x, dim)\n"
+        "    return torch.softmax(x / 2, dim)",
+        AssertionError,
+    ),
     "a wrong shape": (
         "softmax.it_is_the_normalised_exponential",
         "    return torch.softmax(x, dim)",
@@ -288,6 +295,20 @@ OTHER_MODULES = {
         "    pass",
         "    def __init__(self, d_model, n_heads):\n"
         "        super().__init__(d_model * n_heads, n_heads)",
+    ),
+    "a matrix too many": (
+        "MultiHeadAttention.weights_do_not_grow_with_the_heads",
+        HEADS,
+        "    pass",
+        "    def __init__(self, d_model, n_heads):\n"
+        "        super().__init__(d_model, n_heads)\n"
+        "        self.more = nn.Linear(d_model, d_model)",
+    ),
+    "detached weights": (
+        "MultiplicativeAttention.gradients_agree_with_finite_differences",
+        MODULE,
+        "weights = torch.softmax(scores, -1)",
+        "weights = torch.softmax(scores, -1).detach()",
     ),
     "a matrix that does not learn": (
         "MultiplicativeAttention.every_matrix_that_is_used_learns",
@@ -466,3 +487,63 @@ def test_a_module_is_shown_with_its_sizes_and_its_weights(tmp_path):
 )
 def test_values_are_written_for_a_person(value, text):
     assert render(value) == text
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("mistake", ["missing scale", "mask after the softmax"])
+def test_a_counterexample_is_as_small_whatever_the_seed(mistake, seed, tmp_path):
+    identifier, source, right, wrong = MISTAKES[mistake]
+    path = tmp_path / "mine.py"
+    path.write_text(mistaken(source, right, wrong), encoding="utf-8")
+    submission = load_submission(str(path))
+    found = examine(PROPERTIES[identifier], submission, Settings(seed=seed), load_reference())
+    inputs = dict(found.counterexample.inputs)
+    for name in ("query", "key", "value"):
+        value = torch.tensor(ast.literal_eval(inputs[name]))
+        assert value.dim() == 2
+        assert value.shape[-2] <= 3, inputs
+
+
+def test_a_module_is_shown_with_what_the_law_put_into_it(tmp_path):
+    wrong = mistaken(MODULE, "weights = torch", "scores = scores / 2\n        weights = torch")
+    identifier = "MultiplicativeAttention.equal_weights_leave_sums_and_the_scale"
+    _, evidence = examined(tmp_path, identifier, wrong)
+    weight = ast.literal_eval(dict(evidence.counterexample.inputs)["projection.weight"])
+    assert len({entry for row in weight for entry in row}) == 1
+    assert weight[0][0] != 0
+
+
+def test_what_fails_only_after_earlier_calls_is_said_to(tmp_path):
+    wrong = (
+        SOFTMAX
+        + """
+CALLS = []
+
+
+def softmax(x, dim=-1):
+    CALLS.append(x)
+    return torch.softmax(x, dim) * (2 if len(CALLS) == 7 else 1)
+"""
+    )
+    _, evidence = examined(tmp_path, "softmax.it_is_the_normalised_exponential", wrong)
+    assert evidence.status == "refuted"
+    assert evidence.counterexample.what.endswith("something is remembered from them)")
+    assert "only after earlier ones" in evidence.counterexample.script
+
+
+def test_no_counterexample_is_one_for_the_reference_too(tmp_path):
+    wrong = """
+from reference import SelfAttention as Right
+
+
+class SelfAttention(Right):
+    def forward(self, x, mask=None):
+        output, weights = super().forward(x, mask)
+        return output.detach() + 0 * x, weights
+"""
+    identifier = "SelfAttention.every_token_reaches_every_output"
+    path, evidence = examined(tmp_path, identifier, wrong)
+    assert evidence.status == "refuted"
+    assert isinstance(run(evidence.counterexample.script), AssertionError)
+    path.write_text("from reference import SelfAttention\n", encoding="utf-8")
+    assert run(evidence.counterexample.script) is None

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import reference
-from attest import running
+from attest import examination, running
 from attest.checks import DoesNotApply, Violation, close, identical, sometimes, sometimes_differs
 from attest.claims import Claim, Verdict
 from attest.differentiation import gradients, leaf
@@ -34,7 +34,12 @@ from attest.examination import Settings, examine
 from attest.implementations import LocalImplementation
 from attest.laws import ATTRIBUTE, law, proof, refutation
 from attest.running import examine_all
-from attest.strategies import attention_inputs, component_inputs, softmax_inputs
+from attest.strategies import (
+    attention_inputs,
+    component_inputs,
+    lengths_and_padding,
+    softmax_inputs,
+)
 
 FEW = Settings(examples=12)
 SDPA = "scaled_dot_product_attention"
@@ -1076,3 +1081,56 @@ def test_a_counterexample_is_made_of_a_new_module():
     evidence = examine(the_output_is_a_mean, submission(MultiplicativeAttention=Forgetful))
     assert evidence.status == "refuted"
     assert evidence.counterexample.script.count("module(query, key, value") == 2
+
+
+def test_what_else_is_loaded_changes_no_example(tmp_path, monkeypatch):
+    def inputs(seed):
+        seen = []
+
+        @prop
+        @law("padding_mask", inputs=lengths_and_padding(), formula="x")
+        def it_is_seen(padding_mask, lengths, max_length):
+            """Nothing."""
+            seen.append((lengths.tolist(), max_length))
+
+        examine(it_is_seen, REFERENCE, Settings(seed=seed, examples=300))
+        return seen
+
+    before = inputs(77)
+    (tmp_path / "full_of_numbers.py").write_text(
+        "NUMBERS = [" + ", ".join(str(n) for n in range(2, 60)) + "]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    __import__("full_of_numbers")
+    examination._drawn.cache_clear()
+    assert inputs(77) == before
+
+
+def test_a_folder_that_a_submission_removes_costs_nobody_else(tmp_path, monkeypatch):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+    def removes(x, dim=-1):
+        if folder.exists():
+            folder.rmdir()
+        return torch.softmax(x, dim)
+
+    assert examine(it_agrees_with_torch, submission(softmax=removes), FEW).status == "holds"
+    assert examine(it_agrees_with_torch, RIGHT, FEW).status == "holds"
+
+
+def test_a_change_that_had_few_chances_is_not_missed():
+    def constant(x, dim=-1):
+        return torch.zeros_like(x)
+
+    @prop
+    @law("softmax", inputs=softmax_inputs(), formula="x")
+    def it_moves(softmax, x, dim):
+        """It is not zero."""
+        sometimes_differs(softmax(x, dim), torch.zeros_like(x), "it is not zero")
+        close(x, x, 1e-9, "x")
+
+    one = submission(softmax=constant)
+    assert examine(it_moves, one, Settings(examples=3)).status == "holds"
+    assert examine(it_moves, one, Settings(examples=30)).status == "refuted"

@@ -1,10 +1,12 @@
-"""Simplifying the entries of a counterexample."""
+"""Making a counterexample narrower, and its entries simpler."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from attest.shrinking import MOST_TRIALS, simplify
+from attest.contract import CONTRACT
+from attest.shrinking import MOST_TRIALS, narrower, simplify
 
 
 def simplified(inputs, parameters, law_fails):
@@ -131,3 +133,75 @@ def test_a_view_with_strides_of_zero_is_simplified_entry_by_entry():
     x = torch.tensor([0.3], dtype=torch.float64).expand(3)
     found, _, _ = simplified({"x": x}, {}, lambda c, _: bool(c["x"][1] > 0.2))
     assert found["x"][1] == 1.0
+
+
+# --- Narrower ------------------------------------------------------------------------------------
+
+SDPA = CONTRACT["scaled_dot_product_attention"]
+
+
+def narrowed(spec, inputs, fails):
+    for smaller in narrower(spec, inputs, lambda candidate, _: fails(candidate)):
+        inputs = smaller
+    return inputs
+
+
+def attention(batch=(), queries=4, keys=5, mask=None):
+    return {
+        "query": torch.randn(*batch, queries, 2),
+        "key": torch.randn(*batch, keys, 2),
+        "value": torch.randn(*batch, keys, 3),
+        "mask": mask,
+    }
+
+
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
+def test_items_queries_and_keys_are_dropped(batch):
+    found = narrowed(SDPA, attention(batch), lambda _: True)
+    last = (*batch[:-1], 1) if batch else ()
+    assert found["query"].shape == (*last, 1, 2)
+    assert found["key"].shape == (*last, 1, 2)
+    assert found["value"].shape == (*last, 1, 3)
+
+
+def test_as_many_are_kept_as_the_failure_needs():
+    found = narrowed(SDPA, attention(), lambda inputs: inputs["key"].shape[-2] >= 3)
+    assert found["key"].shape[-2] == found["value"].shape[-2] == 3
+
+
+def test_the_last_are_kept_where_the_first_do_not_fail():
+    inputs = attention()
+    last = inputs["key"][-1].clone()
+    found = narrowed(SDPA, inputs, lambda i: bool((i["key"] == last).all(-1).any()))
+    assert torch.equal(found["key"], last[None])
+
+
+def test_a_mask_is_cut_like_what_it_masks_and_leaves_every_query_some_key():
+    mask = torch.tensor([[False, False, False, True, True]]).expand(4, 5)
+    found = narrowed(SDPA, attention(mask=mask), lambda _: True)
+    assert found["mask"].tolist() == [[True]]
+    hidden = narrowed(SDPA, attention(mask=mask), lambda i: not bool(i["mask"].all()))
+    assert hidden["mask"].tolist() == [[False, True]] or hidden["mask"].shape == (1, 4)
+
+
+def test_the_mask_of_one_sequence_is_cut_both_ways():
+    inputs = {"x": torch.randn(2, 4, 3), "mask": torch.ones(4, 4, dtype=torch.bool).tril()}
+    found = narrowed(CONTRACT["SelfAttention"], {"arguments": inputs}, lambda _: True)
+    assert found["arguments"]["x"].shape == (1, 1, 3)
+    assert found["arguments"]["mask"].shape == (1, 1)
+
+
+def test_one_tensor_under_two_names_stays_one():
+    inputs = attention(keys=4)
+    inputs["key"] = inputs["value"] = inputs["query"]
+    found = narrowed(CONTRACT["MultiHeadAttention"], inputs, lambda _: True)
+    assert found["key"] is found["value"]
+    simplified = []
+
+    def fails(candidate, _):
+        simplified.append(candidate)
+        return True
+
+    simplify(found, {}, fails)
+    assert simplified
+    assert all(candidate["key"] is candidate["value"] for candidate in simplified)

@@ -566,3 +566,13 @@ class ValuesPast32AreNotSeen(_InSteps):
 
     def mix(self, weights: Tensor, value: Tensor) -> Attended:
         return weights[..., :32] @ value[:, :32], weights
+
+
+@mutant(ADDITIVE, "queries_and_keys_are_told_apart")
+class OneProjectionWhereWidthsAgree(_InSteps):
+    """Project keys like queries as soon as they are as wide."""
+
+    def hide(self, query: Tensor, key: Tensor) -> Tensor:
+        if query.shape[-1] != key.shape[-1]:
+            return super().hide(query, key)
+        return torch.tanh(self.query(query)[:, :, None] + self.query(key)[:, None])

@@ -796,3 +796,15 @@ def an_empty_row_switches_the_mask_off(
     """Drop the whole mask as soon as one query has no key."""
     usable = mask is not None and bool(mask.any(-1).all())
     return right(query, key, value, mask if usable else None)
+
+
+@mutant(SDPA, "weights_are_the_softmax_of_the_scaled_scores")
+def a_third_leading_dimension_is_forgotten(
+    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
+) -> Attended:
+    """Give every further dimension what its first item gets."""
+    if query.dim() < 5:
+        return right(query, key, value, mask)
+    output, weights = right(query[:, :, :1], key[:, :, :1], value[:, :, :1], mask)
+    sizes = query.shape[:3]
+    return output.expand(*sizes, -1, -1).clone(), weights.expand(*sizes, -1, -1).clone()

@@ -164,3 +164,11 @@ def tokens_are_dropped_at_random(lengths: Tensor, max_length: int) -> Tensor:
 def lengths_in_eight_bits(lengths: Tensor, max_length: int) -> Tensor:
     """Overflow past 127 tokens."""
     return torch.arange(max_length) < lengths.to(torch.int8)[:, None]
+
+
+@mutant("causal_mask", "it_is_true_on_and_below_the_diagonal")
+def everything_is_seen_past_a_hundred(length: int) -> Tensor:
+    """Keep a buffer for a hundred positions, and hide nothing from the others."""
+    mask = torch.ones(length, length, dtype=torch.bool).tril()
+    mask[100:] = True
+    return mask

@@ -193,11 +193,7 @@ class FusedProjection(nn.Module):
         return self.output((weights @ values).transpose(1, 2).flatten(-2)), weights
 
 
-@mutant(
-    COMPONENT,
-    "identity_projections_leave_heads_on_slices",
-    "equal_weights_leave_sums_and_the_scale",
-)
+@mutant(COMPONENT, "equal_weights_leave_sums_and_the_scale")
 class FusedAndScaledByTheModelsWidth(FusedProjection):
     """Divide by √d_model instead of √d_h, under names of its own."""
 
@@ -206,7 +202,7 @@ class FusedAndScaledByTheModelsWidth(FusedProjection):
         self.scale = math.sqrt(d_model)
 
 
-@mutant(COMPONENT, "identity_projections_leave_heads_on_slices")
+@mutant(COMPONENT, "masked_keys_get_exactly_zero_weight")
 class FusedAndReportedInReverse(FusedProjection):
     """Report the weights of the last head first, under names of its own."""
 
@@ -224,6 +220,7 @@ class FusedAndReportedInReverse(FusedProjection):
     COMPONENT,
     "the_reference_with_the_same_parameters_agrees",
     "every_matrix_that_is_used_learns",
+    "queries_and_keys_are_told_apart",
 )
 class KeysByTheQueryMatrix(Steps):
     """Project keys with the queries' matrix."""
@@ -1086,3 +1083,112 @@ class ListsOfHeadsWithoutAScale(nn.Module):
             found.append((weights @ give(value), weights))
         outputs, weights = zip(*found, strict=True)
         return self.output(torch.cat(outputs, -1)), torch.stack(weights, 1)
+
+
+class StacksOfHeads(nn.Module):
+    """Projections stored head by head, (H, D, d_h); a mutant shares what each should have."""
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__()
+        if d_model % n_heads:
+            raise ValueError(f"{n_heads} heads do not divide a width of {d_model}")
+        size = (n_heads, d_model, d_model // n_heads)
+        self.ask, self.offer, self.give = (nn.Parameter(torch.randn(size)) for _ in range(3))
+        self.finish = nn.Parameter(torch.randn(size))
+
+    def share(self, name: str, stack: Tensor) -> Tensor:
+        """Give a stack of projections."""
+        del name
+        return stack
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Give the output and the weights."""
+        stacks = {n: self.share(n, p) for n, p in self.named_parameters()}
+        queries = query[:, None] @ stacks["ask"]
+        keys, values = key[:, None] @ stacks["offer"], value[:, None] @ stacks["give"]
+        if mask is not None and mask.dim() == 3:
+            mask = mask[:, None]
+        weights = masked_softmax(queries @ keys.mT / math.sqrt(queries.shape[-1]), mask)
+        return (weights @ values @ stacks["finish"].mT).sum(1), weights
+
+
+@mutant(COMPONENT, "a_head_scores_with_no_more_than_its_width")
+class OneKeyProjectionForAllHeads(StacksOfHeads):
+    """Let all heads look for the same keys."""
+
+    def share(self, name: str, stack: Tensor) -> Tensor:
+        return stack[:1].expand_as(stack) if name == "offer" else stack
+
+
+@mutant(COMPONENT, "a_head_scores_with_no_more_than_its_width")
+class OneQueryProjectionForAllHeads(StacksOfHeads):
+    """Let all heads ask the same."""
+
+    def share(self, name: str, stack: Tensor) -> Tensor:
+        return stack[:1].expand_as(stack) if name == "ask" else stack
+
+
+@mutant(COMPONENT, "the_reported_weights_are_those_that_mix_the_values")
+class OneValueProjectionForAllHeads(StacksOfHeads):
+    """Let all heads read the same of a value."""
+
+    def share(self, name: str, stack: Tensor) -> Tensor:
+        return stack[:1].expand_as(stack) if name == "give" else stack
+
+
+@mutant(COMPONENT, "the_reported_weights_are_those_that_mix_the_values")
+class OneOutputProjectionForAllHeads(StacksOfHeads):
+    """Let all heads write to the same place."""
+
+    def share(self, name: str, stack: Tensor) -> Tensor:
+        return stack[:1].expand_as(stack) if name == "finish" else stack
+
+
+# --- One tensor under several names -------------------------------------------------------------
+
+
+@mutant(COMPONENT, "a_mask_that_allows_everything_is_no_mask")
+class CausalForOneSequence(Steps):
+    """Take attention of a sequence to itself for a decoder's."""
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        if mask is None and query is key:
+            mask = torch.ones(key.shape[-2:-1] * 2, dtype=torch.bool).tril()
+        return super().forward(query, key, value, mask)
+
+
+@mutant(
+    COMPONENT,
+    "the_reference_with_the_same_parameters_agrees",
+    "hidden_keys_might_as_well_not_exist",
+)
+class ValuesByTheKeyMatrixForAMemory(Steps):
+    """Project only once where keys and values are the same tensor."""
+
+    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        keys = self.key(key)
+        return self.query(query), keys, keys if key is value else self.value(value)
+
+
+# --- Sizes --------------------------------------------------------------------------------------
+
+
+@mutant(COMPONENT, "every_row_of_weights_sums_to_one")
+class WrongForMoreThanEightHeads(Steps):
+    """Leave the heads past the eighth without weights."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        weights = super().weigh(scores, mask)
+        return weights * (torch.arange(self.n_heads) < 8)[:, None, None]
+
+
+@mutant(COMPONENT, "heads_that_do_not_divide_the_width_are_refused")
+class ManyHeadsAreNotChecked(Steps):
+    """Check whether heads divide the width for four of them at most."""
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__(d_model if n_heads < 5 else d_model // n_heads * n_heads, n_heads)

@@ -606,3 +606,14 @@ class ScaledBilinear(nn.Module):
         scores = self.pair(queries.contiguous(), keys.contiguous())[..., 0]
         weights = masked_softmax(scores / math.sqrt(query.shape[-1]), mask)
         return weights @ value, weights
+
+
+@mutant(COMPONENT, "queries_and_keys_are_told_apart")
+class MatrixMadeSymmetric(Steps):
+    """Average the matrix with its transpose where it is square."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        matrix = self.key.weight
+        if matrix.shape[0] == matrix.shape[1]:
+            matrix = (matrix + matrix.mT) / 2
+        return query @ matrix @ key.mT

@@ -228,11 +228,7 @@ class ParameterThatNothingUses(Steps):
         self.output = nn.Linear(d_model, d_model, bias=False)
 
 
-@mutant(
-    COMPONENT,
-    "identity_projections_leave_plain_attention",
-    "equal_weights_leave_sums_and_the_scale",
-)
+@mutant(COMPONENT, "equal_weights_leave_sums_and_the_scale")
 class UnscaledWithAFusedProjection(nn.Module):
     """Forget the scale, with one matrix for all three projections."""
 
