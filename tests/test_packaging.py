@@ -26,7 +26,7 @@ def test_the_wheel_holds_our_three_packages_and_nothing_else(tmp_path):
     assert "attest/py.typed" in names
     points = next(name for name in names if name.endswith("entry_points.txt"))
     text = zipfile.ZipFile(wheel).read(points).decode()
-    assert "attest = attest.command:main" in text
+    assert "attest = attest.command:run" in text
     assert "attest.pytest_plugin = attest.pytest_plugin" in text
 
 

