@@ -9,11 +9,12 @@ from functools import cache
 import hypothesis
 import pytest
 import torch
-from hypothesis import HealthCheck, Phase
+from hypothesis import Phase
 from torch import nn
 
 import reference
 from attest.contract import CONTRACT
+from attest.examination import PHASES, _configured
 from attest.implementations import LocalImplementation
 from attest.strategies import (
     LARGEST_ENTRY,
@@ -42,19 +43,10 @@ def drawn(strategy, number=150, seed=0):
     """Draw this many examples in the way the engine does."""
     found = []
 
-    @hypothesis.seed(seed)
-    @hypothesis.settings(
-        max_examples=number,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @hypothesis.given(strategy)
     def collect(example):
         found.append(example)
 
-    collect()
+    _configured(hypothesis.given(example=strategy)(collect), seed, number, (Phase.generate,))()
     return found
 
 
@@ -65,11 +57,18 @@ def examples(component):
 
 
 def simplest(strategy, wanted=lambda _: True):
-    return hypothesis.find(
-        strategy,
-        wanted,
-        settings=hypothesis.settings(database=None, deadline=None, max_examples=300),
-    )
+    """Give the last example that Hypothesis comes to, shrinking those that are wanted."""
+    found = []
+
+    def search(example):
+        if wanted(example):
+            found.append(example)
+            raise AssertionError
+
+    run = _configured(hypothesis.given(example=strategy)(search), 0, 300, PHASES)
+    with pytest.raises(AssertionError):
+        run()
+    return found[-1]
 
 
 def sizes(example):
