@@ -15,13 +15,17 @@ from attest.contract import ContractBroken
 from attest.evidence import Counterexample
 from attest.implementations import Implementation
 from attest.laws import Property
+from attest.limits import ours
 from attest.subject import Setup
 from attest.tape import Tape, literal
 
-__all__ = ["describe", "difference"]
+__all__ = ["describe", "difference", "reproduces"]
 
 # A tensor with more entries than this is summarised in text; the script has all of them.
 MOST_ENTRIES = 64
+DIGITS = 6
+AGREEMENT = "the same as "
+EITHER = "either of the two may be the wrong one"
 
 _ASSERTIONS = {
     "close": "assert ((actual - expected).abs() <= bound).all(), 'too far apart'",
@@ -51,6 +55,8 @@ def describe(
     quote: str | None,
     implementation: Implementation,
     again: bool = True,
+    brief: bool = False,
+    copies: bool = False,
 ) -> Counterexample:
     """Describe a failure on one example.
 
@@ -63,6 +69,8 @@ def describe(
         quote: the notes' words, where the law belongs to a sentence of the notes.
         implementation: what failed, for the script.
         again: whether it failed again on a new module; where not, no script can show it.
+        brief: leave calls out of the script that what is compared does not follow from.
+        copies: copy every answer in the script.
     """
     violation = failure if isinstance(failure, Violation) else None
     given = [(name, render(value)) for name, value in inputs.items()]
@@ -73,9 +81,13 @@ def describe(
         given += [(name, render(value)) for name, value in parameters.items()]
     came = expected = far = None
     if violation is not None:
-        came = None if violation.actual is None else render(violation.actual)
-        expected = _expectation(violation)
+        digits = _digits(violation)
+        came = None if violation.actual is None else render(violation.actual, digits)
+        both = _agreement(violation, tape)
+        expected = _expectation(violation, digits, AGREEMENT if both else "")
         far = difference(violation)
+        if far is not None and both:
+            far += f"; {EITHER}"
     return Counterexample(
         component=prop.component,
         sentence=prop.sentence,
@@ -87,25 +99,49 @@ def describe(
         came=came,
         expected=expected,
         difference=far,
-        script=_script(prop, failure, tape, implementation) if again else _no_script(prop),
+        script=_script(prop, failure, tape, implementation, brief=brief, copies=copies)
+        if again
+        else _no_script(prop),
     )
 
 
-def _expectation(violation: Violation) -> str | None:
+def _agreement(violation: Violation, tape: Tape) -> bool:
+    """Whether both sides of an equation follow from the component's answers."""
+    if violation.relation not in {"close", "identical"} or violation.expected is None:
+        return False
+    return tape.follows_from_answers(violation.expected)
+
+
+def _digits(violation: Violation) -> int:
+    """Give how many digits tell what came out from what should have."""
+    actual, expected = violation.actual, violation.expected
+    if actual is None or expected is None or violation.relation not in {"close", "identical"}:
+        return DIGITS
+    if torch.equal(actual.detach().double(), expected.detach().double()):
+        return DIGITS
+    wanted = (n for n in (DIGITS, 9, 12) if render(actual, n) != render(expected, n))
+    return next(wanted, 17)
+
+
+def _expectation(violation: Violation, digits: int, word: str) -> str | None:
     if violation.relation == "finite":
         return "finite numbers"
     if violation.expected is None:
         return None
-    return _EXPECTATIONS.get(violation.relation, "") + render(violation.expected)
+    word = _EXPECTATIONS.get(violation.relation, word)
+    return word + render(violation.expected, digits).replace("\n", "\n" + " " * len(word))
 
 
 def difference(violation: Violation) -> str | None:
     """Say by how much and where a comparison failed; None where it compared nothing."""
     actual, expected, bound = violation.actual, violation.expected, violation.bound
-    if actual is None or expected is None or violation.relation in {"above", "differs"}:
+    if actual is None or expected is None or violation.relation == "above":
         return None
     wide, target = actual.detach().double(), expected.detach().double()
     error = (wide - target).abs().expand_as(wide)
+    if violation.relation == "differs":
+        moved = error.numel() and bound is not None and bool((error > 0).any())
+        return f"the difference of {float(error.max()):.2g} is rounding" if moved else None
     if not bool(torch.isfinite(error).all()):
         return "it is not a finite number"
     if violation.relation == "at_most":
@@ -122,35 +158,58 @@ def difference(violation: Violation) -> str | None:
         "nothing" if bound is None else f"{float(bound.expand_as(error).flatten()[worst]):.2g}"
     )
     place = f" at {list(where)}" if where else ""
+    if actual.numel() > MOST_ENTRIES:  # which are not shown
+        came, should = wide.flatten()[worst], target.expand_as(wide).flatten()[worst]
+        place += f" ({_number(came, 9)} for {_number(should, 9)})"
     return f"{amount}{place}, where rounding explains {allowed}"
 
 
-def render(value: Any) -> str:  # noqa: ANN401
+def render(value: Any, digits: int = DIGITS) -> str:  # noqa: ANN401
     """Write a value for a person: numbers short, rows under each other, large tensors cut."""
     if not isinstance(value, Tensor):
         return str(value)
     value = value.detach()
     if value.numel() > MOST_ENTRIES:
         shape = "×".join(str(n) for n in value.shape)
-        return f"{shape} numbers, from {_number(value.min())} to {_number(value.max())}"
-    return _rows(value)
+        if value.dtype == torch.bool:
+            return f"{shape} truth values, {int(value.sum())} of them True"
+        least, most = _number(value.min(), digits), _number(value.max(), digits)
+        return f"{shape} numbers, from {least} to {most}"
+    return _rows(value, digits)
 
 
-def _rows(value: Tensor) -> str:
+def _rows(value: Tensor, digits: int) -> str:
     if value.dim() == 0:
-        return _number(value)
+        return _number(value, digits)
     if value.dim() == 1:
-        return "[" + ", ".join(_number(v) for v in value) + "]"
+        return "[" + ", ".join(_number(v, digits) for v in value) + "]"
     joint = ",\n" if value.dim() > 1 and value.numel() > value.shape[-1] else ", "
-    inner = joint.join(_rows(v) for v in value)
+    inner = joint.join(_rows(v, digits) for v in value)
     return "[" + inner.replace("\n", "\n ") + "]"
 
 
-def _number(value: Tensor) -> str:
+def _number(value: Tensor, digits: int) -> str:
     item = value.item()
     if isinstance(item, bool | int):
         return str(item)
-    return f"{item:.6g}"
+    return f"{item:.{digits}g}"
+
+
+def reproduces(script: str, failure: BaseException | None) -> bool:
+    """Run a script in this process, with the submission loaded anew: whether it fails as it should.
+
+    What the submission imports is not loaded anew.
+    """
+    wanted: type[BaseException] = BaseException
+    if isinstance(failure, Violation) and failure.relation in _ASSERTIONS:
+        wanted = AssertionError
+    try:
+        exec(compile(script, "counterexample", "exec"), {"__name__": "counterexample"})  # noqa: S102
+    except BaseException as error:
+        if ours(error):
+            raise
+        return isinstance(error, wanted)
+    return False
 
 
 def _no_script(prop: Property) -> str:
@@ -159,7 +218,13 @@ def _no_script(prop: Property) -> str:
 
 
 def _script(
-    prop: Property, failure: BaseException | None, tape: Tape, implementation: Implementation
+    prop: Property,
+    failure: BaseException | None,
+    tape: Tape,
+    implementation: Implementation,
+    *,
+    brief: bool,
+    copies: bool,
 ) -> str:
     """Write a script that fails as long as the law does."""
     law = textwrap.fill(f"{prop.component}: {prop.sentence}.", 90)
@@ -167,13 +232,16 @@ def _script(
     if isinstance(failure, Violation) and failure.relation in _ASSERTIONS:
         wanted = {"actual": failure.actual, "expected": failure.expected}
         tensors = {name: t for name, t in wanted.items() if t is not None}
-        lines += tape.script(tensors)
+        lines += tape.script(tensors, brief=brief, copies=copies)
         if failure.bound is not None:
             lines.append(f"bound = {_bound(failure.bound)}")
         lines.append('print("came out ", actual)')
         if failure.expected is not None:
-            word = _EXPECTATIONS.get(failure.relation, "")
+            word = AGREEMENT if _agreement(failure, tape) else ""
+            word = _EXPECTATIONS.get(failure.relation, word)
             lines.append(f'print("should be {word}", expected)')
+        if _digits(failure) > DIGITS:
+            lines.append('print("difference ", actual - expected)')
         lines.append(_ASSERTIONS[failure.relation])
     else:
         lines += tape.script({})

@@ -12,7 +12,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,13 @@ from torch import Tensor
 
 from attest.checks import Crash, DoesNotApply, Observer, Violation, observing
 from attest.contract import CONTRACT, ContractBroken
-from attest.counterexamples import describe, difference
+from attest.counterexamples import describe, difference, reproduces
 from attest.evidence import Evidence, Status
 from attest.implementations import Implementation, LocalImplementation
 from attest.laws import Property
 from attest.limits import TimeLimit, limited
 from attest.messages import exception_line, printable
-from attest.shrinking import narrower, simplify
+from attest.shrinking import narrower, simplify, slimmer
 from attest.subject import Modules, Setup, Subject
 from attest.tape import Tape
 
@@ -297,28 +297,36 @@ class _Examination:
                 return violation
         return None
 
-    def _holds_in_the_reference(self, example: Example) -> bool:
+    def _in_the_reference(self, example: Example, *, same: bool = False) -> Observer | None:
+        """Run the law on the reference; None where it does not hold.
+
+        Args:
+            example: the example.
+            same: only with the example's own matrices; otherwise with drawn ones where the
+                reference's have other names.
+        """
         if self.oracle is None:
-            return False
+            return None
         reference = _Examination(self.prop, self.oracle, self.oracle, self.settings)
         try:
             try:
-                reference.run(example)
+                return reference.run(example)
             except DoesNotApply:  # its matrices have other names
-                assert example.setup is not None
-                reference.run(replace(example, setup=replace(example.setup, matrices=None)))
+                if same or example.setup is None:
+                    return None
+                return reference.run(replace(example, setup=replace(example.setup, matrices=None)))
         except Exception:  # noqa: BLE001 - whatever it is, it does not hold
-            return False
-        return True
+            return None
 
-    def _changes_in_the_reference(self, example: Example) -> bool:
-        if self.oracle is None:
+    def _holds_in_the_reference(self, example: Example) -> bool:
+        return self._in_the_reference(example) is not None
+
+    def _changes_in_the_reference(self, example: Example, sentence: str | None = None) -> bool:
+        """Whether the change is seen there; all changes where it knows none of this name."""
+        seen = self._in_the_reference(example)
+        if seen is None or not seen.witnesses:
             return False
-        try:
-            seen = _Examination(self.prop, self.oracle, self.oracle, self.settings).run(example)
-        except (*_FAILURES, UnsatisfiedAssumption, DoesNotApply):
-            return False
-        return bool(seen.witnesses) and all(seen.witnesses.values())
+        return seen.witnesses.get(sentence or "", all(seen.witnesses.values()))
 
     def _count(self, example: Example, observer: Observer) -> None:
         self.examples += 1
@@ -331,39 +339,88 @@ class _Examination:
     def smallest(self) -> tuple[Example, BaseException]:
         """Make the last failure, which Hypothesis has shrunk already, narrower and simpler.
 
-        No matrix is simplified for a law that asks for more than some limit: zeroes move nothing.
+        Zeroes move nothing. Where a law asks for a change, or for more than some limit, matrices
+        are simplified only as far as the law holds for the reference with the same ones.
         """
         example, failure = self.failures[-1]
-        if not isinstance(failure, Violation) or failure.relation in {"differs", "is"}:
+        if not isinstance(failure, Violation) or failure.relation == "is":
             return example, failure
+        moves = failure.relation in {"differs", "above"}
 
         latest: list[tuple[Example, BaseException]] = [(example, failure)]
         held = self._holds_in_the_reference(example)
 
         def fails(candidate: Example) -> bool:
-            try:
-                self.run(candidate)
-            except Violation as violation:
-                if violation.relation != failure.relation:
-                    return False
-                if held and not self._holds_in_the_reference(candidate):
-                    return False  # outside of what the law speaks of
-                latest.append((candidate, violation))
-                return True
-            except Exception:  # noqa: BLE001 - another failure, or sizes that the law cannot take
-                return False
-            return False
+            again = self._fails_alike(candidate, failure, held=held)
+            if again is not None:
+                latest.append((candidate, again))
+            return again is not None
 
+        if failure.relation == "differs" and not fails(example):
+            return example, failure  # nothing says that something should change here
+        same = not moves or self._comparable(example)
         for _ in range(2):  # what is simpler may be narrower
             for _ in narrower(self.spec, latest[-1][0].inputs, _like(latest[-1][0], fails)):
                 pass
+            self._slim(latest[-1][0], fails)
             example = latest[-1][0]
-            matrices = {} if failure.relation == "above" else self._matrices(example)
+            matrices = self._matrices(example) if same else {}
             simplify(example.inputs, matrices, _like(example, fails))
         return latest[-1]
 
+    def _fails_alike(
+        self, candidate: Example, failure: Violation, *, held: bool
+    ) -> Violation | None:
+        """Run the law on a candidate; None where it does not fail, or in another way.
+
+        Args:
+            candidate: the candidate.
+            failure: how it should fail.
+            held: whether it has to hold in the reference: elsewhere a law does not speak.
+        """
+        try:
+            observer = self.run(candidate)
+        except Violation as violation:
+            if violation.relation != failure.relation:
+                return None
+            if held and not self._holds_in_the_reference(candidate):
+                return None
+            return violation
+        except Exception:  # noqa: BLE001 - another failure, or sizes that the law cannot take
+            return None
+        sentence = failure.what.partition(": ")[2]
+        if failure.relation != "differs" or observer.witnesses.get(sentence, True):
+            return None
+        return failure if self._changes_in_the_reference(candidate, sentence) else None
+
+    def _comparable(self, example: Example) -> bool:
+        """Whether the reference takes the same matrices."""
+        setup = example.setup
+        if setup is None:
+            return True
+        matrices = self._matrices(example)
+        own = replace(example, setup=replace(setup, matrices=matrices))
+        return self._in_the_reference(own, same=True) is not None
+
+    def _slim(self, example: Example, fails: Callable[[Example], bool]) -> None:
+        """Look for the smallest integers of the constructor for which the law still fails.
+
+        Matrices are drawn anew, until they have been simplified; then they are cut.
+        """
+        setup = example.setup
+        if setup is None:
+            return
+        for inputs, sizes in slimmer(self.spec, example.inputs, setup.arguments):
+            drawn = replace(setup, arguments=sizes, matrices=None)
+            candidate = Example(inputs, drawn, example.dtype)
+            if setup.matrices is not None:
+                matrices = _corners(setup.matrices, self._matrices(candidate))
+                candidate = replace(candidate, setup=replace(drawn, matrices=matrices))
+            if fails(candidate):
+                return
+
     def _matrices(self, example: Example) -> Mapping[str, Tensor]:
-        """Give the matrices that a module starts this example with."""
+        """Give the matrices that a module starts this example with, and its biases."""
         if example.setup is None:
             return {}
         subject = Subject(
@@ -373,9 +430,12 @@ class _Examination:
             self.settings.device,
             example.setup,
         )
+        biases = {}
         with contextlib.suppress(Crash):
-            subject.parameters()
-        return (subject.setup or example.setup).matrices or {}
+            own = subject.parameters().items()
+            biases = {n: v for n, v in own if v.dim() == 1 and n.endswith("bias")}
+        matrices = (subject.setup or example.setup).matrices or {}
+        return {**matrices, **{name: v for name, v in biases.items() if name not in matrices}}
 
     def recorded(self, example: Example) -> tuple[Tape, BaseException | None]:
         """Run the law once more with a tape."""
@@ -454,6 +514,15 @@ def _drawn(
         with contextlib.suppress(Unsatisfiable):
             _configured(test, _seed(seed, f"{component} {block}"), wanted, (Phase.generate,))()
     return tuple(examples)
+
+
+def _corners(matrices: Mapping[str, Tensor], shaped: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Cut matrices to the shapes of others; one that is not there, or too small, is taken over."""
+    found = {}
+    for name, like in shaped.items():
+        corner = matrices.get(name, like)[tuple(slice(n) for n in like.shape)]
+        found[name] = corner.clone() if corner.shape == like.shape else like
+    return found
 
 
 def _size(example: Example) -> int:
@@ -610,16 +679,26 @@ def _counterexample(
             failure = again
     claim = examination.prop.claim
     reproduced = replayed is not None or failure is None or _relation(failure) in {"differs", "is"}
-    return describe(
+    implementation = examination.implementation
+    described = partial(
+        describe,
         examination.prop,
         dict(_flat(example.inputs)),
         example.setup,
         failure,
         tape,
         quote=None if claim is None else claim.quote,
-        implementation=examination.implementation,
-        again=reproduced,
+        implementation=implementation,
     )
+    if not reproduced:
+        return described(again=False)
+    if getattr(implementation, "path", None) is None or examination.settings.device != "cpu":
+        return described()
+    for brief, copies in ((True, False), (False, False), (False, True)):
+        found = described(brief=brief, copies=copies)
+        if reproduces(found.script, failure):
+            return found
+    return described(again=False)  # a new process remembers nothing
 
 
 def _relation(failure: BaseException) -> str:

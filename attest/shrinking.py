@@ -8,7 +8,9 @@ in the same way.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
+from itertools import product
 from typing import Any
 
 import torch
@@ -16,9 +18,11 @@ from torch import Tensor
 
 from attest.contract import ComponentSpec
 
-__all__ = ["narrower", "simplify"]
+__all__ = ["narrower", "simplify", "slimmer"]
 
 MOST_TRIALS = 250
+# Up to so many combinations of a constructor's integers are all tried, the smallest first.
+MOST_COMBINATIONS = 64
 
 
 def narrower(
@@ -37,10 +41,15 @@ def narrower(
     Yields:
         Ever smaller inputs on which it does.
     """
-    for dim in ("*batch", "B", "L", "S"):
-        length = _length(spec, _arguments(inputs), dim)
+    axes = [(str(axis),) for axis in range(-_rank(spec, _arguments(inputs)), 0)]
+    named = (("*batch",), ("B",), ("L",), ("S",), ("L", "S"), ("d_k",), ("d_v",))
+    for dims in (*named, *axes):
+        lengths = {_length(spec, _arguments(inputs), dim) for dim in dims}
+        length = max(lengths) if len(lengths) == 1 else 0  # together where they are the same
         for size, start in [(n, at) for n in range(1, length) for at in sorted({0, length - n})]:
-            smaller = _cut(spec, _arguments(inputs), dim, start, size)
+            smaller = dict(_arguments(inputs))
+            for dim in dims:
+                smaller = _cut(spec, smaller, dim, start, size)
             candidate = {**inputs, "arguments": smaller} if "arguments" in inputs else smaller
             mask = smaller.get("mask")
             empty = isinstance(mask, Tensor) and not bool(mask.any(-1).all())
@@ -48,6 +57,39 @@ def narrower(
                 inputs = candidate
                 yield inputs
                 break
+
+
+def slimmer(
+    spec: ComponentSpec, inputs: Mapping[str, Any], sizes: Mapping[str, int]
+) -> Iterator[tuple[Mapping[str, Any], dict[str, int]]]:
+    """Give inputs for modules with smaller integers, the smallest first.
+
+    Args:
+        spec: names the dimensions of the component's arguments.
+        inputs: the law's inputs by name, perhaps inside a dict ``arguments``.
+        sizes: the constructor's integers by name.
+
+    Yields:
+        Inputs that are cut to the integers, and the integers; many a constructor refuses.
+    """
+    ranges = [range(1, size + 1) for size in sizes.values()]
+    if math.prod(sizes.values()) <= MOST_COMBINATIONS:
+        smaller = [dict(zip(sizes, numbers, strict=True)) for numbers in product(*ranges)]
+    else:
+        smaller = [{**sizes, name: n} for name in sizes for n in range(1, sizes[name])]
+    for candidate in sorted(smaller, key=lambda c: sum(c.values())):
+        if candidate == dict(sizes):
+            continue
+        cut = _arguments(inputs)
+        for name, size in candidate.items():
+            cut = _cut(spec, cut, name, 0, size)
+        yield ({**inputs, "arguments": cut} if "arguments" in inputs else cut), candidate
+
+
+def _rank(spec: ComponentSpec, inputs: Mapping[str, Any]) -> int:
+    """Give the number of axes of an argument of any shape."""
+    ranks = [v.dim() for n, v in inputs.items() if spec.dims.get(n) == ("*shape",)]
+    return max(ranks, default=0)
 
 
 def _arguments(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -58,6 +100,8 @@ def _arguments(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
 def _axis(spec: ComponentSpec, name: str, value: object, dim: str) -> int | None:
     """Say which axis of an argument has this name, counted from its end."""
     dims = spec.dims.get(name, ())
+    if isinstance(value, Tensor) and dims == ("*shape",) and dim.startswith("-"):
+        return int(dim)
     if not isinstance(value, Tensor) or dim not in dims:
         return None
     axis = dims.index(dim) - len(dims)  # leading dimensions may be none
@@ -82,9 +126,13 @@ def _cut(
                 made[id(value)] = value.narrow(axis, start, size).clone()
             smaller[name] = made[id(value)]
     both = dim == "L" and not any("S" in dims for dims in spec.dims.values())
-    for axis in {"L": (-1, -2) if both else (-2,), "S": (-1,), "*batch": (-3,)}.get(dim, (0,)):
+    axes = {"L": (-1, -2) if both else (-2,), "S": (-1,), "*batch": (-3,), "B": (0,)}
+    axes["n_heads"] = (-3,)
+    for axis in axes.get(dim, ()):
         mask = smaller.get("mask")
         if not isinstance(mask, Tensor) or (axis not in {-1, -2} and mask.dim() < 3):
+            continue
+        if dim == "n_heads" and mask.dim() < 4:
             continue
         if mask.shape[axis] > 1:
             smaller["mask"] = mask.narrow(axis, start, size).clone()
@@ -140,7 +188,8 @@ def _simplify_entry(
     attempt: Callable[[tuple[str, ...], Tensor], bool],
 ) -> None:
     entry = float(values[path].flatten()[index])
-    for simpler in (0.0, 1.0, float(round(entry)) if abs(entry) < 1e6 else entry, round(entry, 1)):
+    rounded = float(round(entry)) if abs(entry) < 1e6 else entry
+    for simpler in (0.0, 1.0, rounded, round(entry, 1) + 0.0):
         if simpler == entry:
             return  # nothing that follows is simpler
         if abs(simpler) > abs(entry) + 1:
@@ -160,8 +209,8 @@ def _whole(value: Tensor) -> Iterator[Tensor]:
         yield torch.ones_like(value)
         if value.dim() >= 2:
             yield torch.eye(*value.shape[-2:], dtype=value.dtype).expand(value.shape).clone()
-        yield value.clamp(-9, 9).round()
-        yield (value * 10).round() / 10
+        yield value.clamp(-9, 9).round() + 0.0  # no negative zeroes
+        yield (value * 10).round() / 10 + 0.0
 
 
 def _tensors(inputs: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[Any, Tensor]]:

@@ -162,12 +162,19 @@ class Subject:
         graded = any(isinstance(v, Tensor) and v.requires_grad for v in arguments.values())
         if self._tape.recording and not self._tape.parameters:
             self._tape.parameters = self.parameters()
+        watched = self._tape.recording and not self.spec.is_module
+        with self._tape.paused():
+            before = torch.get_rng_state() if watched else None
         try:
             with self._tape.paused():
                 results = self._answer(component, arguments, graded=graded)
         except (Crash, ContractBroken):
             self._tape.called(self._label, self.spec, arguments, (), graded=graded)
             raise
+        with self._tape.paused():
+            drew = before is not None and not torch.equal(before, torch.get_rng_state())
+        if drew:
+            self._tape.drew()
         self._tape.called(self._label, self.spec, arguments, results, graded=graded)
         return results if len(results) > 1 else results[0]
 

@@ -31,7 +31,9 @@ _OPERATORS = {
     "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "__lt__": "<", "__le__": "<=",
     "__gt__": ">", "__ge__": ">=", "pow": "**", "__pow__": "**",
 }  # fmt: skip
-_REFLECTED = {"__rsub__": "-", "__rtruediv__": "/", "__rdiv__": "/", "__rmatmul__": "@"}
+_REFLECTED = {
+    "__rsub__": "-", "__rtruediv__": "/", "__rdiv__": "/", "__rmatmul__": "@", "__rpow__": "**",
+}  # fmt: skip
 _UNARY = {"neg": "-", "__neg__": "-", "__invert__": "~", "bitwise_not": "~"}
 # What torch passes on to a mode although nobody wrote it.
 _DEFAULTS = {
@@ -56,7 +58,8 @@ class _Step:
     """One operation: its expression as text with tensors in it, and the tensors it gave.
 
     A step that overwrites parameters names the module in ``overwrites``, one that calls or
-    differentiates it in ``uses``; a call says in ``graded`` whether gradients were recorded.
+    differentiates it in ``uses``; a call says in ``graded`` whether gradients were recorded, and
+    a differentiation in ``gives`` which gradients are taken out of it later.
     """
 
     tokens: list[Token] | None
@@ -67,6 +70,12 @@ class _Step:
     overwrites: str = ""
     uses: str = ""
     graded: bool | None = None
+    gives: list[Tensor] | None = None
+
+    @property
+    def target(self) -> str:
+        """What a step that overwrites a parameter overwrites."""
+        return str((self.tokens or [""])[0]).partition(".data.copy_(")[0]
 
     @property
     def needs(self) -> list[Tensor]:
@@ -91,6 +100,7 @@ class Tape(TorchFunctionMode):
         self._aliases: list[tuple[Tensor, Tensor]] = []
         self._components = 0
         self._calls = 0
+        self._seeded = False
         self._differentiations = 0
         self.parameters: dict[str, Tensor] = {}
 
@@ -197,6 +207,28 @@ class Tape(TorchFunctionMode):
         step = _Step(tokens, list(results), names, always=True, uses=label, graded=graded)
         self._steps.append(step)
 
+    def drew(self) -> None:
+        """Note that a function draws random numbers: the script starts from the same seed."""
+        tokens: list[Token] = ["torch.manual_seed(0)"]
+        if self._recording and not self._seeded:
+            self._seeded = True
+            self._steps.insert(0, _Step(tokens, [], [], always=True))
+
+    def follows_from_answers(self, tensor: Tensor) -> bool:
+        """Whether a tensor was computed from what the component gave, its shape apart."""
+        originals = {id(t): original for t, original in self._aliases}
+        needed = {id(originals.get(id(tensor), tensor))}
+        for step in reversed(self._steps):
+            if needed & {id(t) for t in (*step.results, *step.changes)}:
+                if step.graded is not None:
+                    return True
+                text = "".join(t for t in step.tokens or [] if isinstance(t, str))
+                if text.startswith(("torch.ones_like(", "torch.zeros_like(")):
+                    continue
+                shaped = text.startswith((".to(", ".expand_as(", ".view_as("))
+                needed |= {id(t) for t in (step.needs[:1] if shaped else step.needs)}
+        return False
+
     def counted(self, label: str, count: Tensor) -> None:
         """Note that a module's parameters were counted."""
         if self._recording:
@@ -216,18 +248,26 @@ class Tape(TorchFunctionMode):
         self._differentiations += 1
         suffix = "" if self._differentiations == 1 else f"_{self._differentiations}"
         named = f"{{n: p for n, p in {label}.named_parameters() if p.requires_grad}}"
-        self._always(f"parameters = {named}")
+        listing = _Step([f"parameters = {named}"], [], [], always=True, gives=list(found.values()))
+        self._steps.append(listing)
         before = f"gradients{suffix} = dict(zip(parameters, torch.autograd.grad("
         after = ", list(parameters.values()), retain_graph=True, materialize_grads=True)))"
-        self._steps.append(_Step([before, scalar, after], [], [], always=True, uses=label))
+        gives = list(found.values())
+        step = _Step([before, scalar, after], [], [], always=True, uses=label, gives=gives)
+        self._steps.append(step)
         for name, gradient in found.items():
             self._steps.append(_Step([f'gradients{suffix}["{name}"]'], [gradient], []))
 
-    def script(self, wanted: Mapping[str, Tensor]) -> list[str]:
+    def script(
+        self, wanted: Mapping[str, Tensor], *, brief: bool = False, copies: bool = False
+    ) -> list[str]:
         """Write the statements that compute the wanted tensors, inputs first.
 
         Args:
             wanted: tensors by the name that the script gives them at the end.
+            brief: leave out calls that nothing wanted follows from, which is another script where
+                the component remembers them.
+            copies: copy every answer, which a component may overwrite in a later call.
         """
         originals = {id(tensor): original for tensor, original in self._aliases}
         wanted = {name: originals.get(id(t), t) for name, t in wanted.items()}
@@ -235,18 +275,25 @@ class Tape(TorchFunctionMode):
         kept: list[_Step] = []
         used: set[str] = set()
         for step in reversed(self._steps):
-            used.add(step.uses)
+            if not brief:
+                used.add(step.uses)
             if step.overwrites and step.overwrites not in used:
                 continue
             given = {id(t) for t in (*step.results, *step.changes)}
+            called = step.graded is not None
+            answers = {id(t) for t in step.gives or (step.results if called else ())}
             if step.tokens is None:
                 # What cannot be written becomes a literal, and what led to it is not needed.
                 needed -= given
+            elif brief and answers and not answers & needed:
+                continue  # one without answers raised
             elif step.always or given & needed:
                 kept.append(step)
+                used.add(step.uses)
                 needed |= {id(t) for t in step.needs}
         kept.reverse()
-        return _Writer(self._inputs, kept).write(wanted)
+        kept = _without_repetitions(kept) if brief else kept
+        return _Writer(self._inputs, kept, copies=copies).write(wanted)
 
     def _always(self, text: str, overwrites: str = "") -> None:
         self._steps.append(_Step([text], [], [], always=True, overwrites=overwrites))
@@ -283,10 +330,37 @@ class Tape(TorchFunctionMode):
         self._steps.append(_Step(tokens, list(results), names, changes))
 
 
+def _without_repetitions(steps: list[_Step]) -> list[_Step]:
+    """Leave out parameters that are overwritten before they are used, and those that stay."""
+    kept: list[_Step] = []
+    ahead: set[str] = set()
+    for step in reversed(steps):
+        if step.uses:
+            ahead.clear()
+        if step.overwrites:
+            if step.target in ahead:
+                continue
+            ahead.add(step.target)
+        kept.append(step)
+    kept.reverse()
+    values: dict[str, list[Token] | None] = {}
+    final = []
+    for step in kept:
+        if step.overwrites:
+            if values.get(step.target) == step.tokens:
+                continue
+            values[step.target] = step.tokens
+        final.append(step)
+    return final
+
+
 class _Writer:
     """Turns kept steps into statements; an expression used once is written where it is used."""
 
-    def __init__(self, inputs: Mapping[int, tuple[str, Tensor]], steps: list[_Step]) -> None:
+    def __init__(
+        self, inputs: Mapping[int, tuple[str, Tensor]], steps: list[_Step], *, copies: bool
+    ) -> None:
+        self._copies = copies
         self._names = {key: name for key, (name, _) in inputs.items()}
         self._steps = steps
         self._inputs = inputs
@@ -306,10 +380,7 @@ class _Writer:
             if key in used:
                 self._lines.append(f"{name} = {literal(value)}")
         # Where values change on the way, everything is computed where the law computed it.
-        mutable = after_use = False
-        for step in self._steps:
-            mutable |= bool(step.changes) or (after_use and bool(step.overwrites))
-            after_use |= bool(step.uses)
+        mutable = any(step.changes for step in self._steps)
         for step in self._steps:
             self._statement(step, mutable=mutable)
         for name, tensor in wanted.items():
@@ -324,6 +395,9 @@ class _Writer:
                 names = list(step.names)
                 for result, name in zip(step.results, names, strict=True):
                     self._names[id(result)] = name
+                if self._copies and step.graded is not None:
+                    each = f"(answer.clone() for answer in {text})"
+                    text = each if len(names) > 1 else f"{text}.clone()"
                 text = f"{', '.join(names)} = {text}"
             if self._mixed and step.graded is False:
                 self._lines += ["with torch.no_grad():", f"    {text}"]
@@ -363,14 +437,16 @@ def literal(value: Tensor) -> str:
     value = value.detach().cpu()
     if value.numel() == 0:
         return f"torch.empty({tuple(value.shape)}, dtype={value.dtype})"
-    signed = value.is_floating_point() and bool(torch.signbit(value).any())
-    if value.numel() > 1 and not signed and bool((value == value.flatten()[0]).all()):
-        shape = ", ".join(str(n) for n in value.shape)
-        filled = value.flatten()[0].item()
+    negative = value.is_floating_point() and bool(((value == 0) & torch.signbit(value)).any())
+    if value.numel() > 1 and not negative and bool((value == value.flatten()[0]).all()):
+        size, filled = tuple(value.shape), value.flatten()[0].item()
+        shape = ", ".join(str(n) for n in size)
         if value.dtype == torch.bool:
-            return f"torch.full(({shape},), {filled})"
+            return f"torch.full({size}, {filled})"
         if filled in {0, 1}:
             return f"torch.{'ones' if filled else 'zeros'}({shape}, dtype={value.dtype})"
+        if math.isfinite(filled):
+            return f"torch.full({size}, {filled}, dtype={value.dtype})"
     text = repr(value.tolist()).replace("inf", "torch.inf").replace("nan", "torch.nan")
     suffix = "" if value.dtype in {torch.bool, torch.int64} else f", dtype={value.dtype}"
     return f"torch.tensor({text}{suffix})"

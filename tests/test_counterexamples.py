@@ -481,7 +481,7 @@ def test_a_module_is_shown_with_its_sizes_and_its_weights(tmp_path):
         (torch.tensor([float("nan"), float("-inf")]), "[nan, -inf]"),
         (torch.zeros(0, 3), "[]"),
         (torch.arange(100.0).view(4, 25), "4×25 numbers, from 0 to 99"),
-        (torch.ones(70, 1, dtype=torch.bool), "70×1 numbers, from True to True"),
+        (torch.ones(70, 1, dtype=torch.bool), "70×1 truth values, 70 of them True"),
         (torch.tensor([1.0], requires_grad=True), "[1]"),
     ],
 )
@@ -547,3 +547,50 @@ class SelfAttention(Right):
     assert isinstance(run(evidence.counterexample.script), AssertionError)
     path.write_text("from reference import SelfAttention\n", encoding="utf-8")
     assert run(evidence.counterexample.script) is None
+
+
+# --- Scripts that are run before they are shown --------------------------------------------------
+
+KEPT = """
+import functools
+
+import torch
+
+
+@functools.cache
+def _future(length):
+    return torch.ones(length, length, dtype=torch.bool).triu(1)
+
+
+def causal_mask(length):
+    return _future(length).logical_not_()
+"""
+
+
+def test_answers_are_copied_where_a_later_call_overwrites_them(tmp_path):
+    _, evidence = examined(tmp_path, "causal_mask.the_same_call_gives_the_same_result", KEPT)
+    assert ".clone()" in evidence.counterexample.script
+    assert isinstance(run(evidence.counterexample.script), AssertionError)
+
+
+def test_what_needs_earlier_calls_has_no_script(tmp_path):
+    law = "causal_mask.a_shorter_mask_is_a_corner_of_a_longer_one"
+    _, evidence = examined(tmp_path, law, KEPT)
+    assert "only after earlier calls" in evidence.counterexample.what
+
+
+def test_a_function_that_draws_random_numbers_does_so_in_its_script(tmp_path):
+    right = "torch.softmax(x, dim)"
+    wrong = mistaken(SOFTMAX, right, f"torch.dropout({right}, 0.5, True)")
+    _, evidence = examined(tmp_path, "softmax.the_same_call_gives_the_same_result", wrong)
+    assert "torch.manual_seed(0)" in evidence.counterexample.script
+    assert isinstance(run(evidence.counterexample.script), AssertionError)
+
+
+def test_it_is_said_where_both_sides_are_answers(tmp_path):
+    wrong = mistaken(SOFTMAX, "torch.softmax(x, dim)", "torch.softmax(x.clamp_max(0), dim)")
+    found = examined(tmp_path, "softmax.adding_a_constant_changes_nothing", wrong)[1]
+    assert found.counterexample.expected.startswith("the same as ")
+    law = "softmax.it_is_the_normalised_exponential"
+    found = examined(tmp_path, law, wrong)[1]
+    assert not found.counterexample.expected.startswith("the same as ")

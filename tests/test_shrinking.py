@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from attest.contract import CONTRACT
-from attest.shrinking import MOST_TRIALS, narrower, simplify
+from attest.shrinking import MOST_TRIALS, narrower, simplify, slimmer
 
 
 def simplified(inputs, parameters, law_fails):
@@ -159,9 +159,9 @@ def attention(batch=(), queries=4, keys=5, mask=None):
 def test_items_queries_and_keys_are_dropped(batch):
     found = narrowed(SDPA, attention(batch), lambda _: True)
     last = (*batch[:-1], 1) if batch else ()
-    assert found["query"].shape == (*last, 1, 2)
-    assert found["key"].shape == (*last, 1, 2)
-    assert found["value"].shape == (*last, 1, 3)
+    assert found["query"].shape == (*last, 1, 1)
+    assert found["key"].shape == (*last, 1, 1)
+    assert found["value"].shape == (*last, 1, 1)
 
 
 def test_as_many_are_kept_as_the_failure_needs():
@@ -174,6 +174,38 @@ def test_the_last_are_kept_where_the_first_do_not_fail():
     last = inputs["key"][-1].clone()
     found = narrowed(SDPA, inputs, lambda i: bool((i["key"] == last).all(-1).any()))
     assert torch.equal(found["key"], last[None])
+
+
+def test_widths_are_cut_where_no_constructor_fixes_them():
+    found = narrowed(SDPA, attention(), lambda i: i["value"].shape[-1] >= 2)
+    assert (found["key"].shape[-1], found["value"].shape[-1]) == (1, 2)
+
+
+def test_an_argument_of_any_shape_is_cut_along_every_axis():
+    inputs = {"x": torch.randn(3, 2, 5, 4), "dim": 1}
+    found = narrowed(CONTRACT["softmax"], inputs, lambda i: i["x"].shape[2] >= 3)
+    assert found["x"].shape == (1, 1, 3, 1)
+
+
+def test_modules_become_slimmer_with_what_they_are_given():
+    inputs = {"arguments": {**attention((1,)), "mask": torch.ones(1, 3, 4, 5, dtype=torch.bool)}}
+    inputs["arguments"] |= {name: torch.randn(1, 4, 6) for name in ("query", "key", "value")}
+    spec = CONTRACT["MultiHeadAttention"]
+    found = list(slimmer(spec, inputs, {"d_model": 6, "n_heads": 3}))
+    assert [sizes for _, sizes in found][:3] == [
+        {"d_model": 1, "n_heads": 1}, {"d_model": 1, "n_heads": 2}, {"d_model": 2, "n_heads": 1}
+    ]  # fmt: skip
+    assert {"d_model": 6, "n_heads": 3} not in [sizes for _, sizes in found]
+    for candidate, sizes in found:
+        arguments = candidate["arguments"]
+        assert arguments["query"].shape == (1, 4, sizes["d_model"])
+        assert arguments["mask"].shape == (1, sizes["n_heads"], 4, 5)
+
+
+def test_many_integers_are_tried_one_by_one():
+    spec = CONTRACT["MultiHeadAttention"]
+    inputs = {name: torch.randn(1, 1, 64) for name in ("query", "key", "value")}
+    assert len(list(slimmer(spec, inputs, {"d_model": 64, "n_heads": 16}))) == 63 + 15
 
 
 def test_a_mask_is_cut_like_what_it_masks_and_leaves_every_query_some_key():
