@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -95,6 +95,7 @@ class Tape(TorchFunctionMode):
     def __init__(self, *, recording: bool) -> None:
         super().__init__()
         self._kept = self._recording = recording
+        self._entered = False
         self._steps: list[_Step] = []
         self._inputs: dict[int, tuple[str, Tensor]] = {}
         self._aliases: list[tuple[Tensor, Tensor]] = []
@@ -135,11 +136,29 @@ class Tape(TorchFunctionMode):
 
     @contextmanager
     def _pause(self) -> Iterator[None]:
+        # Off the stack, too: torch's fused paths are not taken under a mode, so that a component
+        # would compute otherwise here than where it failed.
         recording, self._recording = self._recording, False
+        leaves = self._entered
+        if leaves:
+            self.__exit__(None, None, None)
         try:
             yield
         finally:
+            if leaves:
+                self.__enter__()
             self._recording = recording
+
+    def __enter__(self) -> Self:
+        """Listen to every operation of torch."""
+        self._entered = True
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Listen no longer."""
+        self._entered = False
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def given(self, name: str, value: Tensor) -> None:
         """Name an input of the law."""
@@ -399,7 +418,8 @@ class _Writer:
                     each = f"(answer.clone() for answer in {text})"
                     text = each if len(names) > 1 else f"{text}.clone()"
                 text = f"{', '.join(names)} = {text}"
-            if self._mixed and step.graded is False:
+            # A module's parameters record them, too, and it may take another path then.
+            if step.graded is False and (self._mixed or step.uses):
                 self._lines += ["with torch.no_grad():", f"    {text}"]
             else:
                 self._lines.append(_bare(text))

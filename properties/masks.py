@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -97,14 +98,12 @@ def what_a_mask_hides_cannot_reach_the_output(
     hidden = ~allowed_keys(arguments["mask"], weights)[..., -1]  # (..., L)
     if weights.dim() == 4 and attention.spec.is_module:
         hidden = hidden.all(1)  # hidden from every head
-    changed = dict(arguments)
-    for name in ("x", "key", "value"):
-        if name in changed:
-            other = changed[name].clone()
-            other[..., -1, :] = 1 - other[..., -1, :] + (1000.0 if name == "value" else 0.0)
-            changed[name] = other
+    own = arguments["x"] if "x" in arguments else arguments["key"]
+    changed = _with_tensors(arguments, ("x", "key", "value"), _another_last_row)
+    if "value" in arguments and arguments["value"] is not own:
+        changed["value"][..., -1, :] += 1000.0
     other_output, other_weights = attention(**changed)
-    if "x" in arguments:
+    if "x" in arguments or arguments["query"] is own:
         hidden = hidden.clone()
         hidden[..., -1] = False  # the changed token's own query
     rows = hidden[..., None].expand_as(output)
@@ -118,6 +117,24 @@ def what_a_mask_hides_cannot_reach_the_output(
         )
     sometimes(bool(hidden.any()), "a key is hidden")
     sometimes_differs(other_output, output, "a key in sight changes the output")
+
+
+def _another_last_row(tensor: Tensor) -> Tensor:
+    other = tensor.clone()
+    other[..., -1, :] = 1 - other[..., -1, :]
+    return other
+
+
+def _with_tensors(
+    arguments: Mapping[str, Any], names: tuple[str, ...], change: Callable[[Tensor], Tensor]
+) -> dict[str, Any]:
+    """Change some tensors; one under several names stays one.
+
+    Results are the same bit by bit only along the same path, and a fused kernel may take another
+    one for self-attention, which it knows by query, key and value being one tensor.
+    """
+    new = {id(arguments[n]): change(arguments[n]) for n in names if n in arguments}
+    return {name: new.get(id(value), value) for name, value in arguments.items()}
 
 
 @law(
@@ -138,10 +155,11 @@ def future_tokens_do_not_change_past_outputs(attention: Subject, arguments: dict
     for name, value in source.items():
         if value.shape[-2] != length:  # one sequence attends to itself
             source[name] = first if value.shape == first.shape else _resized(value, length)
-    rewritten = {
-        name: torch.cat([value[..., :kept, :], 2 - value[..., kept:, :].flip(-1)], -2)
-        for name, value in source.items()
-    }
+
+    def with_another_future(value: Tensor) -> Tensor:
+        return torch.cat([value[..., :kept, :], 2 - value[..., kept:, :].flip(-1)], -2)
+
+    rewritten = _with_tensors(source, names, with_another_future)
     output, weights = attention(**source, mask=mask)
     other, other_weights = attention(**rewritten, mask=mask)
     identical(other[..., :kept, :], output[..., :kept, :], "the outputs before the change")
