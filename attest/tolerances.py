@@ -131,7 +131,7 @@ def attention_errors(
     Returns:
         Bounds for the weights and for the output.
 
-    Source: CLAIMS.md, section B; after Higham 2002, section 3.5.
+    Source: after Higham 2002, section 3.5.
     """
     dtype = value.dtype
     u, low = precision(dtype), unit_roundoff(dtype)

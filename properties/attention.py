@@ -9,7 +9,7 @@ from typing import Any
 import sympy
 import torch
 from hypothesis import assume
-from torch import Tensor
+from torch import Tensor, nn
 
 from attest import symbolic
 from attest.checks import (
@@ -52,8 +52,9 @@ ATT_01 = Claim(
     verdict=Verdict.CONDITIONAL,
     conditions=(
         "the key is not masked",
-        "its score lies less than 745 (float64), 104 (float32), 92.9 (bfloat16) or 17.3 (float16) "
-        "below the largest: further down the weight is exactly zero",
+        "its score lies no further than 745 (float64), 104 (float32), 92.9 (bfloat16) or 17.3 "
+        "(float16) below the largest, less the logarithm of how many keys share the best score: "
+        "further down the weight is exactly zero",
     ),
     references=("Bahdanau, Cho and Bengio 2015", "Luong, Pham and Manning 2015"),
     parts=(
@@ -326,6 +327,35 @@ def every_key_gets_some_weight_whatever_its_score(
     above(weights, torch.zeros_like(weights), "the weights")
 
 
+# How far below the best score a weight is still positive, and how far it is zero, in each format.
+VANISHING = {
+    torch.float64: (745.0, 745.2),
+    torch.float32: (103.9, 104.0),
+    torch.bfloat16: (92.5, 93.0),
+    torch.float16: (17.25, 17.375),
+}
+
+
+@proof(
+    SDPA,
+    method="exhaustive",
+    formula="half of the smallest number is e^−745.1, e^−104.0, e^−92.9 and e^−17.3",
+    claim=ATT_01.part("in floating point"),
+)
+def a_weight_vanishes_where_half_the_smallest_number_does(attention: Callable[..., Any]) -> None:
+    """In each of the four formats, two gaps on either side of where a weight becomes zero.
+
+    Where twenty keys share the best score each weight is divided by twenty, and vanishes sooner.
+    """
+    for dtype, (positive, zero) in VANISHING.items():
+        for best, shift in ((1, 0.0), (20, math.log(20))):
+            for gap, seen in ((positive - shift, True), (zero - shift + (best > 1) / 4, False)):
+                key = torch.cat([torch.zeros(best, 1), torch.full((1, 1), -gap)]).to(dtype)
+                query, value = torch.ones(1, 1).to(dtype), torch.zeros(best + 1, 1).to(dtype)
+                weight = float(attention(query, key, value)[1][0, -1])
+                assert (weight > 0) == seen, f"at a gap of {gap} among {best + 1} keys in {dtype}"
+
+
 def _symbols() -> tuple[Any, Any, Any]:
     return (
         symbolic.symbols("q", 2, 2),
@@ -380,22 +410,36 @@ def the_output_is_the_weighted_sum_of_the_values(
 @law(
     *PLAIN,
     inputs=attention_inputs,
-    formula="min_j v_j ≤ output_i ≤ max_j v_j over the allowed keys",
+    formula="min_j u·v_j ≤ u·output_i ≤ max_j u·v_j over allowed keys;  ‖output_i‖ ≤ max_j ‖v_j‖",
     claim=ATT_02,
 )
 def the_output_lies_among_the_values(
     attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
 ) -> None:
-    """In every coordinate a mean lies between the least and the largest of what it is a mean of."""
+    """In every direction a mean lies between the least and the largest of what it is a mean of.
+
+    Directions are the coordinates and the differences of two of them; nor is it longer than all.
+    """
     output, weights = attention(query, key, value, mask)
     arguments = {"query": query, "key": key, "value": value, "mask": mask}
-    bound = attention_bounds(attention, arguments).output
+    bound = attention_bounds(attention, arguments).output.expand_as(output)
     allowed = allowed_keys(mask, weights)[..., None]  # (..., L, S, 1)
-    spread = value[..., None, :, :].expand(*weights.shape, value.shape[-1])
+
+    def directions(x: Tensor) -> Tensor:
+        return torch.cat([x, x - x.roll(1, -1)], -1).double()
+
+    along, found = directions(value), directions(output)
+    spread = along[..., None, :, :].expand(*weights.shape, along.shape[-1])
     upper = spread.masked_fill(~allowed, -torch.inf).amax(-2)
     lower = spread.masked_fill(~allowed, torch.inf).amin(-2)
-    at_most(output, upper, bound, "the output")
-    at_least(output, lower, bound, "the output")
+    rounding = 2 * unit_roundoff(value.dtype) * float(value.abs().max())
+    limit = torch.cat([bound, bound + bound.roll(1, -1) + rounding], -1)
+    at_most(found, upper, limit, "the output")
+    at_least(found, lower, limit, "the output")
+    longest = value.double().norm(dim=-1)[..., None, :].expand_as(weights)
+    longest = longest.masked_fill(~allowed[..., 0], 0.0).amax(-1)
+    length = bound.norm(dim=-1) + gamma(value.shape[-1] + 4, unit_roundoff(torch.float64)) * longest
+    at_most(output.double().norm(dim=-1), longest, length, "the length of the output")
     sometimes(bool((upper > lower).any()), "the values differ")
 
 
@@ -483,34 +527,6 @@ def equal_keys_share_the_weight_equally(attention: Subject, arguments: dict[str,
     _, unequal = attention(**{**arguments, name: keys})
     bounds = attention_bounds(attention, {**arguments, name: keys})
     sometimes_differs(unequal, weights, "unequal keys change the weights", 2 * bounds.weights)
-
-
-@law(
-    SDPA,
-    inputs=attention_inputs(SDPA),
-    formula="α_max ≤ 1 / (1 + (n − 1) e^−Δ), Δ the range of the scores",
-    against=ATT_04,
-)
-def the_range_of_the_scores_limits_the_largest_weight(
-    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
-) -> None:
-    """Among n keys whose scores lie within Δ, no key can take everything."""
-    _, weights = attention(query, key, value, mask)
-    arguments = {"query": query, "key": key, "value": value, "mask": mask}
-    allowed = allowed_keys(mask, weights)
-    scores = dot_product_scores(query, key, None)
-    top = scores.masked_fill(~allowed, -torch.inf).amax(-1)
-    bottom = scores.masked_fill(~allowed, torch.inf).amin(-1)
-    limit = 1 / (1 + (allowed.sum(-1) - 1) * torch.exp(bottom - top))
-    rounding = 2 * attention_bounds(attention, arguments).weights.amax(-1)
-    rounding = rounding + 4 * unit_roundoff(weights.dtype)
-    at_most(weights.amax(-1), limit, rounding, "the largest weight of each row")
-    sometimes_differs(
-        weights,
-        even_weights(mask, weights),
-        "some keys weigh more than others",
-        rounding[..., None],
-    )
 
 
 @refutation(
@@ -626,15 +642,24 @@ def adding_one_vector_to_every_key_changes_nothing(
 def queries_and_keys_may_trade_a_matrix(
     attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
 ) -> None:
-    """Only the product of queries and keys counts, not the basis in which they are written."""
+    """Only the product of queries and keys counts, not the basis in which they are written.
+
+    The matrix stretches, shears and permutes: it adds each even coordinate of a query to the odd
+    one after it, and takes each odd coordinate of a key from the even one before it.
+    """
     powers = 2.0 ** torch.arange(-1, query.shape[-1] - 1).clamp_max(6).to(query)
     arguments = {"query": query, "key": key, "value": value, "mask": mask}
     output, weights = attention(**arguments)
-    traded = {**arguments, "query": (query * powers).flip(-1), "key": (key / powers).flip(-1)}
+    place = torch.arange(query.shape[-1])
+    paired = place < query.shape[-1] // 2 * 2
+    sheared = torch.where(paired & (place % 2 == 1), query + query.roll(1, -1), query)
+    opposed = torch.where(paired & (place % 2 == 0), key - key.roll(-1, -1), key)
+    traded = {**arguments, "query": (sheared * powers).flip(-1), "key": (opposed / powers).flip(-1)}
     same, same_weights = attention(**traded)
-    bounds = attention_bounds(attention, arguments)
-    close(same_weights, weights, 2 * bounds.weights, "the weights in another basis")
-    close(same, output, 2 * bounds.output, "the output in another basis")
+    # Rounding the sheared entries moves scores by no more than computing them does.
+    bounds, wider = attention_bounds(attention, arguments), attention_bounds(attention, traded)
+    close(same_weights, weights, bounds.weights + 2 * wider.weights, "the weights in another basis")
+    close(same, output, bounds.output + 2 * wider.output, "the output in another basis")
     stretched = {**arguments, "query": query * powers}
     _, other = attention(**stretched)
     wider = attention_bounds(attention, stretched)
@@ -878,11 +903,15 @@ def the_score_path_compares_a_value_with_the_mean(
 @proof(
     SDPA,
     method="symbolic",
-    formula="Σ_j ∂output/∂v_j = 1, ∂output/∂v_j = α_j",
+    formula="∂o/∂v_j = α_j, Σ_j ∂o/∂v_j = 1;  ∂o/∂q = Σ_j α_j (v_j − o) k_j / √d_k",
     claim=ATT_07,
 )
 def symbols_partition_the_gradient_over_the_values(attention: Callable[..., Any]) -> None:
-    """Differentiate the output that symbols give by each value: the shares add up to one."""
+    """Differentiate the output that symbols give by each value: the shares add up to one.
+
+    By an entry of the query it is what the scores add: each moves the output by its weight, times
+    how its value differs from the mean.
+    """
     query, key, value = _symbols()
     output, weights = attention(query, key, value)
     shares = [symbolic.derivative(output, value.entries[j, 0]).entries[0, 0] for j in range(3)]
@@ -891,6 +920,14 @@ def symbols_partition_the_gradient_over_the_values(attention: Callable[..., Any]
     assert symbolic.equal(symbolic.tensor([sum(shares)]), symbolic.tensor([1])), (
         "the shares do not add up to one"
     )
+    mean, alpha = output.entries[0, 0], weights.entries[0]
+    for c in range(2):
+        moved = symbolic.derivative(output, query.entries[0, c]).entries[0, 0]
+        terms = [alpha[j] * (value.entries[j, 0] - mean) * key.entries[j, c] for j in range(3)]
+        by_scores = symbolic.tensor([sum(terms) / sympy.sqrt(2)])
+        assert symbolic.equal(symbolic.tensor([moved]), by_scores), (
+            f"the scores do not add α (v − output) k_{c} / √d"
+        )
 
 
 # --- Paths --------------------------------------------------------------------------------------
@@ -905,12 +942,12 @@ def _paths(steps: list[Tensor], source: int, target: int) -> int:
     return int(counts[target])
 
 
-def _causal_step(attention: Callable[..., Any], length: int) -> Tensor:
-    """Say which values reach which outputs of causal attention, from its own Jacobian."""
+def _step(attention: Callable[..., Any], length: int, *, causal: bool = True) -> Tensor:
+    """Say which values reach which outputs of attention, from its own Jacobian."""
     generator = torch.Generator().manual_seed(length)
     query, key = torch.randn(2, length, 2, generator=generator, dtype=torch.float64)
     value = torch.zeros(length, 1, dtype=torch.float64, requires_grad=True)
-    mask = torch.ones(length, length, dtype=torch.bool).tril()
+    mask = torch.ones(length, length, dtype=torch.bool).tril() if causal else None
     output, _ = attention(query, key, value, mask)
     rows = [
         torch.autograd.grad(output[i, 0], value, retain_graph=True)[0][:, 0] for i in range(length)
@@ -932,7 +969,7 @@ def causal_layers_have_binomially_many_paths(attention: Callable[..., Any]) -> N
     Pascal's rule C(n+k, k) = C(n+k−1, k) + C(n+k−1, k−1), which is checked in symbols.
     """
     for length in range(1, 8):
-        step = _causal_step(attention, length)
+        step = _step(attention, length)
         for layers in range(1, 5):
             for j in range(length):
                 for i in range(length):
@@ -946,41 +983,62 @@ def causal_layers_have_binomially_many_paths(attention: Callable[..., Any]) -> N
     assert sympy.combsimp(pascal - sympy.binomial(n + k - 1, k - 1)) == 0, "Pascal's rule"
 
 
-def _recurrent_paths(source: int, target: int, layers: int) -> int:
-    """Count the paths in a stacked RNN from the input at one step to the top layer at another.
+def _recurrent_paths(length: int, layers: int) -> Tensor:
+    """Give 2 to the length of each path, summed over all paths, in torch's own stacked RNN.
 
-    State (layer, t) is reached from (layer, t − 1) and from (layer − 1, t); the input enters the
-    lowest layer at its own step.
+    Every weight is two and every unit in its linear part, so that the derivative of the top layer's
+    state i by the input j multiplies by two along every edge of a path, and adds over paths.
     """
-    counts = [1 if t == source else 0 for t in range(target + 1)]  # the inputs
-    for _ in range(layers):
-        state = 0
-        layer = []
-        for below in counts:
-            state += below
-            layer.append(state)
-        counts = layer
-    return counts[target]
+    rnn = nn.RNN(1, 1, layers, nonlinearity="relu", bias=False, batch_first=True).double()
+    with torch.no_grad():
+        for weight in rnn.parameters():
+            weight.fill_(2.0)
+    x = torch.ones(1, length, 1, dtype=torch.float64, requires_grad=True)
+    states, _ = rnn(x)
+    rows = [torch.autograd.grad(states[0, i, 0], x, retain_graph=True)[0] for i in range(length)]
+    return torch.stack(rows)[:, 0, :, 0]
 
 
 @proof(
     SDPA,
     method="exhaustive",
-    formula="paths in an L-layer RNN = paths in L causal layers, for n ≤ 7, L ≤ 4",
+    formula="paths in an L-layer RNN = paths in L causal layers, n ≤ 7, L ≤ 4, but i − j + L long",
     against=ATT_09.part("unlike RNNs"),
 )
 def a_stacked_rnn_has_exactly_as_many_paths(attention: Callable[..., Any]) -> None:
-    """Count both, from every token to every other: the numbers agree, only the lengths differ."""
+    """Count both, from every token to every other: the numbers agree, only the lengths differ.
+
+    Those of an RNN are read off its Jacobian, too. It has as many at every size: state i of layer
+    L + 1 is reached from its own state i − 1 and from state i of layer L, which is Pascal's rule.
+    """
     for length in range(1, 8):
-        step = _causal_step(attention, length)
+        step = _step(attention, length)
         for layers in range(1, 5):
+            recurrent = _recurrent_paths(length, layers)
             for j in range(length):
                 for i in range(j, length):
-                    found = _paths([step] * layers, j, i)
-                    recurrent = _recurrent_paths(j, i, layers)
-                    assert found == recurrent, (
-                        f"{found} paths from {j} to {i} over {layers}, {recurrent} in an RNN"
+                    found = _paths([step] * layers, j, i) * 2 ** (i - j + layers)
+                    assert found == int(recurrent[i, j]), (
+                        f"{found} from {j} to {i} over {layers} layers, {recurrent[i, j]} in an RNN"
                     )
+
+
+@proof(
+    SDPA,
+    method="exhaustive",
+    formula="paths from j to i over L layers without a mask: n^(L − 1), for n ≤ 7, L ≤ 4",
+    claim=ATT_09.part("count"),
+)
+def unmasked_layers_have_a_path_through_every_token(attention: Callable[..., Any]) -> None:
+    """Without a mask each layer in between may pass through any token, which multiplies by n."""
+    for length in range(1, 8):
+        step = _step(attention, length, causal=False)
+        for layers in range(1, 5):
+            for j in range(length):
+                for i in range(length):
+                    found = _paths([step] * layers, j, i)
+                    exact = length ** (layers - 1)
+                    assert found == exact, f"{found} paths over {layers} layers, not {exact}"
 
 
 # --- Definitions of the modules -----------------------------------------------------------------

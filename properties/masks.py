@@ -154,7 +154,7 @@ def future_tokens_do_not_change_past_outputs(attention: Subject, arguments: dict
     source = {name: arguments[name] for name in names}
     for name, value in source.items():
         if value.shape[-2] != length:  # one sequence attends to itself
-            source[name] = first if value.shape == first.shape else _resized(value, length)
+            source[name] = _resized(value, length)
 
     def with_another_future(value: Tensor) -> Tensor:
         return torch.cat([value[..., :kept, :], 2 - value[..., kept:, :].flip(-1)], -2)
@@ -229,6 +229,10 @@ def hidden_keys_might_as_well_not_exist(
     close(output, without, 2 * bounds.output, "the output")
     limit = bounds.weights.expand_as(weights)[..., keep]
     close(weights[..., keep], fewer, 2 * limit, "the weights of the keys that are left")
+    seen = {**arguments, "mask": None}
+    shown, _ = attention(**seen)
+    error = bounds.output + attention_bounds(attention, seen).output
+    sometimes_differs(shown, output, "showing the hidden keys changes the output", error)
 
 
 @law(

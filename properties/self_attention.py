@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import product
 from typing import Any
 
 import sympy
@@ -30,11 +31,12 @@ from attest.laws import law, proof, refutation
 from attest.strategies import attention_inputs, fill, seeds
 from attest.subject import Setup, Subject
 from attest.tolerances import gamma, log_weight_error, precision, underflow_gap, unit_roundoff
-from properties.attention import around_three_tokens
+from properties.attention import ATT_04, around_three_tokens
 from properties.bounds import (
     allowed_keys,
     attention_bounds,
     dot_product_scores,
+    even_weights,
     largest_input,
     largest_score,
 )
@@ -460,6 +462,21 @@ def _depth(output: Tensor) -> int:
     return depths[output.grad_fn]
 
 
+class _Calls(TorchFunctionMode):
+    """Counts the calls of torch's functions, however large their tensors are."""
+
+    number = 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        self.number += 1
+        return func(*args, **(kwargs or {}))
+
+
+LENGTHS = (2, 3, 8, 64)
+
+
 @proof(
     SELF,
     method="structural",
@@ -470,21 +487,27 @@ def the_depth_does_not_depend_on_the_length(attention: Callable[..., Any]) -> No
     """Follow the longest chain of operations from output to input, at several lengths.
 
     The chain is a property of the code, not of the numbers: where no loop runs over the tokens it
-    is the same for every length.
+    is the same for every length. So is the number of operations, which counts detached ones, too.
     """
     module = attention(4)
     cell = nn.RNNCell(4, 4)
-    depths, recurrent = [], []
-    for n in (2, 3, 8, 64):
+    depths, calls, recurrent = [], [], []
+    for n in LENGTHS:
         x = torch.zeros(1, n, 4, requires_grad=True)
-        output, _ = module(x)
+        with _Calls() as counted:
+            output, _ = module(x)
         depths.append(_depth(output))
+        calls.append(counted.number)
         state = torch.zeros(1, 4)
         for t in range(n):
             state = cell(x[:, t], state)
         recurrent.append(_depth(state))
     assert len(set(depths)) == 1, f"the depth at lengths 2, 3, 8 and 64 is {depths}"
-    assert recurrent[3] > recurrent[2] > recurrent[1] > recurrent[0], "the RNN's depth does grow"
+    assert len(set(calls)) == 1, f"the operations at lengths 2, 3, 8 and 64 number {calls}"
+    first, *others = recurrent
+    slopes = {(depth - first) / (n - 2) for n, depth in zip(LENGTHS[1:], others, strict=True)}
+    assert len(slopes) == 1, f"an RNN's depth at these lengths is {recurrent}"
+    assert slopes.pop() > 0, "an RNN's depth does not grow"
 
 
 @law(
@@ -507,7 +530,12 @@ def the_odds_of_two_tokens_ignore_all_others(
     odds = [(w[..., 0, 0].double().log() - w[..., 0, 1].double().log()) for w in (weights, changed)]
     error = 4 * log_weight_error(bounds.relative)
     close(odds[1], odds[0], error, "the log-odds of the first two tokens")
-    sometimes_differs(changed[..., 0, :2], weights[..., 0, :2], "the weights themselves change")
+    sometimes_differs(
+        changed[..., 0, :2],
+        weights[..., 0, :2],
+        "the weights themselves change",
+        2 * bounds.weights,
+    )
 
 
 @proof(
@@ -797,6 +825,34 @@ def a_longer_sequence_leaves_each_token_less(
     sometimes_differs(weights, even, "some tokens weigh more than others", 2 * bounds.weights)
 
 
+@law(
+    SDPA,
+    inputs=attention_inputs(SDPA),
+    formula="α_max ≤ 1 / (1 + (n − 1) e^−Δ), Δ the range of the scores",
+    against=(ATT_04, SA_07.part("dilution")),
+)
+def the_range_of_the_scores_limits_the_largest_weight(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Among n keys whose scores lie within Δ, no key can take everything."""
+    _, weights = attention(query, key, value, mask)
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    allowed = allowed_keys(mask, weights)
+    scores = dot_product_scores(query, key, None)
+    top = scores.masked_fill(~allowed, -torch.inf).amax(-1)
+    bottom = scores.masked_fill(~allowed, torch.inf).amin(-1)
+    limit = 1 / (1 + (allowed.sum(-1) - 1) * torch.exp(bottom - top))
+    rounding = 2 * attention_bounds(attention, arguments).weights.amax(-1)
+    rounding = rounding + 4 * unit_roundoff(weights.dtype)
+    at_most(weights.amax(-1), limit, rounding, "the largest weight of each row")
+    sometimes_differs(
+        weights,
+        even_weights(mask, weights),
+        "some keys weigh more than others",
+        rounding[..., None],
+    )
+
+
 @refutation(
     SELF,
     claim=SA_07.part("dilution"),
@@ -848,11 +904,20 @@ def _operations(run: Callable[[], object]) -> int:
     return counted.operations
 
 
-def _elman_operations(n: int, d: int, gates: int) -> int:
-    """Count n steps of a recurrent cell: two square matrices for each gate and each token."""
-    read, carry = nn.Linear(d, gates * d), nn.Linear(d, gates * d)
-    x, state = torch.zeros(1, d), torch.zeros(1, d)
-    return _operations(lambda: [read(x) + carry(state) for _ in range(n)])
+def _recurrent_operations(cell: nn.Module, n: int) -> int:
+    """Count n steps of one of torch's cells, which multiplies by each of its matrices once."""
+    return 2 * n * sum(p.numel() for p in cell.parameters() if p.dim() == 2)
+
+
+# A polynomial of degree two in n and in d is known by its values on three times three points.
+GRID = tuple(product((1, 3, 8), (2, 4, 6)))
+
+
+def _operations_on_the_grid(attention: Callable[..., Any]) -> Iterator[tuple[int, int, int]]:
+    """Give n, d and the operations that the component itself carries out."""
+    for length, width in GRID:
+        module, x = attention(width, 2), torch.zeros(1, length, width)
+        yield length, width, _operations(partial(module, x, x, x))
 
 
 @proof(
@@ -864,17 +929,20 @@ def _elman_operations(n: int, d: int, gates: int) -> int:
 def attention_needs_fewer_operations_while_the_sequence_is_short(
     attention: Callable[..., Any],
 ) -> None:
-    """Count the operations of the code at several sizes, then compare the formulas they follow."""
+    """Count the operations of the code at nine sizes, then compare the formulas they follow.
+
+    Nine sizes decide: the operations of matrix products are a polynomial, of degree two at most in
+    the length and in the width. Those of a recurrent cell are read off torch's own.
+    """
     n, d = sympy.symbols("n d", positive=True)
     formula = 8 * n * d**2 + 4 * n**2 * d
-    for length, width in ((2, 4), (5, 4), (8, 6), (12, 2)):
-        module, x = attention(width, 2), torch.zeros(1, length, width)
-        counted = _operations(partial(module, x, x, x))
+    for length, width, counted in _operations_on_the_grid(attention):
         exact = formula.subs({n: length, d: width})
         assert counted == exact, f"{counted} operations at n={length}, d={width}, not {exact}"
-        for gates, per_token in ((3, 12), (4, 16)):
-            recurrent = _elman_operations(length, width, gates)
-            assert recurrent == per_token * length * width**2, "operations of a recurrent cell"
+        for cell, per_token in ((nn.GRUCell, 12), (nn.LSTMCell, 16)):
+            recurrent = _recurrent_operations(cell(width, width), length)
+            assert recurrent == per_token * length * width**2, f"{recurrent} by {cell.__name__}"
+    # n and d are positive, and so each difference has the sign of its last factor.
     assert sympy.expand((12 * n * d**2 - formula) - 4 * n * d * (d - n)) == 0
     assert sympy.expand((16 * n * d**2 - formula) - 4 * n * d * (2 * d - n)) == 0
 
@@ -888,10 +956,8 @@ def attention_needs_fewer_operations_while_the_sequence_is_short(
 def an_elman_network_always_needs_fewer_operations(attention: Callable[..., Any]) -> None:
     """An Elman network has two matrices for each token, attention four and the scores."""
     n, d = sympy.symbols("n d", positive=True)
-    for length, width in ((1, 2), (5, 4), (12, 2)):
-        module, x = attention(width, 2), torch.zeros(1, length, width)
-        counted = _operations(partial(module, x, x, x))
-        recurrent = _elman_operations(length, width, 1)
+    for length, width, counted in _operations_on_the_grid(attention):
+        recurrent = _recurrent_operations(nn.RNNCell(width, width), length)
         exact = 4 * length * width * (width + length)
         assert counted - recurrent == exact, f"{counted} operations against {recurrent}"
     assert (4 * n * d * (d + n)).is_positive
@@ -973,21 +1039,23 @@ def permuting_the_tokens_permutes_everything(
 @proof(
     SELF,
     method="symbolic",
-    formula="α(P x) = P α(x) Pᵀ for symbols x and a swap P",
+    formula="α(P x) = P α(x) Pᵀ for symbols x, a swap P and a rotation P, and so for every P",
     against=(SA_10, SA_11.part("adjacent")),
 )
 def symbols_show_that_position_cannot_matter(attention: Callable[..., Any]) -> None:
-    """Swap two tokens of symbols: their weights swap, whatever stood between them."""
+    """Swap two tokens of symbols: their weights swap, whatever stood between them.
+
+    And rotate three. Every permutation of three tokens is made of these two.
+    """
     module, parameters = symbolic.symbolic_module(attention, 1)
     other, _ = symbolic.symbolic_module(attention, 1, values=parameters)
     x = symbolic.symbols("x", 1, 3, 1)
-    swap = (1, 0, 2)  # changes which tokens are neighbours, as reversing them does not
-    swapped = symbolic.tensor([[[x.entries[0, i, 0]] for i in swap]])
     _, weights = module(x)
-    _, moved = other(swapped)
-    expected = symbolic.tensor([weights.entries[0, i, j] for i in swap for j in swap])
-    found = symbolic.tensor(list(moved.entries.flatten()))
-    assert symbolic.equal(found, expected), "the weights do not move with the tokens"
+    for order in ((1, 0, 2), (1, 2, 0)):
+        _, moved = other(symbolic.tensor([[[x.entries[0, i, 0]] for i in order]]))
+        expected = symbolic.tensor([weights.entries[0, i, j] for i in order for j in order])
+        found = symbolic.tensor(list(moved.entries.flatten()))
+        assert symbolic.equal(found, expected), f"the weights do not move with the tokens {order}"
 
 
 @refutation(

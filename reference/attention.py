@@ -77,6 +77,10 @@ def additive_attention(
     Returns:
         The output (B, L, d_v) and the weights (B, L, S).
 
+    Raises:
+        TypeError: the mask is not boolean.
+        ValueError: the mask does not broadcast to the scores.
+
     Source: Bahdanau, Cho and Bengio 2015, appendix A.1.2.
     """
     hidden = torch.tanh(query[:, :, None, :] + key[:, None, :, :])  # (B, L, S, d_hidden)
@@ -133,6 +137,10 @@ def multiplicative_attention(
 
     Returns:
         The output (B, L, d_v) and the weights (B, L, S).
+
+    Raises:
+        TypeError: the mask is not boolean.
+        ValueError: the mask does not broadcast to the scores.
 
     Source: Luong, Pham and Manning 2015, section 3.1, the score "general".
     """

@@ -37,6 +37,11 @@ def multi_head_attention(
     Returns:
         The heads' outputs side by side, (B, L, D), and the weights, (B, H, L, S).
 
+    Raises:
+        TypeError: the mask is not boolean.
+        ValueError: the shapes do not fit.
+        RuntimeError: ``n_heads`` does not divide the width.
+
     Source: Vaswani et al. 2017, section 3.2.2; Phuong and Hutter 2022, algorithm 5.
     """
     if mask is not None and mask.dim() == 3:

@@ -29,6 +29,10 @@ def self_attention(
     Returns:
         The output (..., L, d_v) and the weights (..., L, L).
 
+    Raises:
+        TypeError: the mask is not boolean.
+        ValueError: the shapes do not fit.
+
     Source: Phuong and Hutter 2022, algorithm 4, without biases.
     """
     return scaled_dot_product_attention(

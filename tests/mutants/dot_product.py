@@ -146,6 +146,16 @@ def scored_by_the_cosine(query: Tensor, key: Tensor, value: Tensor, mask: Mask =
     return right(query, key, value, mask)
 
 
+@mutant(SDPA, "queries_and_keys_may_trade_a_matrix")
+def products_are_saturated(
+    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
+) -> Attended:
+    """Put every coordinate's product through tanh, which a stretched basis never shows."""
+    products = torch.tanh(query[..., :, None, :] * key[..., None, :, :])
+    scores = products.sum(-1) / math.sqrt(query.shape[-1])
+    return _attend(masked_softmax(scores, mask), value)
+
+
 @mutant(SDPA, "the_context_follows_the_query", "the_weights_move_with_the_query")
 def the_query_is_not_used(query: Tensor, key: Tensor, value: Tensor, mask: Mask = None) -> Attended:
     """Score keys by themselves, so that every query gets the same context."""
@@ -306,7 +316,11 @@ def small_weights_are_dropped(
     return _attend(_renormalised(weights.masked_fill(weights < 0.01, 0.0)), value)
 
 
-@mutant(SDPA, "every_key_gets_some_weight_whatever_its_score")
+@mutant(
+    SDPA,
+    "every_key_gets_some_weight_whatever_its_score",
+    "a_weight_vanishes_where_half_the_smallest_number_does",
+)
 def no_weight_is_below_an_epsilon(
     query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
 ) -> Attended:
@@ -503,6 +517,23 @@ def a_sum_in_place_of_a_mean(
     """Multiply the output by the number of keys."""
     output, weights = right(query, key, value, mask)
     return output * key.shape[-2], weights
+
+
+@mutant(
+    SDPA,
+    "the_output_lies_among_the_values",
+    "the_output_is_the_weighted_sum_of_the_values",
+)
+def every_coordinate_is_mixed_by_itself(
+    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
+) -> Attended:
+    """Choose anew for every coordinate of the values, each time less sharply."""
+    scores = _scores(query, key)
+    mixed = [
+        masked_softmax(scores / (c + 1), mask) @ value[..., c : c + 1]
+        for c in range(value.shape[-1])
+    ]
+    return torch.cat(mixed, -1), masked_softmax(scores, mask)
 
 
 @mutant(SDPA, "another_query_always_gets_another_context", "the_output_is_affine_in_the_values")
@@ -729,7 +760,12 @@ def always_causal_for_squares(
     return right(query, key, value, mask)
 
 
-@mutant(SDPA, "a_mask_that_allows_everything_is_no_mask", "each_query_is_answered_by_itself")
+@mutant(
+    SDPA,
+    "a_mask_that_allows_everything_is_no_mask",
+    "each_query_is_answered_by_itself",
+    "unmasked_layers_have_a_path_through_every_token",
+)
 def causal_unless_there_is_a_mask(
     query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
 ) -> Attended:

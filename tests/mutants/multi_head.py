@@ -92,6 +92,8 @@ class WidthRoundedDown(Steps):
     COMPONENT,
     "weights_do_not_grow_with_the_heads",
     "a_head_scores_with_no_more_than_its_width",
+    "what_a_head_adds_has_the_rank_of_its_width",
+    "what_one_head_adds_lies_in_a_subspace_of_its_width",
     "attention_needs_fewer_operations_while_the_sequence_is_short",
 )
 class HeadsOfFullWidth(Steps):
@@ -426,6 +428,8 @@ class SplitAndMergedWithoutTranspose(Steps):
 
 @mutant(
     COMPONENT,
+    "the_output_is_the_sum_of_what_each_head_adds",
+    "symbols_add_up_over_the_heads",
     "identity_projections_leave_heads_on_slices",
     "a_head_has_no_gradient_by_another_heads_rows",
     "the_order_of_the_heads_makes_no_difference",
@@ -442,6 +446,8 @@ class HeadsInterleaved(Steps):
 
 @mutant(
     COMPONENT,
+    "the_output_is_the_sum_of_what_each_head_adds",
+    "symbols_add_up_over_the_heads",
     "identity_projections_leave_heads_on_slices",
     "the_order_of_the_heads_makes_no_difference",
 )
@@ -454,6 +460,8 @@ class MergedInterleaved(Steps):
 
 @mutant(
     COMPONENT,
+    "the_output_is_the_sum_of_what_each_head_adds",
+    "symbols_add_up_over_the_heads",
     "identity_projections_leave_heads_on_slices",
     "one_head_cannot_read_two_tokens_apart",
 )
@@ -466,6 +474,8 @@ class MergedInReverse(Steps):
 
 @mutant(
     COMPONENT,
+    "the_output_is_the_sum_of_what_each_head_adds",
+    "symbols_add_up_over_the_heads",
     "overlapping_heads_compute_something_else",
     "two_heads_can_do_what_one_can",
     "one_head_cannot_read_two_tokens_apart",
@@ -994,8 +1004,6 @@ class ValuesSkipTheAttention(Steps):
     "values_are_mixed_and_never_scored",
     "the_output_is_the_sum_of_what_each_head_adds",
     "symbols_add_up_over_the_heads",
-    "what_a_head_adds_has_the_rank_of_its_width",
-    "what_one_head_adds_lies_in_a_subspace_of_its_width",
 )
 class OutputThroughTanh(Steps):
     """Put the output through tanh."""
@@ -1012,7 +1020,7 @@ class HeadsNormalised(Steps):
         return super().finish(functional.normalize(merged, dim=-1))
 
 
-@mutant(COMPONENT, "the_context_follows_the_query", "what_a_head_adds_has_the_rank_of_its_width")
+@mutant(COMPONENT, "the_context_follows_the_query")
 class QueryAddedToTheOutput(Steps):
     """Add a residual, which belongs to the layer around."""
 
