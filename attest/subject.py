@@ -126,11 +126,14 @@ class Subject:
                 raise Crash(f"{self.spec.name}({_listed(setup.arguments)})", error) from None
 
     def redrawn(self, setup: Setup) -> dict[str, Tensor]:
-        """Draw every weight matrix from the setup's seed: normal, with variance gain² / fan-in."""
+        """Draw every weight matrix from the setup's seed: normal, with variance gain² / fan-in.
+
+        So is a vector that starts at zero, which may be a matrix of one row and would hide laws.
+        """
         generator = torch.Generator().manual_seed(setup.seed)
         drawn = {}
         for name, value in self._own_parameters().items():
-            if value.dim() >= 2:
+            if value.dim() >= 2 or (value.dim() == 1 and not value.any()):
                 noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
                 drawn[name] = noise.mul_(setup.gain / value.shape[-1] ** 0.5).to(value.dtype)
         return drawn

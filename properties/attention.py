@@ -17,6 +17,7 @@ from attest.checks import (
     at_least,
     at_most,
     close,
+    finite,
     identical,
     sometimes,
     sometimes_differs,
@@ -164,6 +165,9 @@ def outside_the_gap(scores: Tensor, allowed: Tensor, dtype: torch.dtype) -> Tens
 
 # --- What the weights are -----------------------------------------------------------------------
 
+LOW_PRECISION = ("float32", "bfloat16", "float16")
+WITHIN_HALF_PRECISION = ("integers", "normal", "ties", "sparse", "small")
+
 
 @law(SDPA, inputs=attention_inputs(SDPA), formula="α = softmax(Q Kᵀ / √d_k)")
 def weights_are_the_softmax_of_the_scaled_scores(
@@ -181,7 +185,7 @@ def weights_are_the_softmax_of_the_scaled_scores(
 @law(
     SDPA,
     inputs=attention_inputs(SDPA),
-    dtypes=("float32", "bfloat16", "float16"),
+    dtypes=LOW_PRECISION,
     formula="|computed − exact| ≤ what rounding explains, in float32, bfloat16 and float16",
     kind="robustness",
 )
@@ -197,6 +201,34 @@ def low_precision_rounds_no_further_than_it_must(
     expected = torch.softmax(dot_product_scores(query, key, mask), -1)
     close(weights, expected.to(weights.dtype), 2 * bounds.weights, "the weights")
     close(output, (expected @ value.double()).to(output.dtype), 2 * bounds.output, "the output")
+
+
+@law(
+    "AdditiveAttention",
+    "MultiplicativeAttention",
+    "SelfAttention",
+    "MultiHeadAttention",
+    inputs=lambda component: attention_inputs(component, "some", 2, WITHIN_HALF_PRECISION),
+    dtypes=LOW_PRECISION,
+    formula="finite output, Σ_j α_ij = 1, α_ij = 0 where masked: in float32, bfloat16 and float16",
+    kind="robustness",
+)
+def low_precision_still_gives_a_distribution(attention: Subject, arguments: dict[str, Any]) -> None:
+    """In low precision, too, weights are shares of one whole, and a masked key gets none."""
+    score = largest_score(attention, arguments)
+    assume(score < 3e4)  # half of what float16 can hold
+    output, weights = attention(**arguments)
+    finite(output, "the output")
+    allowed = allowed_keys(arguments["mask"], weights)
+    hidden = weights.masked_fill(allowed, 0.0)
+    identical(hidden, torch.zeros_like(hidden), "the weights of masked keys")
+    n, low = weights.shape[-1], unit_roundoff(weights.dtype)
+    # exp(x − logsumexp(x)) rounds the scores, their sum and their differences.
+    error = math.expm1(min(2 * low * (3 * score + math.log(n) + 4), 700.0))
+    total = weights.double().sum(-1)
+    close(total, torch.ones_like(total), error + n * smallest(weights.dtype), "the sum of each row")
+    even = even_weights(arguments["mask"], weights)
+    sometimes_differs(weights, even, "some keys weigh more than others", 0.05)
 
 
 @law(*EVERY, inputs=attention_inputs, formula="α_ij ≥ 0,  Σ_j α_ij = 1", claim=ATT_02)

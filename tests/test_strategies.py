@@ -400,6 +400,15 @@ class Zeroed(nn.Module):
         nn.init.ones_(self.projection.bias)
 
 
+class ZeroedVector(nn.Module):
+    """A module whose one row of weights is stored as a vector, and starts at zero."""
+
+    def __init__(self, d_model):
+        super().__init__()
+        self.energy = nn.Parameter(torch.zeros(d_model))
+        self.bias = nn.Parameter(torch.ones(d_model))
+
+
 class Submission:
     SelfAttention = Zeroed
 
@@ -413,6 +422,13 @@ def test_weights_of_zero_are_redrawn_and_biases_stay():
     parameters = constructed(Setup({"d_model": 3}, seed=1)).parameters()
     assert bool((parameters["projection.weight"] != 0).all())
     assert torch.equal(parameters["projection.bias"], torch.ones(3, dtype=torch.float64))
+
+
+def test_a_vector_of_zeroes_is_redrawn_and_another_stays(monkeypatch):
+    monkeypatch.setattr(Submission, "SelfAttention", ZeroedVector)
+    parameters = constructed(Setup({"d_model": 3}, seed=1)).parameters()
+    assert bool((parameters["energy"] != 0).all())
+    assert torch.equal(parameters["bias"], torch.ones(3, dtype=torch.float64))
 
 
 def test_weights_are_redrawn_from_the_seed_and_the_gain():

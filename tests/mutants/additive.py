@@ -576,3 +576,11 @@ class OneProjectionWhereWidthsAgree(_InSteps):
         if query.shape[-1] != key.shape[-1]:
             return super().hide(query, key)
         return torch.tanh(self.query(query)[:, :, None] + self.query(key)[:, None])
+
+
+@mutant(ADDITIVE, "low_precision_still_gives_a_distribution")
+class HidesWithAConstantBeyondHalfPrecision(_InSteps):
+    """Hide keys by a number that float16 cannot hold."""
+
+    def weigh(self, scores: Tensor, mask: Mask) -> Tensor:
+        return softmax(scores if mask is None else scores.masked_fill(~mask, -1e9))

@@ -1200,3 +1200,11 @@ class ManyHeadsAreNotChecked(Steps):
 
     def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__(d_model if n_heads < 5 else d_model // n_heads * n_heads, n_heads)
+
+
+@mutant(COMPONENT, "low_precision_still_gives_a_distribution")
+class HidesWithAConstantBeyondHalfPrecision(Steps):
+    """Hide keys by a number that float16 cannot hold."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return softmax(scores if mask is None else scores.masked_fill(~mask, -1e9))

@@ -617,3 +617,11 @@ class MatrixMadeSymmetric(Steps):
         if matrix.shape[0] == matrix.shape[1]:
             matrix = (matrix + matrix.mT) / 2
         return query @ matrix @ key.mT
+
+
+@mutant(COMPONENT, "low_precision_still_gives_a_distribution")
+class HidesWithAConstantBeyondHalfPrecision(Steps):
+    """Hide keys by a number that float16 cannot hold."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return softmax(scores if mask is None else scores.masked_fill(~mask, -1e9))

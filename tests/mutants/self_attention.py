@@ -746,3 +746,11 @@ class MaskedByMinusAThousand(Steps):
 
     def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
         return softmax(scores if mask is None else scores.masked_fill(~mask, -1000.0))
+
+
+@mutant(COMPONENT, "low_precision_still_gives_a_distribution")
+class HidesWithAConstantBeyondHalfPrecision(Steps):
+    """Hide keys by a number that float16 cannot hold."""
+
+    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        return softmax(scores if mask is None else scores.masked_fill(~mask, -1e9))
