@@ -98,6 +98,7 @@ class Observer:
 
     ratio: float = 0.0
     informative: bool = False
+    compared: bool = False
     witnesses: dict[str, bool] = field(default_factory=dict)
     unseen: dict[str, Violation] = field(default_factory=dict)
 
@@ -150,6 +151,7 @@ def close(actual: Tensor, expected: Tensor, bound: Tensor | float, what: str) ->
         largest = float(limit.max())
         ratio = float((error / limit).nan_to_num_(0.0).max()) if largest else 0.0
         observer = _listening[-1]
+        observer.compared = True
         if not observer.informative:
             signal = float(torch.maximum(wide.abs(), target.abs()).max())
             observer.informative = largest < SIGNAL_SHARE * signal
@@ -285,4 +287,4 @@ def _witness(sentence: str, seen: bool, violation: Violation) -> None:  # noqa: 
         observer = _listening[-1]
         observer.witnesses[sentence] = observer.witnesses.get(sentence, False) or seen
         observer.unseen.setdefault(sentence, violation)
-        observer.informative |= seen
+        observer.informative |= seen and not observer.compared

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -18,7 +20,9 @@ import attest
 
 __all__ = ["main", "run"]
 
-WELL, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+WELL, FAILED, UNUSABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+
+LONGEST = 1e6  # seconds; no system waits much longer at once
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 
@@ -35,11 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     options.start = time.perf_counter()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a mark that the encoding lacks stops no report
+            stream.reconfigure(errors="replace")
     console, errors = Console(), Console(stderr=True)
     try:
         return int(options.run(options, console, errors))
     except KeyboardInterrupt:
-        errors.print("attest: interrupted; nothing was written")
+        _say(errors, "interrupted; nothing was written")
         return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
@@ -51,6 +58,7 @@ def run() -> int:
 
     A thread that a submission has started, and that is still there, would keep it alive.
     """
+    signal.signal(signal.SIGTERM, _terminated)
     code = main()
     strangers = [t for t in threading.enumerate() if t is not threading.main_thread()]
     if any(not thread.daemon for thread in strangers):
@@ -58,6 +66,15 @@ def run() -> int:
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _terminated(signum: int, frame: object) -> None:  # noqa: ARG001 - a handler's signature
+    """End as after an exception, so that no worker is left behind."""
+    raise SystemExit(TERMINATED)
+
+
+def _say(errors: Console, text: str) -> None:
+    errors.print(f"attest: {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -128,16 +145,20 @@ def _examining(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not a positive number")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= LONGEST:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of seconds above 0, at most {LONGEST:g}"
+        )
     return number
 
 
@@ -172,11 +193,16 @@ class _Session:
     def seconds(self) -> float:
         return time.perf_counter() - float(self.options.start)
 
+    @property
+    def jobs(self) -> int:
+        from attest.running import default_jobs
+
+        return int(self.options.jobs or default_jobs(self.options.device))
+
     def examine(self, properties: Sequence[Any], implementation: Any, what: str) -> list[Any]:  # noqa: ANN401
-        from attest.running import default_jobs, examine_all
+        from attest.running import examine_all
         from attest.terminal import progress
 
-        jobs = self.options.jobs or default_jobs(self.options.device)
         with progress(self.errors) as bar:
             task = bar.add_task(what, total=len(properties))
             return examine_all(
@@ -184,18 +210,20 @@ class _Session:
                 implementation,
                 self.settings,
                 self.reference,
-                jobs,
+                self.jobs,
                 lambda _: bar.advance(task),
             )
 
-    def write(self, data: dict[str, Any]) -> None:
+    def write(self, data: dict[str, Any]) -> bool:
+        """Write the data where they are asked for, before a report that may be cut short."""
         if self.options.json is not None:
             text = json.dumps(data, indent=2, ensure_ascii=False)
             try:
                 self.options.json.write_text(text + "\n", encoding="utf-8")
             except OSError as error:
-                self.errors.print(f"attest: --json {self.options.json}: {error.strerror}")
-                raise SystemExit(UNUSABLE) from None
+                _say(self.errors, f"--json {self.options.json}: {error.strerror}")
+                return False
+        return True
 
 
 def _writable(path: Path) -> None:
@@ -214,7 +242,7 @@ def _session(options: argparse.Namespace, console: Console, errors: Console) -> 
     try:
         return _Session(options, console, errors)
     except LedgerError as error:
-        errors.print(f"attest: {error}", highlight=False, soft_wrap=True)
+        _say(errors, str(error))
         return None
 
 
@@ -227,42 +255,42 @@ def _verify(options: argparse.Namespace, console: Console, errors: Console) -> i
 
     evidence = session.examine(session.ledger.properties, session.reference, "verifying")
     result = verify(session.ledger, evidence, session.settings)
+    written = session.write(result.as_data(session.seconds))
     show(console, verification_report(result, session.seconds))
-    session.write(result.as_data(session.seconds))
-    return WELL if result.well else FAILED
+    return UNUSABLE if not written else WELL if result.well else FAILED
 
 
 def _grade(options: argparse.Namespace, console: Console, errors: Console) -> int:
     session = _session(options, console, errors)
     if session is None:
         return UNUSABLE
-    from attest.examination import quiet
     from attest.grading import grade, unloadable
-    from attest.implementations import SubmissionError, load_submission
-    from attest.running import survives_loading
+    from attest.implementations import SubmissionError
+    from attest.ledger import LedgerError
+    from attest.running import load_safely, require_sound_laws
     from attest.terminal import grade_report, show
 
     laws = session.ledger.laws
     if not laws:
-        errors.print("attest: --only selects no law, and grades are given by laws", highlight=False)
+        _say(errors, "--only selects no law, and grades are given by laws")
         return UNUSABLE
-    problem = survives_loading(options.submission, options.seconds)
-    if problem is None:
-        try:
-            with quiet():
-                submission = load_submission(options.submission)
-        except SubmissionError as error:
-            problem = str(error)
-    if problem is not None:
-        errors.print(f"attest: {problem}", highlight=False, soft_wrap=True)
-        nothing = unloadable(options.submission, laws, session.settings, problem)
+    try:
+        require_sound_laws(laws, session.reference, session.settings, session.jobs)
+    except LedgerError as error:
+        _say(errors, str(error))
+        return UNUSABLE
+    try:
+        submission = load_safely(options.submission, options.seconds)
+    except SubmissionError as error:
+        _say(errors, str(error))
+        nothing = unloadable(options.submission, laws, session.settings, str(error))
         session.write(nothing.as_data(session.seconds))
         return UNUSABLE
     evidence = session.examine(laws, submission, f"grading {options.submission}")
     result = grade(options.submission, evidence, session.settings)
+    written = session.write(result.as_data(session.seconds))
     show(console, grade_report(result, session.seconds))
-    session.write(result.as_data(session.seconds))
-    return WELL if result.well else FAILED
+    return UNUSABLE if not written else WELL if result.well else FAILED
 
 
 def _list(options: argparse.Namespace, console: Console, errors: Console) -> int:
@@ -272,7 +300,7 @@ def _list(options: argparse.Namespace, console: Console, errors: Console) -> int
     try:
         ledger = load_ledger(options.properties).only(options.only)
     except LedgerError as error:
-        errors.print(f"attest: {error}", highlight=False, soft_wrap=True)
+        _say(errors, str(error))
         return UNUSABLE
     console.print(listing(ledger))
     return WELL

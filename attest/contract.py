@@ -260,6 +260,12 @@ class ComponentSpec:
                     f"returned {_describe(tensor)}; expected {result}",
                     f"isinstance({part}, torch.Tensor)",
                 )
+            if tensor.layout != torch.strided or tensor.device.type == "meta":
+                kind = "meta" if tensor.device.type == "meta" else str(tensor.layout)
+                raise ContractBroken(
+                    f"returned {result.name} as a {kind} tensor; expected one that holds numbers",
+                    f"{part}.layout == torch.strided and {part}.device.type != 'meta'",
+                )
             if tuple(tensor.shape) != shape:
                 raise ContractBroken(
                     f"returned {result.name} of shape {tuple(tensor.shape)}; "
@@ -309,6 +315,28 @@ def _match(dims: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, tuple[int
     leading = shape[: len(shape) - len(fixed)]
     sizes = zip(fixed, shape[len(leading) :], strict=True)
     return {dim: leading for dim in dims if dim.startswith("*")} | {d: (n,) for d, n in sizes}
+
+
+def plain(answer: object) -> object:
+    """Give an answer with its tensors as plain ones, which do what torch does and nothing else.
+
+    A subclass may answer comparisons as it likes. One that has no numbers of its own stays, and is
+    no tensor for the contract.
+    """
+    if isinstance(answer, tuple | list):
+        inner = [plain(value) for value in answer]
+        return inner if isinstance(answer, list) else tuple(inner)
+    kind = type(answer)
+    if kind is Tensor or not issubclass(kind, Tensor):
+        return answer
+    if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        return _Wrapper()
+    with torch._C.DisableTorchFunctionSubclass():  # noqa: SLF001 - torch documents no other way
+        return Tensor.as_subclass(answer, Tensor)  # type: ignore[arg-type]
+
+
+class _Wrapper:
+    """Stands for a tensor subclass that only passes for a tensor."""
 
 
 def _describe(value: object) -> str:

@@ -283,10 +283,12 @@ def _header(implementation: Implementation) -> list[str]:
         return ["import torch", f"import {implementation.name} as submission"]
     return [
         "import importlib.util",
+        "import sys",
         "",
         "import torch",
         "",
+        f"sys.path.append({str(path.resolve().parent)!r})",
         f'spec = importlib.util.spec_from_file_location("submission", {str(path.resolve())!r})',
-        "submission = importlib.util.module_from_spec(spec)",
+        'submission = sys.modules["submission"] = importlib.util.module_from_spec(spec)',
         "spec.loader.exec_module(submission)",
     ]

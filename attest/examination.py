@@ -7,22 +7,23 @@ import hashlib
 import io
 import math
 import os
+import random
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import hypothesis
+import numpy as np
 import torch
 from hypothesis import HealthCheck, Phase, Verbosity
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky, Unsatisfiable, UnsatisfiedAssumption
-from hypothesis.internal import constants_ast
-from hypothesis.internal.conjecture import providers
 from torch import Tensor
 
 from attest.checks import Crash, DoesNotApply, Observer, Violation, observing
@@ -37,7 +38,7 @@ from attest.shrinking import narrower, simplify, slimmer
 from attest.subject import Modules, Setup, Subject
 from attest.tape import Tape
 
-__all__ = ["Example", "Settings", "examine", "quiet"]
+__all__ = ["Example", "Settings", "draw_shared", "examine", "quiet"]
 
 DTYPES = {
     "float64": torch.float64,
@@ -454,11 +455,13 @@ def _constants_of_nobody() -> Iterator[None]:
     They are those of the submission, of the ledger and of whoever runs this, so that the same
     settings would draw other examples once another file is loaded. Hypothesis has no setting.
     """
-    before = getattr(providers, "_get_local_constants", None)
-    if before is None:
+    try:
+        constants: Any = import_module("hypothesis.internal.constants_ast")
+        providers: Any = import_module("hypothesis.internal.conjecture.providers")
+        before, none = providers._get_local_constants, constants.Constants()  # noqa: SLF001
+    except (ImportError, AttributeError):  # another version, which may draw them in another way
         yield
         return
-    none = constants_ast.Constants()
     providers.CONSTANTS_CACHE.cache.clear()
     providers._get_local_constants = lambda: none  # noqa: SLF001
     try:
@@ -523,6 +526,15 @@ def _corners(matrices: Mapping[str, Tensor], shaped: Mapping[str, Tensor]) -> di
         corner = matrices.get(name, like)[tuple(slice(n) for n in like.shape)]
         found[name] = corner.clone() if corner.shape == like.shape else like
     return found
+
+
+def draw_shared(prop: Property, settings: Settings) -> None:
+    """Draw the examples that a property shares, so that processes forked later have them."""
+    if prop.inputs is None or prop.pinned is not None:
+        return
+    # A strategy that raises, or takes too long, is met again where the property is examined.
+    with contextlib.suppress(Exception, TimeLimit), quiet(), limited(settings.seconds):
+        _drawn(prop.inputs, prop.component, settings.seed, 0, min(settings.examples, SHARED))
 
 
 def _size(example: Example) -> int:
@@ -647,7 +659,7 @@ def _sample(examination: _Examination) -> Evidence:
         if tried and not informative and "float64" not in examination.dtypes:
             raise DoesNotApply("in this precision its bound is larger than what it bounds")
         if tried == 0 or informative == 0:
-            message = "every example was rejected" if tried == 0 else "no example could have failed"
+            message = "every example was rejected" if tried == 0 else "no check could have failed"
             return Evidence(prop, "undecided", tried, informative, message=message)
         return Evidence(prop, "holds", tried, informative, ratio=ratio)
     if not isinstance(failure, Violation | ContractBroken | Crash | AssertionError):
@@ -732,6 +744,10 @@ def _line(error: BaseException) -> str:
     if isinstance(error, _FAILURES):
         line = str(error).strip().partition("\n")[0] or type(error).__name__
         far = difference(error) if isinstance(error, Violation) else None
+        if far is None and isinstance(error, Violation):
+            far = {"finite": "not finite", "above": "not above what they should be"}.get(
+                error.relation
+            )
         return printable(line if far is None else f"{line}: {far}")
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{exception_line(error)} ({Path(last.filename).name}:{last.lineno})"
@@ -765,12 +781,15 @@ def _unpoisoned() -> Iterator[None]:
     deterministic, folder = torch.are_deterministic_algorithms_enabled(), None
     with contextlib.suppress(OSError):  # a submission may have removed it
         folder = Path.cwd()
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - theirs, not ours
     with torch.random.fork_rng(devices=[]):
         try:
             torch.set_default_dtype(torch.float32)
             torch.set_grad_enabled(True)
             yield
         finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
             torch.set_default_device(None)
             torch.set_default_dtype(dtype)
             torch.set_grad_enabled(grad)

@@ -10,6 +10,7 @@ from attest.contract import CONTRACT
 from attest.evidence import Evidence
 from attest.examination import Settings
 from attest.laws import Kind, Property
+from attest.running import in_workers
 from attest.verification import environment
 
 __all__ = ["ComponentGrade", "Grade", "grade", "unloadable"]
@@ -93,7 +94,11 @@ class Grade:
             "properties": [_row(e) for e in self.evidence],
             "problem": self.problem,
             "environment": environment(self.settings),
-            "isolation": {"process": "a worker that shares the grader's code and rights"},
+            "isolation": {
+                "process": "a worker that shares the grader's code and rights"
+                if in_workers(self.settings.device)
+                else "the grader's own"
+            },
         }
 
 

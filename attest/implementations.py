@@ -7,8 +7,9 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, Protocol
 
 import torch
@@ -143,9 +144,8 @@ def load_submission(submission: str) -> LocalImplementation:
     except SubmissionError:
         raise
     except SyntaxError as error:
-        raise SubmissionError(
-            f"{submission}, line {error.lineno}: this is not Python: {error.msg}"
-        ) from error
+        line = "" if error.lineno is None else f", line {error.lineno}"
+        raise SubmissionError(f"{submission}{line}: this is not Python: {error.msg}") from error
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -165,17 +165,25 @@ def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise SubmissionError(f"{path} is a folder; a submission is one .py file or a module")
     name = f"submission_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise SubmissionError(f"{path} cannot be loaded as Python")
+    loader = _Uncached(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     # A submission may import a file beside it. Last on the path, so that it can shadow nothing.
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.append(folder)
-    spec.loader.exec_module(module)
+    loader.exec_module(module)
     return module
+
+
+class _Uncached(SourceFileLoader):
+    """Reads a file itself, and no bytecode of what was there a moment ago; leaves none behind."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
 
 
 def _from_name(name: str) -> ModuleType:
@@ -183,7 +191,11 @@ def _from_name(name: str) -> ModuleType:
         sys.path.append(str(Path.cwd()))
     try:
         found = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # a package on the way raised it
+        found = None
+    except ValueError:  # such as an empty name
         found = None
     if found is None:
         what = "a folder" if Path(name).is_dir() else "a file" if Path(name).exists() else ""

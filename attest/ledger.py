@@ -6,8 +6,9 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -47,7 +48,8 @@ class Ledger:
         """Keep the claims and properties that one of these names selects.
 
         A name selects a claim by its id, a property by its id or its sentence, and all properties
-        of a component by the component's name. Claims stay with their evidence.
+        of a component by the component's name. A claim is judged by all of its evidence, so one
+        stays where it is named, or where nothing of its evidence is left out.
 
         Raises:
             LedgerError: a name that selects nothing.
@@ -65,11 +67,16 @@ class Ledger:
                 )
             kept += found
         properties = tuple(p for p in self.properties if p in kept)
-        ids = {claim.id for p in properties for claim in p.claims} | set(wanted)
-        claims = {key: claim for key, claim in self.claims.items() if key in ids}
-        if all(name in self.claims for name in wanted):
-            claims = {key: claim for key, claim in claims.items() if key in wanted}
+        named = all(name in self.claims for name in wanted)
+        whole = set() if named else self.judged(properties)
+        claims = {k: claim for k, claim in self.claims.items() if k in wanted or k in whole}
         return Ledger(claims, properties)
+
+    def judged(self, properties: Iterable[Property]) -> set[str]:
+        """Give the claims of whose evidence nothing is left out of these properties."""
+        properties = list(properties)
+        there = {claim.id for p in properties for claim in p.claims}
+        return there - {c.id for p in self.properties if p not in properties for c in p.claims}
 
 
 def _names(prop: Property) -> set[str]:
@@ -143,7 +150,7 @@ def load_ledger(folders: Iterable[Path] = ()) -> Ledger:
 def _load(what: str, load: object) -> ModuleType:
     try:
         loaded = load()  # type: ignore[operator]
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise LedgerError(f"{what} does not load: {type(error).__name__}: {error}") from error
     if not isinstance(loaded, ModuleType):
         raise LedgerError(f"{what} names {loaded!r}, which is not a module")
@@ -153,7 +160,7 @@ def _load(what: str, load: object) -> ModuleType:
 def _walk(package: ModuleType) -> Iterator[ModuleType]:
     yield package
     for info in pkgutil.walk_packages(getattr(package, "__path__", []), package.__name__ + "."):
-        yield importlib.import_module(info.name)
+        yield _load(info.name, partial(importlib.import_module, info.name))
 
 
 def _from_folder(folder: Path) -> Iterator[ModuleType]:
@@ -162,6 +169,9 @@ def _from_folder(folder: Path) -> Iterator[ModuleType]:
     files = sorted(folder.glob("*.py"))
     if not files:
         raise LedgerError(f"--properties {folder}: there is no Python file in this folder")
+    # A file may import another one beside it. Last on the path, so that it can shadow nothing.
+    if str(folder.resolve()) not in sys.path:
+        sys.path.append(str(folder.resolve()))
     for path in files:
         name = f"attest_properties_{folder.resolve().name}_{path.stem}"
         spec = importlib.util.spec_from_file_location(name, path)
@@ -189,26 +199,11 @@ def _collect(modules: Iterable[ModuleType]) -> Ledger:
                     continue  # imported from the file that defines it
                 if properties.setdefault(prop.id, prop) is not prop:
                     raise LedgerError(f"the property {prop.id} is defined twice")
-    return Ledger(
-        dict(sorted(claims.items(), key=lambda c: _order(c[0]))), tuple(properties.values())
-    )
+    chapters = own_package("properties").CHAPTERS
+    in_order = sorted(claims.items(), key=lambda claim: _order(claim[0], chapters))
+    return Ledger(dict(in_order), tuple(properties.values()))
 
 
-def _order(claim: str) -> tuple[int, str]:
-    chapters = (
-        "S2S",
-        "TF",
-        "DEC",
-        "ATT",
-        "SA",
-        "MHA",
-        "TRF",
-        "EQ",
-        "ORD",
-        "RES",
-        "PE",
-        "WHY",
-        "MSK",
-    )
+def _order(claim: str, chapters: Sequence[str]) -> tuple[int, str]:
     chapter = claim.rpartition("-")[0]
     return (chapters.index(chapter) if chapter in chapters else len(chapters), claim)

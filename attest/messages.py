@@ -6,8 +6,9 @@ __all__ = ["exception_line", "printable"]
 
 
 def printable(text: str) -> str:
-    """Replace what no terminal and no file can take, such as half a surrogate pair."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """Replace what no terminal and no file should take: half a surrogate pair, control codes."""
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def exception_line(error: BaseException) -> str:

@@ -97,27 +97,28 @@ def door(config: pytest.Config) -> Door:
         import torch
 
         from attest.examination import Settings
-        from attest.implementations import SubmissionError, load_submission
+        from attest.implementations import SubmissionError
         from attest.ledger import LedgerError, load_ledger, load_reference
-        from attest.running import usable_device
+        from attest.running import load_safely, require_sound_laws, usable_device
 
         torch.set_num_threads(1)
         name = config.getoption("--implementation")
         try:
             usable_device(config.getoption("--device"))
             reference = load_reference()
-            loaded = Door(
-                load_ledger([Path(folder) for folder in config.getoption("--properties")]),
-                load_submission(name) if name else reference,
-                reference,
-                Settings(
-                    examples=config.getoption("--examples")
-                    or (EXAMPLES if name else EXAMPLES_ON_THE_REFERENCE),
-                    seed=config.getoption("--seed"),
-                    dtype=config.getoption("--dtype"),
-                    device=config.getoption("--device"),
-                ),
+            ledger = load_ledger([Path(folder) for folder in config.getoption("--properties")])
+            settings = Settings(
+                examples=config.getoption("--examples")
+                or (EXAMPLES_ON_THE_REFERENCE if name is None else EXAMPLES),
+                seed=config.getoption("--seed"),
+                dtype=config.getoption("--dtype"),
+                device=config.getoption("--device"),
             )
+            implementation: LocalImplementation = reference
+            if name is not None:
+                require_sound_laws(ledger.laws, reference, settings, 1)
+                implementation = load_safely(name, settings.seconds)
+            loaded = Door(ledger, implementation, reference, settings)
         except (LedgerError, SubmissionError) as error:
             pytest.exit(f"attest: {error}", returncode=UNUSABLE)
         config.stash[DOOR] = loaded
@@ -126,7 +127,7 @@ def door(config: pytest.Config) -> Door:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that asks for ``prop`` once for each property."""
-    if "prop" in metafunc.fixturenames:
+    if {"prop", "evidence"} <= set(metafunc.fixturenames):  # no one else's tests have both
         properties = door(metafunc.config).properties
         ids = [prop.id.replace(".", "-") for prop in properties]
         metafunc.parametrize("prop", properties, ids=ids)
@@ -135,13 +136,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """With an implementation named, collect the properties and nothing else."""
     config.addinivalue_line("markers", "slow: takes longer than a plain run may")
-    if config.getoption("--implementation") and config.args_source != config.ArgsSource.ARGS:
+    if (
+        config.getoption("--implementation") is not None
+        and config.args_source != config.ArgsSource.ARGS
+    ):
         config.args = [str(Path(__file__).with_name("binding.py"))]
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Say at once when the named implementation cannot be examined."""
-    if session.config.getoption("--implementation"):
+    if session.config.getoption("--implementation") is not None:
         door(session.config)
 
 
@@ -149,9 +153,15 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def evidence(prop: Property, request: pytest.FixtureRequest) -> Evidence:
     """Examine one property against the implementation of this run."""
     from attest.examination import examine
+    from attest.running import examine_all
 
     this = door(request.config)
-    found = examine(prop, this.implementation, this.settings, this.reference)
+    if this.implementation is this.reference:
+        found = examine(prop, this.reference, this.settings, this.reference)
+    else:  # a submission may end the process that it runs in
+        (found,) = examine_all(
+            [prop], this.implementation, this.settings, this.reference, 1, lambda _: None
+        )
     # As text, so that it also travels from the workers of pytest-xdist.
     record = json.dumps([prop.id, found.record()])
     request.node.user_properties.append(("attest", record))
@@ -191,9 +201,15 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     console = Console(file=sys.stdout, width=terminalreporter._tw.fullwidth)  # noqa: SLF001
     terminalreporter.section("verdicts" if this.implementation is this.reference else "grade")
     if this.implementation is this.reference:
-        selected = {claim.id for evidence in found for claim in evidence.prop.claims}
+        selected = this.ledger.judged(evidence.prop for evidence in found)
         result = verify(this.ledger, found, this.settings)
         chosen = [claim for claim in result.claims if claim.claim.id in selected]
         console.print(short_verdict_table(chosen))
+        touched = {claim.id for evidence in found for claim in evidence.prop.claims}
+        partial = [key for key in this.ledger.claims if key in touched - selected]
+        if partial:
+            console.print(
+                f"No verdict, since part of the evidence is left out: {', '.join(partial)}"
+            )
     else:
         console.print(grade_table(grade(this.implementation.name, found, this.settings)))

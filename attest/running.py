@@ -11,22 +11,39 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING
 
 import torch
 
 from attest.evidence import Evidence
-from attest.examination import Settings, examine, quiet
-from attest.implementations import Implementation, SubmissionError, load_submission
+from attest.examination import Settings, draw_shared, examine, quiet
+from attest.implementations import (
+    Implementation,
+    LocalImplementation,
+    SubmissionError,
+    load_submission,
+)
 from attest.laws import Property
-from attest.ledger import LedgerError
+from attest.ledger import LedgerError, own_package
+from attest.limits import TimeLimit, limited
 from attest.messages import exception_line
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkProcess
 
-__all__ = ["default_jobs", "examine_all", "survives_loading", "usable_device"]
+__all__ = [
+    "default_jobs",
+    "examine_all",
+    "in_workers",
+    "load_safely",
+    "require_sound_laws",
+    "usable_device",
+]
+
+# Examples on which the reference has to obey a law from outside before anybody is graded by it.
+SOUND = 20
 
 # How long a worker may overstay a property's time limit before it is ended from outside.
 GRACE = 5.0
@@ -36,9 +53,14 @@ Report = Callable[[Evidence], None]
 
 def default_jobs(device: str) -> int:
     """Give the number of processes that suits this machine: one for each core, on a CPU."""
-    if device != "cpu" or not _can_fork():
+    if not in_workers(device):
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_workers(device: str) -> bool:
+    """Say whether properties are examined in worker processes: not on a GPU, which cannot fork."""
+    return torch.device(device).type == "cpu" and _can_fork()
 
 
 def usable_device(device: str) -> None:
@@ -69,7 +91,8 @@ def examine_all(
     """Examine properties in worker processes; on a GPU, or where nothing can fork, in this one.
 
     The evidence is the same for any number of jobs. A worker that dies, or does not come back from
-    a property, costs that property and is replaced.
+    a property, costs that property and is replaced. Whatever is not the oracle itself gets a new
+    process for every property, so that nothing it remembers reaches another one.
 
     Args:
         properties: what to examine.
@@ -84,7 +107,7 @@ def examine_all(
     """
     if not properties:
         return []
-    if settings.device != "cpu" or not _can_fork():
+    if not in_workers(settings.device):
         found = []
         for prop in properties:
             found.append(examine(prop, implementation, settings, oracle))
@@ -92,33 +115,74 @@ def examine_all(
         return found
     # What is loaded stays; collecting it again and again in every worker costs a twentieth.
     gc.freeze()
+    threshold = gc.get_threshold()
     gc.set_threshold(100_000, 50, 100)
     pool = _Pool(properties, implementation, settings, oracle, report)
     try:
         return pool.run(max(1, min(jobs, len(properties))))
     finally:
         pool.close()
+        gc.set_threshold(*threshold)
         gc.unfreeze()
 
 
-def survives_loading(submission: str, seconds: float) -> str | None:
-    """Load a submission in a process of its own, which it may end, block or flood.
+def require_sound_laws(
+    laws: Sequence[Property], reference: Implementation, settings: Settings, jobs: int
+) -> None:
+    """Make sure that the reference obeys the laws that came from outside.
+
+    What goes wrong in such a law would be charged to whoever is graded by it.
+
+    Args:
+        laws: all laws; our own are examined by the tests.
+        reference: the reference.
+        settings: how submissions are examined.
+        jobs: how many processes at once.
+
+    Raises:
+        LedgerError: it does not obey one of them; the message says which, and why.
+    """
+    ours = own_package("properties").__name__
+    foreign = [law for law in laws if law.function.__module__.partition(".")[0] != ours]
+    few = replace(settings, examples=min(SOUND, settings.examples))
+    for evidence in examine_all(foreign, reference, few, reference, jobs, lambda _: None):
+        if not evidence.well:
+            raise LedgerError(
+                f"nobody can be graded by {evidence.prop.id}, which fails on the reference: "
+                f"{evidence.message}"
+            )
+
+
+def load_safely(submission: str, seconds: float) -> LocalImplementation:
+    """Load a submission, first in a process of its own, which it may end, block or flood.
 
     Args:
         submission: a file or a module.
         seconds: how long it may take.
 
-    Returns:
-        None where it loads, or one line that says why it does not.
+    Raises:
+        SubmissionError: it does not load; one line says why.
     """
-    if not _can_fork():
-        return None
+    problem = _problem_of_loading(submission, seconds) if _can_fork() else None
+    if problem is not None:
+        raise SubmissionError(problem)
+    try:
+        with quiet(), limited(seconds):
+            return load_submission(submission)
+    except TimeLimit:
+        raise SubmissionError(_late(submission, seconds)) from None
+
+
+def _late(submission: str, seconds: float) -> str:
+    return f"{submission} was not imported after {seconds:g} seconds"
+
+
+def _problem_of_loading(submission: str, seconds: float) -> str | None:
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
 
     def load() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        torch.set_num_threads(1)
+        _in_a_process_of_its_own()
         with quiet():
             try:
                 load_submission(submission)
@@ -134,7 +198,7 @@ def survives_loading(submission: str, seconds: float) -> str | None:
     theirs.close()
     try:
         if not ours.poll(seconds):
-            return f"{submission} was not imported after {seconds:g} seconds"
+            return _late(submission, seconds)
         return ours.recv_bytes().decode() or None
     except EOFError:
         process.join(GRACE)
@@ -185,6 +249,7 @@ class _Pool:
         self._settings = settings
         self._oracle = oracle
         self._report = report
+        self._forgets = implementation is not oracle
         self._found: dict[int, Evidence] = {}
         self._workers: dict[Connection, tuple[ForkProcess, int, float]] = {}
 
@@ -211,6 +276,8 @@ class _Pool:
         self._workers.clear()
 
     def _start(self, index: int) -> None:
+        if self._forgets:  # drawn once, here, where no submission runs
+            draw_shared(self._properties[index], self._settings)
         ours, theirs = multiprocessing.Pipe()
         context = multiprocessing.get_context("fork")
         process = context.Process(target=self._work, args=(theirs, ours), daemon=True)
@@ -233,12 +300,14 @@ class _Pool:
             self._lose(connection, waiting, "crashed", _end_of(process.exitcode))
             return
         self._take(index, Evidence.from_record(self._properties[index], data))
-        if waiting:
+        if waiting and not self._forgets:
             self._send(connection, process, waiting.take(index))
             return
         del self._workers[connection]
         connection.close()
         process.join()
+        if waiting:
+            self._start(waiting.take(index))
 
     def _lose(self, connection: Connection, waiting: _Waiting, status: str, message: str) -> None:
         process, index, _ = self._workers.pop(connection)
@@ -260,8 +329,7 @@ class _Pool:
         # A pipe ends when its last copy is closed, and forking has copied the others' too.
         for inherited in (parents_end, *self._workers):
             inherited.close()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
-        torch.set_num_threads(1)  # the parent's threads are not there after forking
+        _in_a_process_of_its_own()
         while True:
             try:
                 index = int(connection.recv_bytes())
@@ -270,6 +338,17 @@ class _Pool:
             prop = self._properties[index]
             evidence = examine(prop, self._implementation, self._settings, self._oracle)
             connection.send_bytes(json.dumps(evidence.record()).encode())
+
+
+def _in_a_process_of_its_own() -> None:
+    """Settle a forked process: it answers through its pipe and says nothing."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)  # the parent's threads are not there after forking
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # what is written past sys.stdout, as by C code and by programs it starts
+        os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 def _end_of(exitcode: int | None) -> str:

@@ -8,15 +8,17 @@ and keeps a tape of what was done, from which a counterexample's script is writt
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from attest.checks import Crash, DoesNotApply
-from attest.contract import ComponentSpec, ContractBroken
+from attest.contract import ComponentSpec, ContractBroken, plain
 from attest.implementations import Component, Implementation
 from attest.limits import ours
 from attest.tape import Tape
@@ -100,6 +102,8 @@ class Subject:
             )
         # torch.manual_seed seeds every kind of device, which takes a millisecond.
         torch.default_generator.manual_seed(setup.seed)
+        random.seed(setup.seed)
+        np.random.seed(setup.seed)  # noqa: NPY002 - what a component may use
         key = (self._dtype, *setup.arguments.items())
         initial: Mapping[str, Tensor] = {}
         if self._modules is None or not self.spec.is_module:
@@ -196,7 +200,8 @@ class Subject:
                 raise
             raise Crash(self.spec.name, error) from None
         constructed = {} if self.setup is None else self.setup.arguments
-        results = self.spec.check(answer, arguments, constructed)
+        results = self.spec.check(plain(answer), arguments, constructed)
+        self._require_same_device(results, private)
         self._after = [
             (name, value, private[name])
             for name, value in arguments.items()
@@ -204,6 +209,16 @@ class Subject:
         ]
         # Copies: a component may give the same buffer twice, changed in between.
         return tuple(result.to("cpu", copy=True) for result in results)
+
+    def _require_same_device(self, results: tuple[Tensor, ...], private: Mapping[str, Any]) -> None:
+        devices = {v.device.type for v in private.values() if isinstance(v, Tensor)}
+        for result, spec in zip(results, self.spec.results, strict=True):
+            if devices and result.device.type not in devices:
+                raise ContractBroken(
+                    f"returned {spec.name} on {result.device.type}; "
+                    f"expected it where the inputs are, on {', '.join(devices)}",
+                    f"answer.device.type in {devices}",
+                )
 
     def _private(self, value: Any, copies: dict[int, Tensor]) -> Any:  # noqa: ANN401
         if not isinstance(value, Tensor):
@@ -245,7 +260,7 @@ class Subject:
     def _size(self, what: str, measure: Callable[[Tensor], Tensor]) -> float:
         if what not in self._sizes:
             with self._tape.paused(), torch.no_grad():
-                own = [measure(p) for p in self._own_parameters().values() if p.numel()]
+                own = [measure(p) for p in self._own_parameters().values() if _computes(p)]
                 self._sizes[what] = float(torch.stack(own).max()) if own else 0.0
         return self._sizes[what]
 
@@ -300,6 +315,11 @@ class Subject:
             by_name = {name: grad.to("cpu") for name, grad in zip(own, found, strict=True)}
         self._tape.differentiated(self._label, scalar, by_name)
         return by_name
+
+
+def _computes(parameter: Tensor) -> bool:
+    """Whether its size bears on results: a number that never learns is a constant, as of masks."""
+    return parameter.numel() > 1 or (parameter.numel() == 1 and parameter.requires_grad)
 
 
 def _longest(parameter: Tensor) -> Tensor:

@@ -54,12 +54,13 @@ SHOWN = 1
 def progress(console: Console) -> Progress:
     """Make a progress bar that leaves nothing behind."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
 
 
@@ -75,7 +76,7 @@ def verdict_table(results: Iterable[ClaimResult]) -> Group:
         table.add_column(ratio=1)
         for result in group:
             table.add_row(result.claim.id, _verdict(result), _reasons(result))
-        sections.append(Group(Rule(section, align="left", style="dim"), table, Text()))
+        sections.append(Group(Rule(Text(section), align="left", style="dim"), table, Text()))
     return Group(*sections)
 
 
@@ -86,7 +87,7 @@ def short_verdict_table(results: Iterable[ClaimResult]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column()
     for result in results:
-        table.add_row(result.claim.id, _verdict(result), result.claim.statement)
+        table.add_row(result.claim.id, _verdict(result), Text(result.claim.statement))
     return table
 
 
@@ -160,7 +161,9 @@ def verification_report(verification: Verification, seconds: float) -> list[Rend
     unasked = verification.unasked
     if unasked:
         held = sum(e.well for e in unasked)
-        parts.append(Rule("What experts demand unasked", align="left", style="dim"))
+        part = any(e.prop.claims for e in unasked)
+        title = "Part of the evidence for claims, and what" if part else "What"
+        parts.append(Rule(f"{title} experts demand unasked", align="left", style="dim"))
         parts.append(
             Text(f"{held} of {len(unasked)} properties hold, on ")
             .append(f"{sum(e.examples for e in unasked)}", "bold")
@@ -226,12 +229,16 @@ def grade_table(result: Grade) -> Table:
 
 
 def grade_report(result: Grade, seconds: float) -> list[RenderableType]:
-    """Show a grade: components with their points, then what is wrong, smallest cases first."""
+    """Show a grade: components with their points, then what is wrong, what costs most first."""
     parts: list[RenderableType] = [grade_table(result), Text()]
     shown: dict[str, int] = {}
-    for evidence in result.evidence:
-        if evidence.status in {"holds", "not_attempted"}:
-            continue
+    wrong = [
+        evidence
+        for component in result.components
+        for evidence in sorted(component.evidence, key=lambda e: -POINTS[e.prop.kind])
+        if evidence.status not in {"holds", "not_attempted"}
+    ]
+    for evidence in wrong:
         lost = POINTS[evidence.prop.kind] - earned(evidence)
         title = Text.assemble(
             (evidence.prop.component, "bold"), ": ", evidence.prop.sentence,
@@ -263,7 +270,9 @@ def listing(ledger: Ledger) -> Group:
     """Show claims and properties by name."""
     claims = Table(box=None, pad_edge=False, show_header=False)
     for claim in ledger.claims.values():
-        claims.add_row(Text(claim.id, "bold"), claim.verdict.replace("_", " "), claim.statement)
+        claims.add_row(
+            Text(claim.id, "bold"), claim.verdict.replace("_", " "), Text(claim.statement)
+        )
     properties = Table(box=None, pad_edge=False, show_header=False)
     for prop in ledger.properties:
         claim_id = "" if prop.claim is None else prop.claim.id

@@ -171,7 +171,11 @@ def verify(ledger: Ledger, evidence: Iterable[Evidence], settings: Settings) -> 
         else:
             verdict = _verdict(claim, found, claim.verdict)
         results.append(ClaimResult(claim, verdict, parts, everything))
-    unasked = tuple(e for e in found if e.prop.claim is None and e.status != "not_applicable")
+    unasked = tuple(
+        e
+        for e in found
+        if e.status != "not_applicable" and not any(c.id in ledger.claims for c in e.prop.claims)
+    )
     return Verification(tuple(results), unasked, settings)
 
 
@@ -204,4 +208,5 @@ def environment(settings: Settings) -> dict[str, Any]:
         "dtype": settings.dtype,
         "examples": settings.examples,
         "seed": settings.seed,
+        "seconds_a_property": settings.seconds,
     }

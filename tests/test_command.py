@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from attest.command import FAILED, INTERRUPTED, UNUSABLE, WELL, main
+from attest.implementations import SubmissionError, load_submission
 
 RIGHT = """
 import torch
@@ -65,6 +70,7 @@ def test_a_wrong_submission_loses_points_and_exits_with_one(submission, tmp_path
     grade = json.loads(data.read_text())
     assert 0 < grade["score"] < grade["max_score"]
     refuted = [row for row in grade["properties"] if row["status"] == "refuted"]
+    assert refuted
     assert all(row["points"] == 0 and row["counterexample"] for row in refuted)
     printed = capsys.readouterr().out
     assert "should be" in printed
@@ -94,15 +100,19 @@ def test_the_same_grade_comes_out_twice_and_for_any_number_of_jobs(submission, t
         ("", "defines none of the contract's names"),
         ("raise RuntimeError('no')", "raised RuntimeError: no"),
         ("import sys\nsys.exit(0)", "raised SystemExit: 0"),
+        ("raise RuntimeError('[/x] [bold]no')", "raised RuntimeError: [/x] [bold]no"),
+        ("raise RuntimeError('\\x1b[31m')", "raised RuntimeError: \\x1b[31m"),
+        ("\0", "mine.py: this is not Python"),
+        ("while True:\n    pass", "was not imported after 2 seconds"),
     ],
-    ids=["missing", "syntax", "empty", "raises", "exits"],
+    ids=["missing", "syntax", "empty", "raises", "exits", "markup", "control", "null", "loops"],
 )
 def test_a_submission_that_cannot_be_examined_gives_one_line_and_two(text, says, tmp_path, capsys):
-    path = tmp_path / "theirs.py"
+    path = tmp_path / "mine.py"
     if text is not None:
         path.write_text(text)
     data = tmp_path / "grade.json"
-    assert main(["grade", str(path), "--json", str(data)]) == UNUSABLE
+    assert main(["grade", str(path), "--seconds", "2", "--json", str(data)]) == UNUSABLE
     printed = capsys.readouterr()
     assert says in printed.err
     assert len(printed.err.strip().splitlines()) == 1
@@ -129,8 +139,60 @@ def test_a_request_that_cannot_be_carried_out_gives_one_line_and_two(options, sa
     assert len(printed.err.strip().splitlines()) == 1
 
 
-def test_a_module_is_graded_by_its_name():
+def test_a_module_is_graded_by_its_name(capsys):
     assert main(["grade", "reference", "--only", "causal_mask", "--examples", "10"]) == WELL
+    assert "7 of 7 points" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_data_are_written_and_a_report_shown_whatever_the_encoding(encoding, submission, tmp_path):
+    data = tmp_path / "grade.json"
+    options = ["--only", "causal_mask", "--examples", "5", "--json", str(data)]
+    command = [sys.executable, "-m", "attest", "grade", str(submission), *options]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    run = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert run.returncode == WELL, run.stderr
+    assert b"7 of 7 points" in run.stdout
+    assert json.loads(data.read_text())["score"] == 7
+
+
+def test_data_are_written_when_nobody_reads_the_report(submission, tmp_path, monkeypatch):
+    def nobody(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("attest.terminal.show", nobody)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    data = tmp_path / "grade.json"
+    options = ["--only", "causal_mask", "--examples", "5", "--json", str(data)]
+    assert main(["grade", str(submission), *options]) == FAILED
+    assert json.loads(data.read_text())["score"] == 7
+
+
+def test_a_file_is_read_anew_though_it_was_changed_within_a_second(submission, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    for diagonal in (0, 1):
+        text = f"import torch\ndef causal_mask(n): return torch.ones(n, n).tril({diagonal})\n"
+        submission.write_text(text)
+        os.utime(submission, (10**9, 10**9))
+        mask = load_submission(str(submission)).raw("causal_mask")(2)
+        assert mask[0, 1] == diagonal
+    assert not (submission.parent / "__pycache__").exists()
+
+
+def test_a_package_that_does_not_import_is_not_called_missing(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "their_package").mkdir()
+    (tmp_path / "their_package" / "__init__.py").write_text("import nothing_of_this_name\n")
+    with pytest.raises(SubmissionError, match="No module named 'nothing_of_this_name'"):
+        load_submission("their_package.attention")
+    with pytest.raises(SubmissionError, match=r"nowhere\.at\.all does not exist"):
+        load_submission("nowhere.at.all")
+
+
+def test_a_component_of_which_claims_have_more_evidence_is_verified_without_them(capsys):
+    options = ["--only", "AdditiveAttention", "--examples", "5"]
+    assert main(["verify", *options]) == WELL
+    assert "expected" not in capsys.readouterr().out
 
 
 def test_verifying_one_claim_gives_its_verdict_as_data(tmp_path, capsys):
@@ -189,29 +251,60 @@ def test_the_list_names_claims_and_properties(capsys):
     assert "softmax.entries_along_the_axis_sum_to_one" in printed
 
 
-def test_properties_come_from_a_folder_too(tmp_path, capsys):
+def folder_of_properties(tmp_path, name, check):
     folder = tmp_path / "mine"
     folder.mkdir()
-    (folder / "extra.py").write_text(
+    decorated = (
         "from attest import law, identical\n"
         "from attest.strategies import softmax_inputs\n"
-        "@law('softmax', inputs=softmax_inputs(), formula='1 = 2')\n"
-        "def zeros_come_out(softmax, x, dim):\n"
-        "    '''A law that is false.'''\n"
+        "from words_of_mine import FORMULA\n\n"
+        "@law('softmax', inputs=softmax_inputs(), formula=FORMULA)\n"
+        f"def {name}(softmax, x, dim):\n"
+        "    '''A law of mine.'''\n"
         "    result = softmax(x, dim)\n"
-        "    identical(result, result * 0, 'the result')\n"
+        f"    {check}\n"
     )
-    options = ["--properties", str(folder), "--only", "zeros_come_out", "--examples", "5"]
-    assert main(["grade", "reference", *options]) == FAILED
-    assert "A law that is false." in capsys.readouterr().out
+    (folder / "extra.py").write_text(decorated)
+    (folder / "words_of_mine.py").write_text("FORMULA = 'f(x) = f(x)'\n")
+    return ["--properties", str(folder), "--only", name, "--examples", "5"]
 
 
-def test_a_folder_of_properties_that_does_not_load_is_named(tmp_path, capsys):
-    (tmp_path / "broken.py").write_text("import nothing_of_this_name\n")
+def test_properties_come_from_a_folder_too(tmp_path, capsys):
+    check = "identical(result, softmax(x, dim), 'the result')"
+    options = folder_of_properties(tmp_path, "nothing_is_random", check)
+    path = tmp_path / "theirs.py"
+    path.write_text("import torch\ndef softmax(x, dim=-1): return torch.rand_like(x)\n")
+    assert main(["grade", "reference", *options]) == WELL
+    assert main(["grade", str(path), *options]) == FAILED
+    assert "A law of mine." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("check", "says"),
+    [
+        ("identical(result, result * 0, 'the result')", "the result: off by 1"),
+        ("result.no_such_thing()", "AttributeError: 'Tensor' object has no attribute"),
+        ("assert bool((result >= 0).all())", "no check could have failed"),
+    ],
+    ids=["false", "broken", "without a check"],
+)
+def test_nobody_is_graded_by_a_law_that_the_reference_fails(check, says, tmp_path, capsys):
+    options = folder_of_properties(tmp_path, "it_is_so", check)
+    assert main(["grade", "reference", *options]) == UNUSABLE
+    printed = capsys.readouterr().err.strip()
+    assert "nobody can be graded by softmax.it_is_so, which fails on the reference" in printed
+    assert says in printed
+    assert len(printed.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [("import nothing_of_this_name\n", "ModuleNotFoundError"), ("raise SystemExit", "SystemExit")],
+)
+def test_a_folder_of_properties_that_does_not_load_is_named(text, error, tmp_path, capsys):
+    (tmp_path / "broken.py").write_text(text)
     assert main(["list", "--properties", str(tmp_path)]) == UNUSABLE
-    assert "broken.py does not load: ModuleNotFoundError" in capsys.readouterr().err.replace(
-        "\n", " "
-    )
+    assert f"broken.py does not load: {error}" in capsys.readouterr().err
 
 
 def test_the_properties_of_installed_distributions_are_found(monkeypatch):
@@ -235,7 +328,6 @@ def test_the_properties_of_installed_distributions_are_found(monkeypatch):
 
 
 def test_a_foreign_package_in_the_way_is_named(monkeypatch):
-    import sys
     from types import ModuleType
 
     from attest.ledger import LedgerError, own_package
@@ -248,9 +340,6 @@ def test_a_foreign_package_in_the_way_is_named(monkeypatch):
 
 
 def test_our_own_package_is_found_before_a_folder_of_the_same_name(tmp_path, monkeypatch):
-    import subprocess
-    import sys
-
     (tmp_path / "reference").mkdir()
     (tmp_path / "reference" / "__init__.py").write_text("raise RuntimeError('not ours')\n")
     root = str(Path(__file__).parent.parent)
@@ -267,9 +356,6 @@ def test_our_own_package_is_found_before_a_folder_of_the_same_name(tmp_path, mon
 
 @pytest.mark.slow
 def test_a_thread_that_a_submission_leaves_behind_keeps_nobody_waiting(tmp_path):
-    import subprocess
-    import sys
-
     path = tmp_path / "mine.py"
     thread = "import threading, time\nthreading.Thread(target=time.sleep, args=(300,)).start()\n"
     path.write_text(thread + RIGHT)

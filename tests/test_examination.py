@@ -19,6 +19,7 @@ import warnings
 from types import SimpleNamespace
 
 import hypothesis
+import numpy as np
 import pytest
 import torch
 from hypothesis import strategies as st
@@ -28,6 +29,7 @@ import reference
 from attest import examination, running
 from attest.checks import DoesNotApply, Violation, close, identical, sometimes, sometimes_differs
 from attest.claims import Claim, Verdict
+from attest.contract import CONTRACT, ContractBroken
 from attest.differentiation import gradients, leaf
 from attest.evidence import Evidence
 from attest.examination import Settings, examine
@@ -340,9 +342,50 @@ def test_wrong_answers_of_attention_are_told_apart(answer, message):
     assert evidence.message.startswith(message)
 
 
-def test_an_answer_that_lives_nowhere_is_a_crash():
-    evidence = examine(it_agrees_with_torch, gives(lambda y: y.to("meta")), FEW)
-    assert evidence.status == "crashed"
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [(lambda y: y.to("meta"), "meta"), (lambda y: y.to_sparse(), "torch.sparse_coo")],
+    ids=["meta", "sparse"],
+)
+def test_an_answer_without_numbers_in_rows_is_refuted(change, kind):
+    evidence = examine(it_agrees_with_torch, gives(change), FEW)
+    assert evidence.status == "refuted"
+    assert f"as a {kind} tensor" in evidence.message
+
+
+class Agreeable(torch.Tensor):
+    """Answers every comparison as whoever asks would like it."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        result = super().__torch_function__(func, types, args, kwargs or {})
+        if func.__name__ in {"le", "__le__", "ge", "__ge__", "isfinite", "equal"}:
+            return torch.ones_like(torch.Tensor.as_subclass(result, torch.Tensor))
+        return result
+
+
+def test_a_tensor_that_agrees_with_every_comparison_convinces_nobody():
+    wrong = gives(lambda y: (y * 0).as_subclass(Agreeable))
+    assert examine(it_agrees_with_torch, wrong, FEW).status == "refuted"
+    right_one = gives(lambda y: y.as_subclass(Agreeable))
+    assert examine(it_agrees_with_torch, right_one, FEW).status == "holds"
+
+
+def test_what_a_submission_remembers_or_draws_reaches_no_other_property():
+    calls = []
+
+    def tired(x, dim=-1):
+        calls.append(x)
+        noise = random.random() + float(np.random.rand())  # noqa: NPY002, S311 - as they do
+        return torch.softmax(x, dim) * (len(calls) < 20) + 1e-3 * noise
+
+    found = []
+    for jobs in (1, 2):
+        three, one = [it_agrees_with_torch] * 3, submission(softmax=tired)
+        found += examine_all(three, one, FEW, None, jobs, lambda _: None)
+    records = [{**evidence.record(), "seconds": 0} for evidence in found]
+    assert records[0]["status"] == "refuted"
+    assert all(record == records[0] for record in records)
 
 
 def test_a_right_answer_holds():
@@ -748,7 +791,7 @@ def test_a_law_that_could_not_have_failed_is_undecided():
 
     evidence = examine(loose, RIGHT, FEW)
     assert evidence.status == "undecided"
-    assert evidence.message == "no example could have failed"
+    assert evidence.message == "no check could have failed"
     assert (evidence.examples, evidence.informative) == (12, 0)
     assert not evidence.well
 
@@ -1134,3 +1177,10 @@ def test_a_change_that_had_few_chances_is_not_missed():
     one = submission(softmax=constant)
     assert examine(it_moves, one, Settings(examples=3)).status == "holds"
     assert examine(it_moves, one, Settings(examples=30)).status == "refuted"
+
+
+def test_an_answer_on_another_device_than_the_inputs_breaks_the_contract():
+    spec = CONTRACT["softmax"]
+    subject = Subject(gives(lambda y: torch.ones(y.shape)), spec, torch.float32, "meta")
+    with pytest.raises(ContractBroken, match="returned probabilities on cpu; expected it where"):
+        subject(torch.ones(3))

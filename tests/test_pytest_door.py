@@ -53,6 +53,18 @@ def test_the_door_collects_nothing_but_properties_for_an_implementation(tmp_path
 
 
 @pytest.mark.slow
+def test_a_submission_that_ends_its_process_does_not_end_ours(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("import os\nprint('loud')\ndef softmax(x, dim=-1): os._exit(0)\n")
+    result = run("--implementation", str(path), "-k", "softmax-entries_along", "--examples", "5")
+    assert result.returncode == 1, result.stdout
+    assert "it ended the process it ran in" in result.stdout
+    assert "loud" not in result.stdout
+    path.write_text("import os\nos._exit(0)\n")
+    assert run("--implementation", str(path)).returncode == 2
+
+
+@pytest.mark.slow
 def test_an_implementation_that_does_not_exist_gives_one_line_and_two(tmp_path):
     result = run("--implementation", str(tmp_path / "nothing.py"))
     assert result.returncode == 2
