@@ -42,6 +42,7 @@ from attest.strategies import (
     lengths_and_padding,
     softmax_inputs,
 )
+from attest.subject import Subject
 
 FEW = Settings(examples=12)
 SDPA = "scaled_dot_product_attention"
