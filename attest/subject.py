@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -134,13 +135,13 @@ class Subject:
 
         So is a vector that starts at zero, which may be a matrix of one row and would hide laws.
         """
-        generator = torch.Generator().manual_seed(setup.seed)
-        drawn = {}
-        for name, value in self._own_parameters().items():
-            if value.dim() >= 2 or (value.dim() == 1 and not value.any()):
-                noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
-                drawn[name] = noise.mul_(setup.gain / value.shape[-1] ** 0.5).to(value.dtype)
-        return drawn
+        blank = {
+            name: value
+            for name, value in self._own_parameters().items()
+            if value.dim() >= 2 or (value.dim() == 1 and not value.any())
+        }
+        shapes = tuple((tuple(value.shape), value.dtype) for value in blank.values())
+        return dict(zip(blank, _drawn(shapes, setup.seed, setup.gain), strict=True))
 
     def construct(self, seed: int = 0, gain: float = 1.0, **arguments: int) -> Subject:
         """Construct another module of the same class.
@@ -315,6 +316,19 @@ class Subject:
             by_name = {name: grad.to("cpu") for name, grad in zip(own, found, strict=True)}
         self._tape.differentiated(self._label, scalar, by_name)
         return by_name
+
+
+@lru_cache(maxsize=1024)
+def _drawn(
+    shapes: tuple[tuple[tuple[int, ...], torch.dtype], ...], seed: int, gain: float
+) -> tuple[Tensor, ...]:
+    """Draw matrices of these shapes, once for all laws that share an example."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = []
+    for shape, dtype in shapes:
+        noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+        drawn.append(noise.mul_(gain / shape[-1] ** 0.5).to(dtype))
+    return tuple(drawn)
 
 
 def _computes(parameter: Tensor) -> bool:
