@@ -134,7 +134,7 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
             far = [Sizes(1, 70, 70, (4,)), Sizes(2, 33, 33, (5,))]
             far += [Sizes(19, 3, 3, (4,)), Sizes(2, 5, 5, (64,))]
         case "MultiHeadAttention":
-            heads = ((1, 1), (1, 3), (2, 1), (2, 2), (2, 3), (3, 1), (3, 2), (4, 2), (5, 1))
+            heads = ((1, 1), (1, 3), (2, 1), (2, 2), (2, 3), (3, 1), (3, 2), (4, 2), (5, 1), (8, 1))
             apart = [
                 Sizes(b, n, s, (h * d, h))
                 for b, n, s, (h, d) in product((1, 2, 3), small, small, heads)
@@ -144,7 +144,7 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
                 Sizes(h, n, n, (h * d, h)) for h, d, n in product((1, 2, 3), (1, 2), (1, 2, 3))
             ]
             far = [Sizes(1, 3, 70, (4, 2)), Sizes(2, 70, 70, (6, 3))]
-            far += [Sizes(17, 2, 3, (4, 2)), Sizes(1, 4, 5, (64, 16)), Sizes(2, 3, 4, (48, 12))]
+            far += [Sizes(17, 2, 3, (4, 2)), Sizes(1, 4, 5, (64, 32)), Sizes(2, 3, 4, (48, 3))]
         case "AdditiveAttention":
             widths = [
                 w for w in product((1, 2, 3, 5), (1, 2, 4, 7), (3, 4, 6), (1, 2)) if _distinct(w)
@@ -156,7 +156,7 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
             ]
             alike = [Sizes(n, n, n, (n, n, n, n)) for n in range(1, 6)]
             far = [Sizes(1, 3, 70, (4, 5, 6, 2)), Sizes(2, 40, 40, (3, 3, 3, 3))]
-            far += [Sizes(17, 2, 3, (2, 3, 4, 5)), Sizes(1, 4, 5, (32, 48, 64, 7))]
+            far += [Sizes(17, 2, 3, (2, 3, 4, 5)), Sizes(1, 4, 5, (32, 48, 64, 40))]
         case "MultiplicativeAttention":
             three = [w for w in product((1, 2, 3, 5), (1, 2, 4, 7), (1, 3, 6)) if _distinct(w)]
             apart = [
@@ -166,7 +166,7 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
             ]
             alike = [Sizes(n, n, n, (n, n, n)) for n in range(1, 6)]
             far = [Sizes(1, 3, 70, (4, 5, 2)), Sizes(2, 70, 70, (3, 3, 3))]
-            far += [Sizes(17, 2, 3, (2, 3, 5)), Sizes(1, 4, 5, (48, 64, 7))]
+            far += [Sizes(17, 2, 3, (2, 3, 5)), Sizes(1, 4, 5, (48, 64, 40))]
         case "scaled_dot_product_attention":
             apart = [
                 Sizes(b, n, s, (d_k, d_v))
@@ -174,8 +174,8 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
                 if _coprime((n, s, d_k, d_v))
             ]
             alike = [Sizes(n, n, n, (n, n)) for n in range(1, 6)]
-            far = [Sizes(1, 3, 70, (4, 5)), Sizes(2, 70, 70, (6, 6)), Sizes(1, 70, 2, (3, 4))]
-            far += [Sizes(17, 2, 3, (4, 5)), Sizes(1, 4, 5, (64, 7))]
+            far = [Sizes(1, 3, 150, (4, 5)), Sizes(2, 70, 70, (6, 6)), Sizes(1, 150, 2, (3, 4))]
+            far += [Sizes(17, 2, 3, (4, 5)), Sizes(1, 4, 5, (64, 40))]
         case _:
             raise ValueError(f"no sizes are known for {component}")
     return _by_size(apart), _by_size(alike), _by_size(far)
@@ -212,9 +212,11 @@ def random_mask(generator: torch.Generator, *shape: int) -> Tensor:
 
 
 # Shapes of masks by their letters; G is the head, or the second leading dimension of a function.
-_TWO = ("LS", "1S")
+_TWO = ("LS", "1S", "L1")
 _THREE = ("B1S", "BLS", "1LS", "padding")
-_FOUR = ("BGLS", "B11S", "B1LS", "1GLS")
+_FOUR = ("BGLS", "B11S", "B1LS", "1GLS", "BG1S", "11LS")
+# T is the third leading dimension of a function; where it is there, G is the second.
+_FIVE = ("TLS", "GTLS", "BGTLS", "B11LS")
 
 
 def _mask(generator: torch.Generator, kind: str, s: Sizes, group: int) -> Tensor | None:
@@ -228,7 +230,7 @@ def _mask(generator: torch.Generator, kind: str, s: Sizes, group: int) -> Tensor
             real = torch.randint(1, s.keys + 1, (s.batch, 1, 1), generator=generator)
             return torch.arange(s.keys) < real
         case _:
-            sizes = {"B": s.batch, "G": group, "L": s.queries, "S": s.keys, "1": 1}
+            sizes = {"B": s.batch, "G": group, "T": 3, "L": s.queries, "S": s.keys, "1": 1}
             return random_mask(generator, *(sizes[letter] for letter in kind))
 
 
@@ -238,8 +240,8 @@ def _cases(component: str, mask: MaskKind) -> tuple[tuple[int, str], ...]:
     if mask == "none":
         masked: dict[int, tuple[str, ...]] = {0: (), 1: (), 2: (), 3: ()}
     else:
-        masked = {0: (*_TWO, "causal"), 1: (*_TWO, *_THREE, "causal"), 2: (*_TWO, "causal", *_FOUR)}
-        masked[3] = ("LS", "causal")
+        masked = {0: (*_TWO, "causal"), 1: (*_TWO, *_THREE, "causal")}
+        masked |= {2: (*_TWO, "causal", "GLS", *_FOUR), 3: ("LS", "causal", *_FIVE)}
     unmasked = () if mask == "some" else ("none", "none")
     leading = (0, 1, 2, 3) if component == "scaled_dot_product_attention" else (1,)
     more = _FOUR if component == "MultiHeadAttention" and mask != "none" else ()
@@ -362,7 +364,9 @@ def softmax_inputs(least: int = 1) -> st.SearchStrategy[dict[str, Any]]:
     """
     axes = [(rank, dim) for rank in (1, 2, 3, 4) for dim in range(rank)]
     cases = [(n, *axis, sign) for n in range(least, 8) for axis in axes for sign in (0, 1)]
-    cases += [(300, rank, dim, sign) for rank, dim in axes[:3] for sign in (0, 1) for _ in range(3)]
+    cases += [
+        (1100, rank, dim, sign) for rank, dim in axes[:3] for sign in (0, 1) for _ in range(3)
+    ]
     some_case, some_regime, some_seed = (
         st.sampled_from(cases), st.sampled_from(REGIMES), seeds(),
     )  # fmt: skip
@@ -386,7 +390,7 @@ def lengths_and_padding() -> st.SearchStrategy[dict[str, Any]]:
     Shrinks towards one sequence of one token.
     """
     sizes = [(batch, longest) for longest in range(1, 10) for batch in range(1, 7)]
-    sizes += [(batch, 300) for batch in range(1, 7)]
+    sizes += [(batch, 300) for batch in range(1, 7)] + [(17, 5)] * 6
     some_size, some_seed = st.sampled_from(sizes), seeds()
 
     @st.composite
@@ -406,7 +410,7 @@ def component_inputs(component: str) -> st.SearchStrategy[dict[str, Any]]:
         case "softmax":
             return softmax_inputs()
         case "causal_mask":
-            return st.sampled_from((*range(1, 81), 130, 300)).map(lambda n: {"length": n})
+            return st.sampled_from((*range(1, 81), 130, 300, 1100)).map(lambda n: {"length": n})
         case "padding_mask":
             return lengths_and_padding()
         case _:

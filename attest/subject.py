@@ -240,7 +240,8 @@ class Subject:
 
     def _own_parameters(self) -> dict[str, Tensor]:
         if self._parameters is None:
-            self._parameters = self._constructed().parameters()
+            own = self._constructed().parameters()
+            self._parameters = {name: p for name, p in own.items() if not _is_a_constant(p)}
         return self._parameters
 
     def largest_parameter(self) -> float:
@@ -261,7 +262,7 @@ class Subject:
     def _size(self, what: str, measure: Callable[[Tensor], Tensor]) -> float:
         if what not in self._sizes:
             with self._tape.paused(), torch.no_grad():
-                own = [measure(p) for p in self._own_parameters().values() if _computes(p)]
+                own = [measure(p) for p in self._own_parameters().values() if p.numel()]
                 self._sizes[what] = float(torch.stack(own).max()) if own else 0.0
         return self._sizes[what]
 
@@ -331,9 +332,9 @@ def _drawn(
     return tuple(drawn)
 
 
-def _computes(parameter: Tensor) -> bool:
-    """Whether its size bears on results: a number that never learns is a constant, as of masks."""
-    return parameter.numel() > 1 or (parameter.numel() == 1 and parameter.requires_grad)
+def _is_a_constant(parameter: Tensor) -> bool:
+    """Say whether it is one number that never learns, such as a scale or what hides a key."""
+    return parameter.numel() == 1 and not parameter.requires_grad
 
 
 def _longest(parameter: Tensor) -> Tensor:

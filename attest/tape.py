@@ -251,7 +251,8 @@ class Tape(TorchFunctionMode):
     def counted(self, label: str, count: Tensor) -> None:
         """Note that a module's parameters were counted."""
         if self._recording:
-            text = f"torch.tensor(sum(p.numel() for p in {label}.parameters()))"
+            own = f"p.numel() for p in {label}.parameters() if p.numel() > 1 or p.requires_grad"
+            text = f"torch.tensor(sum({own}))"
             self._steps.append(_Step([text], [count], []))
 
     def differentiated(self, label: str, scalar: Tensor, found: Mapping[str, Tensor]) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "dot_product_scores",
     "even_weights",
     "largest_input",
+    "largest_result",
     "largest_score",
     "result_bounds",
 ]
@@ -51,18 +52,21 @@ class AttentionBounds:
     relative: Tensor
 
 
-def allowed_keys(mask: Tensor | None, weights: Tensor) -> Tensor:
-    """Expand a mask to the shape of the weights; None allows everything."""
+def allowed_keys(attention: Subject, mask: Tensor | None, weights: Tensor) -> Tensor:
+    """Expand a mask to the shape of the weights; None allows everything.
+
+    A module's mask (B, L, S) means every head; a function's is aligned at the right.
+    """
     if mask is None:
         return torch.ones_like(weights, dtype=torch.bool)
-    if weights.dim() == 4 and mask.dim() == 3:
+    if attention.spec.is_module and weights.dim() == 4 and mask.dim() == 3:
         mask = mask[:, None]
     return mask.expand_as(weights)
 
 
-def even_weights(mask: Tensor | None, weights: Tensor) -> Tensor:
+def even_weights(attention: Subject, mask: Tensor | None, weights: Tensor) -> Tensor:
     """Give the weights that would tell no allowed key from another."""
-    allowed = allowed_keys(mask, weights).to(weights.dtype)
+    allowed = allowed_keys(attention, mask, weights).to(weights.dtype)
     return allowed / allowed.sum(-1, keepdim=True)
 
 
@@ -103,6 +107,16 @@ def largest_score(attention: Subject, arguments: Mapping[str, Any]) -> float:
         return math.sqrt(width) * row * (asked + 1) * (offered + 1)
     head = sizes["d_model"] // sizes.get("n_heads", 1)
     return math.sqrt(head) * row * (asked + 1) * row * (offered + 1)
+
+
+def largest_result(attention: Subject, arguments: Mapping[str, Any]) -> float:
+    """Bound the size of anything but scores that an attention computes on its way."""
+    size = largest_input(arguments)
+    if attention.setup is None:
+        return size
+    width = max(attention.setup.arguments.values())
+    row = math.sqrt(width) * attention.longest_row()
+    return max(size, 1.0) * max(row + 1, 1.0) ** 2
 
 
 def attention_bounds(attention: Subject, arguments: Mapping[str, Any]) -> AttentionBounds:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from hypothesis import assume
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -14,8 +16,18 @@ from attest.differentiation import gradients, leaf
 from attest.laws import law
 from attest.strategies import attention_inputs, component_inputs, lengths_and_padding
 from attest.subject import Subject
-from properties.bounds import allowed_keys, attention_bounds
+from attest.tolerances import gamma, precision, smallest, unit_roundoff
+from properties.bounds import (
+    allowed_keys,
+    attention_bounds,
+    even_weights,
+    largest_result,
+    largest_score,
+)
 from properties.families import CROSS, EVERY, SDPA
+
+# Values that scores of attention stay within float16 with.
+WITHIN_HALF_PRECISION = ("integers", "normal", "ties", "sparse", "small")
 
 # --- The masks themselves -----------------------------------------------------------------------
 
@@ -79,7 +91,7 @@ def more_padding_adds_nothing_but_padding(
 def masked_keys_get_exactly_zero_weight(attention: Subject, arguments: dict[str, Any]) -> None:
     """Masked means out of the distribution: no weight at all, and not merely little."""
     _, weights = attention(**arguments)
-    hidden = weights.masked_fill(allowed_keys(arguments["mask"], weights), 0.0)
+    hidden = weights.masked_fill(allowed_keys(attention, arguments["mask"], weights), 0.0)
     identical(hidden, torch.zeros_like(hidden), "the weights of masked keys")
     sometimes(bool((~arguments["mask"]).any()), "something is masked")
     sometimes_differs(weights, torch.zeros_like(weights), "keys in sight get some weight")
@@ -95,7 +107,7 @@ def what_a_mask_hides_cannot_reach_the_output(
 ) -> None:
     """Changing a hidden key and its value changes nothing; changing one in sight does."""
     output, weights = attention(**arguments)
-    hidden = ~allowed_keys(arguments["mask"], weights)[..., -1]  # (..., L)
+    hidden = ~allowed_keys(attention, arguments["mask"], weights)[..., -1]  # (..., L)
     if weights.dim() == 4 and attention.spec.is_module:
         hidden = hidden.all(1)  # hidden from every head
     own = arguments["x"] if "x" in arguments else arguments["key"]
@@ -202,7 +214,7 @@ def a_mask_that_allows_everything_is_no_mask(attention: Subject, arguments: dict
 def a_mask_broadcasts_to_the_scores(attention: Subject, arguments: dict[str, Any]) -> None:
     """A dimension of size one, or one that is missing, stands for all queries or items."""
     output, weights = attention(**arguments)
-    full = allowed_keys(arguments["mask"], weights).contiguous()
+    full = allowed_keys(attention, arguments["mask"], weights).contiguous()
     same, same_weights = attention(**{**arguments, "mask": full})
     bounds = attention_bounds(attention, arguments)
     close(same, output, 2 * bounds.output, "the output with the mask expanded")
@@ -247,6 +259,8 @@ def a_query_without_any_key_stays_finite(attention: Subject, arguments: dict[str
     output, weights = attention(**{**arguments, "mask": emptied})
     finite(output, "the output")
     finite(weights, "the weights")
+    for name, before, after in attention.inputs_after_call():
+        identical(after, before, f"{name} after the call")
     sometimes_differs(output[..., 1:, :], output[..., :-1, :], "queries get different outputs")
     arguments = {**arguments, "mask": mask}
     bounds = attention_bounds(attention, arguments)
@@ -255,6 +269,35 @@ def a_query_without_any_key_stays_finite(attention: Subject, arguments: dict[str
     close(output[..., 1:, :], usual[..., 1:, :], limit, "the output of the other rows")
     limit = 2 * bounds.weights.expand_as(weights)[..., 1:, :]
     close(weights[..., 1:, :], usual_weights[..., 1:, :], limit, "the weights of the other rows")
+
+
+@law(
+    *EVERY,
+    inputs=lambda component: attention_inputs(component, "some", 2, WITHIN_HALF_PRECISION),
+    formula="in float32, bfloat16 and float16: mask_ij = False ⇒ α_ij = 0, Σ_j α_ij = 1, no NaN",
+    dtypes=("float32", "bfloat16", "float16"),
+    kind="robustness",
+)
+def masks_work_in_low_precision(attention: Subject, arguments: dict[str, Any]) -> None:
+    """A constant that hides a key in float64 may overflow in float16, or be of another dtype."""
+    score = largest_score(attention, arguments)
+    assume(max(score, largest_result(attention, arguments)) < 3e4)  # float16 ends at 65,504
+    output, weights = attention(**arguments)
+    finite(output, "the output")
+    hidden = weights.masked_fill(allowed_keys(attention, arguments["mask"], weights), 0.0)
+    identical(hidden, torch.zeros_like(hidden), "the weights of masked keys")
+    n, low = weights.shape[-1], unit_roundoff(weights.dtype)
+    # exp(x − logsumexp(x)) rounds the scores, their sum and their differences.
+    error = math.expm1(min(2 * low * (3 * score + math.log(n) + 4), 700.0))
+    error += gamma(n + 5, precision(weights.dtype)) + n * smallest(weights.dtype)
+    total = weights.double().sum(-1)
+    close(total, torch.ones_like(total), error, "the sum of each row")
+    even = even_weights(attention, arguments["mask"], weights)
+    sometimes_differs(weights, even, "some keys weigh more than others", 0.05)
+    _, emptied = _masks_with_and_without_an_empty_row(arguments)
+    output, weights = attention(**{**arguments, "mask": emptied})
+    finite(output, "the output with a query without any key")
+    finite(weights, "the weights with a query without any key")
 
 
 @law(

@@ -32,7 +32,12 @@ from attest.strategies import attention_inputs
 from attest.subject import Setup, Subject
 from attest.tolerances import gamma, log_weight_error, precision, underflow_gap, unit_roundoff
 from properties.bounds import attention_bounds, dot_product_scores, largest_score
-from properties.self_attention import identity_projections, second_difference, squares
+from properties.self_attention import (
+    each_matrix_has_one_job,
+    identity_projections,
+    second_difference,
+    squares,
+)
 
 MULTI = "MultiHeadAttention"
 
@@ -187,7 +192,7 @@ def _block(head: int, width: int) -> slice:
 @law(
     MULTI,
     inputs=_inputs(mask="none", least=3),
-    formula="with W_Q = W_K = W_V = W_O = I:  α^h = softmax(q_h k_hᵀ / √d_h),  y = [α^h v_h]_h",
+    formula="with W = aI, bI, cI, dI:  α^h = softmax(ab q_h k_hᵀ / √d_h),  y = [cd α^h v_h]_h",
     applies=lambda parameters: squares(parameters, 6, 4),
 )
 def identity_projections_leave_heads_on_slices(
@@ -211,14 +216,13 @@ def identity_projections_leave_heads_on_slices(
     exact = dot_product_scores(split(query), split(key), None)
     found = second_difference(weights.double().log())
     error = 8 * log_weight_error(bounds.relative) + gamma(16, precision(query.dtype)) * score
-    close(found, second_difference(exact), error, "the log-weights, against first key and query")
     mixed = (weights.double() @ split(value)).transpose(1, 2).flatten(-2)
-    close(
-        (output - output[:, :1]).double(),
-        mixed - mixed[:, :1],
-        4 * bounds.output,
-        "the output, against the first query's",
+    moved, limit = (output - output[:, :1]).double(), 4 * bounds.output
+    scores, expected = each_matrix_has_one_job(
+        4, found, second_difference(exact), error, moved, mixed - mixed[:, :1], limit
     )
+    close(found, scores, error, "the log-weights, against first key and query")
+    close(moved, expected, limit, "the output, against the first query's")
     sometimes_differs(found, torch.zeros_like(found), "the weights are not all equal", error)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 import sympy
@@ -33,6 +33,7 @@ from attest.subject import Setup, Subject
 from attest.tolerances import gamma, log_weight_error, precision, underflow_gap, unit_roundoff
 from properties.attention import ATT_04, around_three_tokens
 from properties.bounds import (
+    AttentionBounds,
     allowed_keys,
     attention_bounds,
     dot_product_scores,
@@ -243,13 +244,41 @@ def squares(parameters: Mapping[str, Tensor], width: int, count: int) -> str | N
     return None if shapes == [(width, width)] * count else f"its matrices have shapes {shapes}"
 
 
+FACTORS = (1.0, 1.25, 1.5, 1.75)
+
+
 def identity_projections(parameters: Mapping[str, Tensor], width: int) -> dict[str, Tensor]:
-    """Give the identity for each square matrix."""
+    """Give a multiple of the identity for each square matrix, another for each."""
+    squares = [(name, value) for name, value in parameters.items() if value.dim() >= 2]
     return {
-        name: torch.eye(width, dtype=value.dtype)
-        for name, value in parameters.items()
-        if value.dim() >= 2
+        name: factor * torch.eye(width, dtype=value.dtype)
+        for factor, (name, value) in zip(FACTORS, squares, strict=False)
     }
+
+
+def each_matrix_has_one_job(
+    count: int,
+    found: Tensor,
+    scores: Tensor,
+    error: Tensor,
+    moved: Tensor,
+    mixed: Tensor,
+    limit: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Give what scores and output are to be: two of the matrices scale scores, the rest the output.
+
+    Nobody says which two, so it is those that come nearest.
+    """
+    total = math.prod(FACTORS[:count])
+
+    def off(factor: float) -> float:
+        by_scores = ((found - factor * scores).abs() / error).max()
+        by_output = ((moved - total / factor * mixed).abs() / limit).max()
+        return float(torch.maximum(by_scores, by_output).nan_to_num(torch.inf))
+
+    pairs = sorted(a * b for a, b in combinations(FACTORS[:count], 2))
+    best = min(pairs, key=off)
+    return best * scores, total / best * mixed
 
 
 def weights_in_all(least: int, most: int) -> Callable[[Mapping[str, Tensor]], str | None]:
@@ -274,7 +303,7 @@ def second_difference(scores: Tensor) -> Tensor:
 @law(
     SELF,
     inputs=attention_inputs(SELF, "none", 3),
-    formula="with W_Q = W_K = W_V = I:  α = softmax(x xᵀ / √D),  y = α x",
+    formula="with W_Q = a I, W_K = b I, W_V = c I:  α = softmax(a b x xᵀ / √D),  y = c α x",
     applies=lambda parameters: squares(parameters, 5, 3),
 )
 def identity_projections_leave_plain_attention(
@@ -294,16 +323,30 @@ def identity_projections_leave_plain_attention(
     scores = dot_product_scores(x, x, None)
     found = second_difference(weights.double().log())
     error = 8 * log_weight_error(bounds.relative) + gamma(16, precision(x.dtype)) * score
-    close(found, second_difference(scores), error, "the log-weights, against first key and query")
     mixed = weights.double() @ x.double()
     limit = 4 * bounds.output
-    close(
-        (output - output[..., :1, :]).double(),
-        mixed - mixed[..., :1, :],
-        limit,
-        "the output, against the first query's",
+    moved = (output - output[..., :1, :]).double()
+    exact, expected = each_matrix_has_one_job(
+        3, found, second_difference(scores), error, moved, mixed - mixed[..., :1, :], limit
     )
+    close(found, exact, error, "the log-weights, against first key and query")
+    close(moved, expected, limit, "the output, against the first query's")
     sometimes_differs(found, torch.zeros_like(found), "the weights are not all equal", error)
+
+
+def an_energy_that_can_be_found(parameters: Mapping[str, Tensor]) -> str | None:
+    """Say whether there are no more weights than there are to be, and one energy among them."""
+    shapes = [tuple(p.shape) for p in parameters.values()]
+    counts = sorted(p.numel() for p in parameters.values() if p.dim() >= 2)
+    vectors = shapes.count((5,))
+    if set(shapes) - {(5,), (1,), (), (1, 5), (5, 1), (5, 2), (2, 5), (5, 3), (3, 5)} <= {
+        (5, 5)
+    } and (
+        counts in ([5, 10, 15], [5, 25])  # an energy among the matrices, and biases
+        or (counts in ([10, 15], [25]) and vectors)  # a vector, and perhaps biases
+    ):
+        return None
+    return f"its parameters have shapes {shapes}"
 
 
 def constant_weights(attention: Subject, constant: float) -> None:
@@ -322,40 +365,64 @@ def constant_weights(attention: Subject, constant: float) -> None:
     inputs=attention_inputs("MultiplicativeAttention", "none", 3),
     formula="with W = c:  s_ij = c Σq_i Σk_j",
     applies=weights_in_all(6, 6 + 2 * 3),
+    dtypes=("float64", "float32"),
 )
 @law(
     SELF,
     inputs=attention_inputs(SELF, "none", 3),
     formula="with W = c:  s_ij = c² √D Σx_i Σx_j,  y_i = Σ_j α_ij c Σx_j",
     applies=weights_in_all(3 * 25, 3 * 25 + 4 * 5),
+    dtypes=("float64", "float32"),
 )
 @law(
     "MultiHeadAttention",
     inputs=attention_inputs("MultiHeadAttention", "none", 3),
     formula="with W = c:  s_ij = c² √d_h Σq_i Σk_j,  y_i = c² d_h Σ_h Σ_j α^h_ij Σv_j",
     applies=weights_in_all(4 * 36, 4 * 36 + 4 * 6),
+    dtypes=("float64", "float32"),
 )
 def equal_weights_leave_sums_and_the_scale(attention: Subject, arguments: dict[str, Any]) -> None:
     """With all weights the same number, scores and outputs follow from the inputs' sums alone.
 
-    Whatever the layout and the names of the weights. Both sides are compared by differences
-    between queries and between keys, from which biases drop out.
+    Whatever the layout and the names of the weights. Biases are set to zero; where some may be
+    stored among the matrices, both sides are compared by differences between queries and between
+    keys, from which biases drop out. With an odd seed scores come near 1e5, the contract's end.
     """
     assert attention.setup is not None
     sizes = attention.setup.arguments
     query, key, value = (arguments.get(name, arguments.get("x")) for name in NAMES)
     assert isinstance(query, Tensor) and isinstance(key, Tensor) and isinstance(value, Tensor)  # noqa: PT018
+    own = attention.parameters()
+    width = query.shape[-1]
+    count = {"d_query": width * key.shape[-1]}.get(
+        next(iter(sizes)), (4 if "n_heads" in sizes else 3) * width**2
+    )
+    bare = sum(p.numel() for p in own.values() if p.dim() >= 2) == count
+    attention.set_parameters({n: torch.zeros_like(p) for n, p in own.items() if p.dim() < 2})
     # Scores of about ten at most: large enough to tell, and no weight underflows.
     constant = 3 / (query.shape[-1] * (1 + largest_input(arguments)))
     if "d_model" not in sizes:
         constant *= 3 / (key.shape[-1] * (1 + largest_input(arguments)))
+    q, k, v = (x.double().sum(-1) for x in (query, key, value))
+    heads = sizes.get("n_heads", 1)
+    if bare:
+        steep = attention.setup.seed % 2 == 1
+        if steep:
+            size = float(q.abs().max() * k.abs().max())
+            assume(size > 0)
+            constant = 9e4 / size
+            if "d_model" in sizes:
+                constant = math.sqrt(constant / math.sqrt(sizes["d_model"] // heads))
+        constant_weights(attention, constant)
+        output, weights = attention(**arguments)
+        bounds = attention_bounds(attention, arguments)
+        _equal_weights(sizes, constant, (q, k, v), output, weights, bounds)
+        return
     constant_weights(attention, constant)
     score = largest_score(attention, arguments)
     assume(4 * score < underflow_gap(query.dtype))
     output, weights = attention(**arguments)
     bounds = attention_bounds(attention, arguments)
-    q, k, v = (x.double().sum(-1) for x in (query, key, value))
-    heads = sizes.get("n_heads", 1)
     factor = constant
     if "d_model" in sizes:
         factor = constant**2 * math.sqrt(sizes["d_model"] // heads)
@@ -384,6 +451,78 @@ def equal_weights_leave_sums_and_the_scale(attention: Subject, arguments: dict[s
         4 * bounds.output,
         "the output, against the first query's",
     )
+
+
+def _equal_weights(
+    sizes: Mapping[str, int],
+    constant: float,
+    sums: tuple[Tensor, Tensor, Tensor],
+    output: Tensor,
+    weights: Tensor,
+    bounds: AttentionBounds,
+) -> None:
+    """Compare weights and output as they are: nothing but equal weights took part."""
+    q, k, v = sums
+    heads = sizes.get("n_heads", 1)
+    head = sizes.get("d_model", 1) // heads
+    factor = constant**2 * math.sqrt(head) if "d_model" in sizes else constant
+    exact = torch.softmax(factor * q[..., :, None] * k[..., None, :], -1)
+    exact = exact[:, None].expand_as(weights) if "n_heads" in sizes else exact
+    close(weights, exact.to(weights.dtype), 2 * bounds.weights, "the weights")
+    even = torch.full_like(weights, 1 / weights.shape[-1])
+    sometimes_differs(weights, even, "the weights are not all equal", 2 * bounds.weights)
+    if "d_model" not in sizes:
+        return
+    mixed = (exact @ v[..., None] if weights.dim() == 3 else exact[:, 0] @ v[..., None]) * constant
+    if "n_heads" in sizes:
+        mixed = mixed * constant * sizes["d_model"]
+    close(output, mixed.expand_as(output).to(output.dtype), 2 * bounds.output, "the output")
+
+
+@law(
+    "AdditiveAttention",
+    inputs=attention_inputs("AdditiveAttention", "any", 3),
+    formula="with W = c, energy = e, biases b:  s_ij = d_hidden e tanh(c (Σq_i + Σk_j) + b)",
+    applies=an_energy_that_can_be_found,
+    dtypes=("float64", "float32"),
+)
+def equal_weights_leave_tanh_of_sums(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """With all matrices the same number, a score is the tanh of the sum of all inputs.
+
+    Whatever the layout and the names: one matrix for both or two, either way round.
+    """
+    assert attention.setup is not None
+    d_query, d_key, d_hidden = attention.setup.arguments.values()
+    own = attention.parameters()
+    assume(d_query > 1 and d_key > 1)
+    reach = 12 if attention.setup.seed % 2 else 2  # as far as tanh bends, or beyond
+    constant = reach / ((d_query + d_key) * (0.1 + float(query.abs().max())))
+    # Scores of a few, or near 1e5, where the contract ends.
+    strength = 9e4 / d_hidden if attention.setup.seed % 4 == 3 else 3.0
+    matrices = {name: p for name, p in own.items() if p.dim() >= 2}
+    vectors = [name for name, p in own.items() if p.shape == (d_hidden,)]
+    energies = [name for name, p in matrices.items() if p.numel() == d_hidden]
+    # A vector is the energy where no matrix is; others are biases, and it may be any of them.
+    biases = len(vectors) - (not energies)
+    size = 0.5 if biases else strength
+    attention.set_parameters(
+        {name: torch.full_like(p, constant) for name, p in matrices.items()}
+        | {name: torch.full_like(own[name], strength) for name in energies}
+        | {name: torch.full_like(own[name], size) for name in vectors}
+    )
+    energy = strength if energies else size
+    arguments = {"query": query, "key": key, "value": value, "mask": mask}
+    _, weights = attention(**arguments)
+    sums = constant * (query.double().sum(-1)[:, :, None] + key.double().sum(-1)[:, None])
+    scores = d_hidden * energy * torch.tanh(sums + biases * size)
+    allowed = allowed_keys(attention, mask, weights)
+    exact = torch.softmax(scores.masked_fill(~allowed, -torch.inf), -1)
+    bounds = attention_bounds(attention, arguments)
+    close(weights, exact.to(weights.dtype), 2 * bounds.weights, "the weights")
+    even = even_weights(attention, mask, weights)
+    sometimes_differs(weights, even, "the weights are not all equal", 2 * bounds.weights)
 
 
 # --- SA-01, SA-02, SA-03: what depends on what --------------------------------------------------
@@ -680,7 +819,7 @@ def a_higher_score_gets_a_higher_weight(
     _, weights = attention(query, key, value, mask)
     arguments = {"query": query, "key": key, "value": value, "mask": mask}
     bounds = attention_bounds(attention, arguments)
-    allowed = allowed_keys(mask, weights)
+    allowed = allowed_keys(attention, mask, weights)
     scores = dot_product_scores(query, key, None).masked_fill(~allowed, -torch.inf)
     order = scores.argsort(dim=-1, stable=True)
     ranked, sorted_weights = scores.gather(-1, order), weights.double().gather(-1, order)
@@ -837,7 +976,7 @@ def the_range_of_the_scores_limits_the_largest_weight(
     """Among n keys whose scores lie within Δ, no key can take everything."""
     _, weights = attention(query, key, value, mask)
     arguments = {"query": query, "key": key, "value": value, "mask": mask}
-    allowed = allowed_keys(mask, weights)
+    allowed = allowed_keys(attention, mask, weights)
     scores = dot_product_scores(query, key, None)
     top = scores.masked_fill(~allowed, -torch.inf).amax(-1)
     bottom = scores.masked_fill(~allowed, torch.inf).amin(-1)
@@ -847,7 +986,7 @@ def the_range_of_the_scores_limits_the_largest_weight(
     at_most(weights.amax(-1), limit, rounding, "the largest weight of each row")
     sometimes_differs(
         weights,
-        even_weights(mask, weights),
+        even_weights(attention, mask, weights),
         "some keys weigh more than others",
         rounding[..., None],
     )

@@ -182,7 +182,7 @@ def test_masks_broadcast_to_the_scores_and_leave_every_query_a_key(component):
             kinds["one for each item"] += 1
         if mask.dim() == 2:
             kinds["two dimensions"] += 1
-    assert 30 <= kinds["none"] <= 100, kinds
+    assert 20 <= kinds["none"] <= 100, kinds
     expected = ("partial", "one row for all queries", "one for each item", "two dimensions")
     assert all(kinds[kind] >= 10 for kind in expected), kinds
 
@@ -356,7 +356,7 @@ def test_a_softmax_is_asked_for_axes_of_every_rank_by_either_sign():
     }
     assert len(cases) >= 15
     along = {e["x"].shape[e["dim"]] for e in found}
-    assert along >= {*range(1, 8), 300}
+    assert along >= {*range(1, 8), 1100}
     assert {e["x"].dtype for e in found} == {torch.float64}
 
 
@@ -375,7 +375,7 @@ def test_lengths_reach_from_one_token_to_the_whole_sequence():
     assert any(int(e["lengths"].max()) == e["max_length"] > 1 for e in found)
     assert any(int(e["lengths"].min()) == 1 < e["max_length"] for e in found)
     assert max(e["max_length"] for e in found) == 300
-    assert max(len(e["lengths"]) for e in found) == 6
+    assert max(len(e["lengths"]) for e in found) == 17
 
 
 @pytest.mark.parametrize("component", list(CONTRACT))

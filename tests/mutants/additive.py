@@ -38,6 +38,7 @@ class _InSteps(AdditiveAttention):
 @mutant(
     ADDITIVE,
     "weights_are_the_softmax_of_energy_times_tanh",
+    "equal_weights_leave_tanh_of_sums",
     "the_reference_with_the_same_parameters_agrees",
     "large_inputs_saturate_the_scores",
 )
@@ -578,9 +579,27 @@ class OneProjectionWhereWidthsAgree(_InSteps):
         return torch.tanh(self.query(query)[:, :, None] + self.query(key)[:, None])
 
 
-@mutant(ADDITIVE, "low_precision_still_gives_a_distribution")
+@mutant(ADDITIVE, "masks_work_in_low_precision")
 class HidesWithAConstantBeyondHalfPrecision(_InSteps):
     """Hide keys by a number that float16 cannot hold."""
 
     def weigh(self, scores: Tensor, mask: Mask) -> Tensor:
         return softmax(scores if mask is None else scores.masked_fill(~mask, -1e9))
+
+
+@mutant(ADDITIVE, "equal_weights_leave_tanh_of_sums")
+class SigmoidOverOneMatrix(nn.Module):
+    """Take another bounded nonlinearity, in a layout with one matrix for queries and keys."""
+
+    def __init__(self, d_query: int, d_key: int, d_hidden: int) -> None:
+        super().__init__()
+        self.joint = nn.Linear(d_query + d_key, d_hidden)
+        self.v = nn.Parameter(torch.randn(d_hidden))
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Mask = None) -> Attended:
+        shape = (*query.shape[:2], key.shape[1])
+        asked = query[:, :, None].expand(*shape, -1)
+        offered = key[:, None].expand(*shape, -1)
+        hidden = torch.sigmoid(self.joint(torch.cat([asked, offered], -1)))
+        weights = masked_softmax(hidden @ self.v, mask)
+        return weights @ value, weights

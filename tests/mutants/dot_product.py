@@ -669,6 +669,15 @@ def exponentials_without_a_shift(
     return _attend(exponentials / total.clamp_min(torch.finfo(total.dtype).tiny), value)
 
 
+@mutant(SDPA, "masks_work_in_low_precision")
+def hidden_by_a_constant_beyond_half_precision(
+    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
+) -> Attended:
+    """Hide keys by a number that float16 cannot hold."""
+    scores = _scores(query, key)
+    return _attend(softmax(scores if mask is None else scores.masked_fill(~mask, -1e9)), value)
+
+
 # --- Side effects -------------------------------------------------------------------------------
 
 

@@ -1202,7 +1202,7 @@ class ManyHeadsAreNotChecked(Steps):
         super().__init__(d_model if n_heads < 5 else d_model // n_heads * n_heads, n_heads)
 
 
-@mutant(COMPONENT, "low_precision_still_gives_a_distribution")
+@mutant(COMPONENT, "masks_work_in_low_precision")
 class HidesWithAConstantBeyondHalfPrecision(Steps):
     """Hide keys by a number that float16 cannot hold."""
 

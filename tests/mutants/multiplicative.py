@@ -619,7 +619,7 @@ class MatrixMadeSymmetric(Steps):
         return query @ matrix @ key.mT
 
 
-@mutant(COMPONENT, "low_precision_still_gives_a_distribution")
+@mutant(COMPONENT, "masks_work_in_low_precision")
 class HidesWithAConstantBeyondHalfPrecision(Steps):
     """Hide keys by a number that float16 cannot hold."""
 

@@ -748,7 +748,7 @@ class MaskedByMinusAThousand(Steps):
         return softmax(scores if mask is None else scores.masked_fill(~mask, -1000.0))
 
 
-@mutant(COMPONENT, "low_precision_still_gives_a_distribution")
+@mutant(COMPONENT, "masks_work_in_low_precision")
 class HidesWithAConstantBeyondHalfPrecision(Steps):
     """Hide keys by a number that float16 cannot hold."""
 
