@@ -85,9 +85,10 @@ class LocalComponent:
 
     def set_parameters(self, values: Mapping[str, Tensor]) -> None:
         """Overwrite some parameters in place."""
+        own = self.parameters()
         with torch.no_grad():
             for name, value in values.items():
-                self._target.get_parameter(name).copy_(value)
+                own[name].copy_(value)
 
 
 class LocalImplementation:

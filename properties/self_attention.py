@@ -495,28 +495,23 @@ def equal_weights_leave_tanh_of_sums(
     """
     assert attention.setup is not None
     d_query, d_key, d_hidden = attention.setup.arguments.values()
+    assume(min(d_query, d_key, d_hidden) > 1)
     own = attention.parameters()
-    assume(d_query > 1 and d_key > 1)
     reach = 12 if attention.setup.seed % 2 else 2  # as far as tanh bends, or beyond
     constant = reach / ((d_query + d_key) * (0.1 + float(query.abs().max())))
-    # Scores of a few, or near 1e5, where the contract ends.
-    strength = 9e4 / d_hidden if attention.setup.seed % 4 == 3 else 3.0
-    matrices = {name: p for name, p in own.items() if p.dim() >= 2}
-    vectors = [name for name, p in own.items() if p.shape == (d_hidden,)]
-    energies = [name for name, p in matrices.items() if p.numel() == d_hidden]
-    # A vector is the energy where no matrix is; others are biases, and it may be any of them.
-    biases = len(vectors) - (not energies)
-    size = 0.5 if biases else strength
+    # Any row as long as the tanh may be the energy; the others are biases, and all are the same.
+    rows = [name for name, p in own.items() if p.numel() == d_hidden]
+    size = 0.5
+    if len(rows) == 1:  # scores of a few, or near 1e5, where the contract ends
+        size = 9e4 / d_hidden if attention.setup.seed % 4 == 3 else 3.0
     attention.set_parameters(
-        {name: torch.full_like(p, constant) for name, p in matrices.items()}
-        | {name: torch.full_like(own[name], strength) for name in energies}
-        | {name: torch.full_like(own[name], size) for name in vectors}
+        {name: torch.full_like(p, constant) for name, p in own.items() if p.dim() >= 2}
+        | {name: torch.full_like(own[name], size) for name in rows}
     )
-    energy = strength if energies else size
     arguments = {"query": query, "key": key, "value": value, "mask": mask}
     _, weights = attention(**arguments)
     sums = constant * (query.double().sum(-1)[:, :, None] + key.double().sum(-1)[:, None])
-    scores = d_hidden * energy * torch.tanh(sums + biases * size)
+    scores = d_hidden * size * torch.tanh(sums + (len(rows) - 1) * size)
     allowed = allowed_keys(attention, mask, weights)
     exact = torch.softmax(scores.masked_fill(~allowed, -torch.inf), -1)
     bounds = attention_bounds(attention, arguments)
