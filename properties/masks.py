@@ -27,7 +27,7 @@ from properties.bounds import (
 from properties.families import CROSS, EVERY, SDPA
 
 # Values that scores of attention stay within float16 with.
-WITHIN_HALF_PRECISION = ("integers", "normal", "ties", "sparse", "small")
+WITHIN_HALF_PRECISION = ("integers", "normal", "ties", "sparse", "small", "large")
 
 # --- The masks themselves -----------------------------------------------------------------------
 
