@@ -33,6 +33,7 @@ def submission(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_right_submission_gets_all_points_of_what_it_attempts(submission, tmp_path):
     data = tmp_path / "grade.json"
     assert main(["grade", str(submission), "--examples", "20", "--json", str(data)]) == WELL
@@ -77,6 +78,7 @@ def test_a_wrong_submission_loses_points_and_exits_with_one(submission, tmp_path
     assert "import torch" in printed
 
 
+@pytest.mark.slow
 def test_the_same_grade_comes_out_twice_and_for_any_number_of_jobs(submission, tmp_path):
     submission.write_text(WRONG)
     found = []
@@ -144,6 +146,7 @@ def test_a_module_is_graded_by_its_name(capsys):
     assert "7 of 7 points" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_data_are_written_and_a_report_shown_whatever_the_encoding(encoding, submission, tmp_path):
     data = tmp_path / "grade.json"
