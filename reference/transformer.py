@@ -1,0 +1,430 @@
+"""The Transformer: an encoder and a decoder of attention and feed-forward layers.
+
+Read it from the top: a layer is built of sublayers, a stack of layers, the model of two stacks.
+Around every sublayer there is a residual connection and a layer normalisation, in one of two
+orders: after the sum, as the paper has it (post-norm), or before the sublayer (pre-norm).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from reference.feed_forward import FeedForward
+from reference.layer_norm import LayerNorm
+from reference.masks import causal_mask
+from reference.multi_head_attention import MultiHeadAttention, multi_head_attention
+from reference.positional_encoding import sinusoidal_positional_encoding
+
+__all__ = [
+    "Decoder",
+    "DecoderLayer",
+    "Encoder",
+    "EncoderLayer",
+    "Transformer",
+    "residual",
+]
+
+Tokens = Float[Tensor, "B T D"]
+Mask = Bool[Tensor, "..."]
+
+
+def residual(
+    x: Tokens, sublayer: Callable[[Tokens], Tokens], norm: LayerNorm, *, pre_norm: bool
+) -> Tokens:
+    """Add what a sublayer says to what it was told.
+
+        post-norm:  y = LayerNorm(x + sublayer(x))
+        pre-norm:   y = x + sublayer(LayerNorm(x))
+
+    Args:
+        x: tokens, (B, T, D).
+        sublayer: takes and gives (B, T, D).
+        norm: the sublayer's own normalisation.
+        pre_norm: whether to normalise what the sublayer reads, and not the sum.
+
+    Returns:
+        The tokens after the sublayer, (B, T, D).
+
+    Source: Vaswani et al. 2017, section 3.1; for pre-norm, Xiong et al. 2020, figure 1.
+    """
+    return x + sublayer(norm(x)) if pre_norm else norm(x + sublayer(x))
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention, then the feed-forward network.
+
+    Args:
+        d_model: width D of the tokens.
+        n_heads: H, a divisor of D.
+        d_hidden: width inside the feed-forward network.
+        pre_norm: whether sublayers read normalised tokens; otherwise sums are normalised.
+
+    Source: Vaswani et al. 2017, section 3.1.
+    """
+
+    def __init__(
+        self, d_model: int, n_heads: int, d_hidden: int, *, pre_norm: bool = False
+    ) -> None:
+        super().__init__()
+        self.pre_norm = pre_norm
+        self.attention = MultiHeadAttention(d_model, n_heads)
+        self.feed_forward = FeedForward(d_model, d_hidden)
+        self.attention_norm = LayerNorm(d_model)
+        self.feed_forward_norm = LayerNorm(d_model)
+
+    def forward(
+        self, x: Float[Tensor, "B S d_model"], mask: Mask | None = None
+    ) -> Float[Tensor, "B S d_model"]:
+        """Give the tokens after this layer, (B, S, D); the mask broadcasts to (B, S, S)."""
+
+        def attend(x: Tokens) -> Tokens:
+            return self.attention(x, x, x, mask)[0]
+
+        x = residual(x, attend, self.attention_norm, pre_norm=self.pre_norm)
+        return residual(x, self.feed_forward, self.feed_forward_norm, pre_norm=self.pre_norm)
+
+
+@dataclass(frozen=True)
+class LayerCache:
+    """What one decoder layer keeps between steps of generation.
+
+    Attributes:
+        keys: projected keys of the tokens so far, (B, t, D).
+        values: projected values of the tokens so far, (B, t, D).
+    """
+
+    keys: Float[Tensor, "B t D"]
+    values: Float[Tensor, "B t D"]
+
+
+class DecoderLayer(nn.Module):
+    """Causal self-attention, cross-attention over the memory, then the feed-forward network.
+
+    Args:
+        d_model: width D of the tokens.
+        n_heads: H, a divisor of D.
+        d_hidden: width inside the feed-forward network.
+        pre_norm: whether sublayers read normalised tokens; otherwise sums are normalised.
+
+    Source: Vaswani et al. 2017, section 3.1.
+    """
+
+    def __init__(
+        self, d_model: int, n_heads: int, d_hidden: int, *, pre_norm: bool = False
+    ) -> None:
+        super().__init__()
+        self.pre_norm = pre_norm
+        self.self_attention = MultiHeadAttention(d_model, n_heads)
+        self.cross_attention = MultiHeadAttention(d_model, n_heads)
+        self.feed_forward = FeedForward(d_model, d_hidden)
+        self.self_attention_norm = LayerNorm(d_model)
+        self.cross_attention_norm = LayerNorm(d_model)
+        self.feed_forward_norm = LayerNorm(d_model)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B L d_model"],
+        memory: Float[Tensor, "B S d_model"],
+        self_mask: Mask | None = None,
+        memory_mask: Mask | None = None,
+    ) -> Float[Tensor, "B L d_model"]:
+        """Give the tokens after this layer.
+
+        Args:
+            x: tokens, (B, L, D).
+            memory: what the encoder gave, (B, S, D).
+            self_mask: broadcastable to (B, L, L); the future is hidden in any case, and this takes
+                more away.
+            memory_mask: broadcastable to (B, L, S), True where the memory may be read.
+
+        Returns:
+            The tokens after this layer, (B, L, D).
+        """
+        mask = causal_mask(x.shape[1]).to(x.device)
+        mask = mask if self_mask is None else mask & self_mask
+
+        def attend(x: Tokens) -> Tokens:
+            return self.self_attention(x, x, x, mask)[0]
+
+        x = residual(x, attend, self.self_attention_norm, pre_norm=self.pre_norm)
+        return self._after_self_attention(x, memory, memory_mask)
+
+    def step(
+        self,
+        x: Float[Tensor, "B 1 d_model"],
+        memory: Float[Tensor, "B S d_model"],
+        cache: LayerCache | None = None,
+        memory_mask: Mask | None = None,
+    ) -> tuple[Float[Tensor, "B 1 d_model"], LayerCache]:
+        """Give the newest token after this layer, and what the next step needs.
+
+        Keys and values of earlier tokens are remembered, so that each is projected once. The
+        newest token comes last and may see all before it: there is no future to hide.
+
+        Args:
+            x: the newest token alone, (B, 1, D).
+            memory: what the encoder gave, (B, S, D).
+            cache: what the step before gave; None at the first token.
+            memory_mask: broadcastable to (B, 1, S).
+
+        Returns:
+            The token after this layer, (B, 1, D), and the cache for the next step.
+        """
+        grown: list[LayerCache] = []
+
+        def attend(x: Tokens) -> Tokens:
+            own = self.self_attention
+            keys, values = own.key(x), own.value(x)
+            if cache is not None:
+                keys = torch.cat([cache.keys, keys], 1)
+                values = torch.cat([cache.values, values], 1)
+            grown.append(LayerCache(keys, values))
+            heads, _ = multi_head_attention(own.query(x), keys, values, own.n_heads)
+            return own.output(heads)
+
+        x = residual(x, attend, self.self_attention_norm, pre_norm=self.pre_norm)
+        return self._after_self_attention(x, memory, memory_mask), grown[0]
+
+    def _after_self_attention(self, x: Tokens, memory: Tokens, memory_mask: Mask | None) -> Tokens:
+        def consult(x: Tokens) -> Tokens:
+            return self.cross_attention(x, memory, memory, memory_mask)[0]
+
+        x = residual(x, consult, self.cross_attention_norm, pre_norm=self.pre_norm)
+        return residual(x, self.feed_forward, self.feed_forward_norm, pre_norm=self.pre_norm)
+
+
+class Encoder(nn.Module):
+    """Encoder layers on top of each other, each with parameters of its own.
+
+    Pre-norm leaves the sum of all sublayers unnormalised, and so ends with one more normalisation.
+
+    Args:
+        d_model: width D of the tokens.
+        n_heads: H, a divisor of D.
+        d_hidden: width inside the feed-forward networks.
+        n_layers: the number of layers.
+        pre_norm: as for a layer.
+
+    Source: Vaswani et al. 2017, section 3.1.
+    """
+
+    def __init__(
+        self, d_model: int, n_heads: int, d_hidden: int, n_layers: int, *, pre_norm: bool = False
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            EncoderLayer(d_model, n_heads, d_hidden, pre_norm=pre_norm) for _ in range(n_layers)
+        )
+        self.norm = LayerNorm(d_model) if pre_norm else nn.Identity()
+
+    def forward(
+        self, x: Float[Tensor, "B S d_model"], mask: Mask | None = None
+    ) -> Float[Tensor, "B S d_model"]:
+        """Give the last layer's tokens, (B, S, D); the mask broadcasts to (B, S, S)."""
+        for layer in self.layers:
+            x = layer(x, mask)
+        return self.norm(x)
+
+
+class Decoder(nn.Module):
+    """Decoder layers on top of each other, all of which consult the same memory.
+
+    Args:
+        d_model: width D of the tokens.
+        n_heads: H, a divisor of D.
+        d_hidden: width inside the feed-forward networks.
+        n_layers: the number of layers.
+        pre_norm: as for a layer.
+
+    Source: Vaswani et al. 2017, section 3.1.
+    """
+
+    def __init__(
+        self, d_model: int, n_heads: int, d_hidden: int, n_layers: int, *, pre_norm: bool = False
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            DecoderLayer(d_model, n_heads, d_hidden, pre_norm=pre_norm) for _ in range(n_layers)
+        )
+        self.norm = LayerNorm(d_model) if pre_norm else nn.Identity()
+
+    def forward(
+        self,
+        x: Float[Tensor, "B L d_model"],
+        memory: Float[Tensor, "B S d_model"],
+        self_mask: Mask | None = None,
+        memory_mask: Mask | None = None,
+    ) -> Float[Tensor, "B L d_model"]:
+        """Give the last layer's tokens, (B, L, D); the arguments are those of a layer."""
+        for layer in self.layers:
+            x = layer(x, memory, self_mask, memory_mask)
+        return self.norm(x)
+
+    def step(
+        self,
+        x: Float[Tensor, "B 1 d_model"],
+        memory: Float[Tensor, "B S d_model"],
+        caches: list[LayerCache] | None = None,
+        memory_mask: Mask | None = None,
+    ) -> tuple[Float[Tensor, "B 1 d_model"], list[LayerCache]]:
+        """Give the newest token after the last layer, and every layer's cache."""
+        grown = []
+        for index, layer in enumerate(self.layers):
+            assert isinstance(layer, DecoderLayer)
+            x, cache = layer.step(x, memory, caches[index] if caches else None, memory_mask)
+            grown.append(cache)
+        return self.norm(x), grown
+
+
+class Transformer(nn.Module):
+    """The whole model: embeddings with positions, an encoder, a decoder, and logits at the end.
+
+    Embeddings are multiplied by √D before sinusoidal positions are added; the two vocabularies
+    have embeddings of their own.
+
+    Args:
+        source_vocab: the number of source tokens.
+        target_vocab: V, the number of target tokens.
+        d_model: width D, even.
+        n_heads: H, a divisor of D.
+        d_hidden: width inside the feed-forward networks.
+        n_layers: layers of the encoder, and as many of the decoder.
+        pre_norm: as for a layer.
+
+    Raises:
+        ValueError: an odd width, or one that the heads do not divide.
+
+    Source: Vaswani et al. 2017, sections 3.1, 3.4 and 3.5.
+    """
+
+    def __init__(
+        self,
+        source_vocab: int,
+        target_vocab: int,
+        d_model: int,
+        n_heads: int,
+        d_hidden: int,
+        n_layers: int,
+        *,
+        pre_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        if d_model % 2:
+            raise ValueError(f"sinusoidal positions need an even width, got {d_model}")
+        self.source_embedding = nn.Embedding(source_vocab, d_model)
+        self.target_embedding = nn.Embedding(target_vocab, d_model)
+        self.encoder = Encoder(d_model, n_heads, d_hidden, n_layers, pre_norm=pre_norm)
+        self.decoder = Decoder(d_model, n_heads, d_hidden, n_layers, pre_norm=pre_norm)
+        self.output = nn.Linear(d_model, target_vocab)
+
+    def forward(
+        self,
+        source: Int64[Tensor, "B S"],
+        target_in: Int64[Tensor, "B L"],
+        source_mask: Bool[Tensor, "B S"] | None = None,
+    ) -> Float[Tensor, "B L target_vocab"]:
+        """Give the logits of every next token, all at once, by teacher forcing.
+
+        Args:
+            source: source tokens, (B, S).
+            target_in: target tokens shifted right, (B, L): the first is the start token.
+            source_mask: (B, S), True at real tokens.
+
+        Returns:
+            Logits, (B, L, V); those at t follow from target_in up to t.
+        """
+        return self.decode(target_in, self.encode(source, source_mask), source_mask)
+
+    def encode(
+        self, source: Int64[Tensor, "B S"], source_mask: Bool[Tensor, "B S"] | None = None
+    ) -> Float[Tensor, "B S D"]:
+        """Give the memory, (B, S, D): the last layer's tokens, all of them.
+
+        Raises:
+            ValueError: an empty source.
+        """
+        if source.shape[1] == 0:
+            raise ValueError(f"a source has at least one token, got shape {tuple(source.shape)}")
+        x = self._embed(self.source_embedding, source)
+        return self.encoder(x, _for_every_query(source_mask))
+
+    def decode(
+        self,
+        target_in: Int64[Tensor, "B L"],
+        memory: Float[Tensor, "B S D"],
+        source_mask: Bool[Tensor, "B S"] | None = None,
+    ) -> Float[Tensor, "B L V"]:
+        """Give the logits of every next token, (B, L, V), from a memory."""
+        x = self._embed(self.target_embedding, target_in)
+        x = self.decoder(x, memory, memory_mask=_for_every_query(source_mask))
+        return self.output(x)
+
+    def step(
+        self,
+        token: Int64[Tensor, "B"],
+        memory: Float[Tensor, "B S D"],
+        cache: list[LayerCache] | None = None,
+        source_mask: Bool[Tensor, "B S"] | None = None,
+    ) -> tuple[Float[Tensor, "B V"], list[LayerCache]]:
+        """Give the logits after one more token, and the cache for the next.
+
+        Args:
+            token: the newest token of each sequence, (B,).
+            memory: (B, S, D).
+            cache: what the step before gave; None at the first token.
+            source_mask: (B, S), True at real tokens.
+
+        Returns:
+            Logits, (B, V), and the cache.
+        """
+        past = cache[0].keys.shape[1] if cache else 0
+        x = self._embed(self.target_embedding, token[:, None], past)
+        x, cache = self.decoder.step(x, memory, cache, _for_every_query(source_mask))
+        return self.output(x[:, 0]), cache
+
+    def generate(
+        self,
+        source: Int64[Tensor, "B S"],
+        bos: int,
+        max_length: int,
+        source_mask: Bool[Tensor, "B S"] | None = None,
+    ) -> Int64[Tensor, "B max_length"]:
+        """Generate greedily: feed back the most likely token, again and again.
+
+        Args:
+            source: source tokens, (B, S).
+            bos: the start token, which is not part of the result.
+            max_length: how many tokens to generate.
+            source_mask: (B, S), True at real tokens.
+
+        Returns:
+            The generated tokens, (B, max_length).
+
+        Raises:
+            ValueError: a negative length, or an empty source.
+        """
+        if max_length < 0:
+            raise ValueError(f"a length is at least 0, got {max_length}")
+        memory, cache = self.encode(source, source_mask), None
+        token = torch.full((len(source),), bos, device=source.device)
+        tokens = []
+        for _ in range(max_length):
+            logits, cache = self.step(token, memory, cache, source_mask)
+            token = logits.argmax(-1)
+            tokens.append(token)
+        return torch.stack(tokens, 1) if tokens else source.new_zeros(len(source), 0)
+
+    def _embed(
+        self, embedding: nn.Embedding, tokens: Int64[Tensor, "B T"], first: int = 0
+    ) -> Tokens:
+        x = embedding(tokens) * math.sqrt(embedding.embedding_dim)
+        positions = sinusoidal_positional_encoding(first + tokens.shape[1], x.shape[-1], x.dtype)
+        return x + positions[first:].to(x.device)
+
+
+def _for_every_query(mask: Bool[Tensor, "B S"] | None) -> Bool[Tensor, "B 1 S"] | None:
+    return None if mask is None else mask[:, None, :]
