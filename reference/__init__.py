@@ -12,8 +12,10 @@ from reference.attention import (
     multiplicative_attention,
     scaled_dot_product_attention,
 )
+from reference.decoding import beam_search, greedy, sampled, teacher_forced
 from reference.feed_forward import FeedForward, feed_forward
 from reference.layer_norm import LayerNorm, layer_norm
+from reference.loss import sequence_loss
 from reference.masks import causal_mask, padding_mask
 from reference.multi_head_attention import MultiHeadAttention, multi_head_attention
 from reference.positional_encoding import (
@@ -25,32 +27,42 @@ from reference.positional_encoding import (
     rotary_positions,
     sinusoidal_positional_encoding,
 )
+from reference.recurrent import ElmanCell, GRUCell, LSTMCell, unroll
 from reference.self_attention import SelfAttention, self_attention
+from reference.seq2seq import AttentionSeq2Seq, ChoSeq2Seq, Seq2Seq
 from reference.softmax import masked_softmax, softmax
 from reference.transformer import Decoder, DecoderLayer, Encoder, EncoderLayer, Transformer
 from reference.vision import PatchEmbedding, VisionTransformer
 
 __all__ = [
     "AdditiveAttention",
+    "AttentionSeq2Seq",
+    "ChoSeq2Seq",
     "Decoder",
     "DecoderLayer",
+    "ElmanCell",
     "Encoder",
     "EncoderLayer",
     "FeedForward",
+    "GRUCell",
+    "LSTMCell",
     "LayerNorm",
     "LearnedPositionalEmbedding",
     "MultiHeadAttention",
     "MultiplicativeAttention",
     "PatchEmbedding",
     "SelfAttention",
+    "Seq2Seq",
     "Transformer",
     "VisionTransformer",
     "additive_attention",
     "alibi_bias",
+    "beam_search",
     "biased_attention",
     "causal_mask",
     "clipped_distances",
     "feed_forward",
+    "greedy",
     "layer_norm",
     "masked_softmax",
     "multi_head_attention",
@@ -58,8 +70,12 @@ __all__ = [
     "padding_mask",
     "relative_attention",
     "rotary_positions",
+    "sampled",
     "scaled_dot_product_attention",
     "self_attention",
+    "sequence_loss",
     "sinusoidal_positional_encoding",
     "softmax",
+    "teacher_forced",
+    "unroll",
 ]

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from reference.decoding import greedy
 from reference.feed_forward import FeedForward
 from reference.layer_norm import LayerNorm
 from reference.masks import causal_mask
@@ -407,16 +408,14 @@ class Transformer(nn.Module):
         Raises:
             ValueError: a negative length, or an empty source.
         """
-        if max_length < 0:
-            raise ValueError(f"a length is at least 0, got {max_length}")
-        memory, cache = self.encode(source, source_mask), None
-        token = torch.full((len(source),), bos, device=source.device)
-        tokens = []
-        for _ in range(max_length):
-            logits, cache = self.step(token, memory, cache, source_mask)
-            token = logits.argmax(-1)
-            tokens.append(token)
-        return torch.stack(tokens, 1) if tokens else source.new_zeros(len(source), 0)
+        memory = self.encode(source, source_mask)
+
+        def step(
+            token: Int64[Tensor, "B"], cache: list[LayerCache] | None
+        ) -> tuple[Float[Tensor, "B V"], list[LayerCache]]:
+            return self.step(token, memory, cache, source_mask)
+
+        return greedy(step, None, torch.full_like(source[:, 0], bos), max_length)
 
     def _embed(
         self, embedding: nn.Embedding, tokens: Int64[Tensor, "B T"], first: int = 0

@@ -1,0 +1,261 @@
+"""Sequence to sequence with recurrent networks: three decoders that differ in how context enters.
+
+Sutskever's decoder starts from the encoder's last state and never sees it again. Cho's gets the
+context in every step. Bahdanau's gets another context in every step, by attention.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from reference.attention import AdditiveAttention
+from reference.decoding import Step, greedy, teacher_forced
+from reference.masks import padding_mask
+from reference.recurrent import GRUCell, LSTMCell, State, unroll
+
+__all__ = ["AttentionSeq2Seq", "ChoSeq2Seq", "Seq2Seq"]
+
+
+class _Encoder(nn.Module):
+    """Embeds source tokens and reads them forward.
+
+    Args:
+        source_vocab: the number of source tokens.
+        d_embed: width of the embeddings.
+        d_hidden: width of the state.
+        lstm: whether the cell is an LSTM; otherwise it is a GRU.
+    """
+
+    def __init__(self, source_vocab: int, d_embed: int, d_hidden: int, *, lstm: bool) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(source_vocab, d_embed)
+        self.cell = _cell(d_embed, d_hidden, lstm=lstm)
+
+    def forward(
+        self, source: Int64[Tensor, "B S"], lengths: Int64[Tensor, "B"] | None = None
+    ) -> tuple[Float[Tensor, "B S d_hidden"], State]:
+        """Give the hidden state after each token, (B, S, d_hidden), and the last state."""
+        x = self.embedding(source)
+        return unroll(self.cell, x, self.cell.initial(len(source)), lengths)
+
+
+def _cell(d_input: int, d_hidden: int, *, lstm: bool) -> GRUCell | LSTMCell:
+    return LSTMCell(d_input, d_hidden) if lstm else GRUCell(d_input, d_hidden)
+
+
+class Seq2Seq(nn.Module):
+    """The plain model: the encoder's last state is the decoder's first, and all that it gets.
+
+        s_0 = h_S,  s_t = cell(y_{t−1}, s_{t−1}),  logits_t = W s_t + b
+
+    Args:
+        source_vocab: the number of source tokens.
+        target_vocab: V, the number of target tokens.
+        d_embed: width of the embeddings.
+        d_hidden: width of the states.
+        lstm: whether the cells are LSTMs, as in the paper; otherwise they are GRUs.
+
+    Source: Sutskever, Vinyals and Le 2014, section 2.
+    """
+
+    def __init__(
+        self,
+        source_vocab: int,
+        target_vocab: int,
+        d_embed: int,
+        d_hidden: int,
+        *,
+        lstm: bool = False,
+    ) -> None:
+        super().__init__()
+        self.encoder = _Encoder(source_vocab, d_embed, d_hidden, lstm=lstm)
+        self.embedding = nn.Embedding(target_vocab, d_embed)
+        self.cell = _cell(d_embed, d_hidden, lstm=lstm)
+        self.output = nn.Linear(d_hidden, target_vocab)
+
+    def forward(
+        self,
+        source: Int64[Tensor, "B S"],
+        target_in: Int64[Tensor, "B L"],
+        lengths: Int64[Tensor, "B"] | None = None,
+    ) -> Float[Tensor, "B L target_vocab"]:
+        """Give the logits of every next token by teacher forcing.
+
+        Args:
+            source: source tokens, (B, S).
+            target_in: target tokens shifted right, (B, L): the first is the start token.
+            lengths: the number of real source tokens of each sequence, (B,); None means all.
+
+        Returns:
+            Logits, (B, L, V); those at t follow from target_in up to t.
+        """
+        _, state = self.encode(source, lengths)
+        return teacher_forced(self.step, state, target_in)
+
+    def encode(
+        self, source: Int64[Tensor, "B S"], lengths: Int64[Tensor, "B"] | None = None
+    ) -> tuple[Float[Tensor, "B S d_hidden"], State]:
+        """Give the states in reading order, (B, S, d_hidden), and the decoder's first state."""
+        return self.encoder(source, lengths)
+
+    def step(self, token: Int64[Tensor, "B"], state: State) -> tuple[Float[Tensor, "B V"], State]:
+        """Give the logits after one more token, (B, V), and the next state."""
+        state = self.cell(self.embedding(token), state)
+        return self.output(self.cell.hidden(state)), state
+
+    def generate(
+        self,
+        source: Int64[Tensor, "B S"],
+        bos: int,
+        max_length: int,
+        lengths: Int64[Tensor, "B"] | None = None,
+    ) -> Int64[Tensor, "B max_length"]:
+        """Generate greedily, (B, max_length), without the start token ``bos``."""
+        _, state = self.encode(source, lengths)
+        return greedy(self.step, state, torch.full_like(source[:, 0], bos), max_length)
+
+
+class ChoSeq2Seq(nn.Module):
+    """The model whose decoder sees the context in every step.
+
+        c = tanh(V h_S),  s_0 = tanh(V′ c),  s_t = cell([y_{t−1}; c], s_{t−1})
+        logits_t = W [s_t; y_{t−1}; c] + b
+
+    Args:
+        source_vocab: the number of source tokens.
+        target_vocab: V, the number of target tokens.
+        d_embed: width of the embeddings.
+        d_hidden: width of the states.
+
+    Source: Cho et al. 2014, section 2.2 and its appendix.
+    """
+
+    def __init__(self, source_vocab: int, target_vocab: int, d_embed: int, d_hidden: int) -> None:
+        super().__init__()
+        self.encoder = _Encoder(source_vocab, d_embed, d_hidden, lstm=False)
+        self.summary = nn.Linear(d_hidden, d_hidden)
+        self.start = nn.Linear(d_hidden, d_hidden)
+        self.embedding = nn.Embedding(target_vocab, d_embed)
+        self.cell = GRUCell(d_embed + d_hidden, d_hidden)
+        self.output = nn.Linear(d_hidden + d_embed + d_hidden, target_vocab)
+
+    def forward(
+        self,
+        source: Int64[Tensor, "B S"],
+        target_in: Int64[Tensor, "B L"],
+        lengths: Int64[Tensor, "B"] | None = None,
+    ) -> Float[Tensor, "B L target_vocab"]:
+        """Give the logits of every next token by teacher forcing, (B, L, V)."""
+        _, state = self.encode(source, lengths)
+        return teacher_forced(self.step, state, target_in)
+
+    def encode(
+        self, source: Int64[Tensor, "B S"], lengths: Int64[Tensor, "B"] | None = None
+    ) -> tuple[Float[Tensor, "B S d_hidden"], State]:
+        """Give the states in reading order, and the decoder's first state with the context."""
+        states, last = self.encoder(source, lengths)
+        context = torch.tanh(self.summary(last))
+        return states, (torch.tanh(self.start(context)), context)
+
+    def step(self, token: Int64[Tensor, "B"], state: State) -> tuple[Float[Tensor, "B V"], State]:
+        """Give the logits after one more token, (B, V), and the next state with the context."""
+        hidden, context = state
+        token_in = self.embedding(token)
+        hidden = self.cell(torch.cat([token_in, context], -1), hidden)
+        return self.output(torch.cat([hidden, token_in, context], -1)), (hidden, context)
+
+
+class AttentionSeq2Seq(nn.Module):
+    """The model whose decoder looks back at all states of the encoder, in every step anew.
+
+        α_t = softmax over j of energy · tanh(W s_{t−1} + U h_j),  c_t = Σ_j α_tj h_j
+        s_t = cell([y_{t−1}; c_t], s_{t−1}),  logits_t = W_o [s_t; y_{t−1}; c_t] + b
+
+    The encoder reads forward alone, and the decoder starts from a function of its last state; the
+    paper's reads both ways and starts from the state that has read backwards.
+
+    Args:
+        source_vocab: the number of source tokens.
+        target_vocab: V, the number of target tokens.
+        d_embed: width of the embeddings.
+        d_hidden: width of the states.
+
+    Source: Bahdanau, Cho and Bengio 2015, section 3 and appendix A.
+    """
+
+    def __init__(self, source_vocab: int, target_vocab: int, d_embed: int, d_hidden: int) -> None:
+        super().__init__()
+        self.encoder = _Encoder(source_vocab, d_embed, d_hidden, lstm=False)
+        self.start = nn.Linear(d_hidden, d_hidden)
+        self.attention = AdditiveAttention(d_hidden, d_hidden, d_hidden)
+        self.embedding = nn.Embedding(target_vocab, d_embed)
+        self.cell = GRUCell(d_embed + d_hidden, d_hidden)
+        self.output = nn.Linear(d_hidden + d_embed + d_hidden, target_vocab)
+
+    def forward(
+        self,
+        source: Int64[Tensor, "B S"],
+        target_in: Int64[Tensor, "B L"],
+        lengths: Int64[Tensor, "B"] | None = None,
+    ) -> Float[Tensor, "B L target_vocab"]:
+        """Give the logits of every next token by teacher forcing, (B, L, V)."""
+        memory, state = self.encode(source, lengths)
+        step = self._step_over(memory, source, lengths)
+        return teacher_forced(step, state, target_in)
+
+    def encode(
+        self, source: Int64[Tensor, "B S"], lengths: Int64[Tensor, "B"] | None = None
+    ) -> tuple[Float[Tensor, "B S d_hidden"], State]:
+        """Give the memory, which is all states, (B, S, d_hidden), and the decoder's first state."""
+        states, last = self.encoder(source, lengths)
+        return states, torch.tanh(self.start(last))
+
+    def step(
+        self,
+        token: Int64[Tensor, "B"],
+        state: State,
+        memory: Float[Tensor, "B S d_hidden"],
+        memory_mask: Bool[Tensor, "B S"] | None = None,
+    ) -> tuple[Float[Tensor, "B V"], State, Float[Tensor, "B S"]]:
+        """Give the logits after one more token, the next state and what was looked at.
+
+        Args:
+            token: the newest token of each sequence, (B,).
+            state: what the step before gave.
+            memory: the encoder's states, (B, S, d_hidden).
+            memory_mask: (B, S), True at real tokens.
+
+        Returns:
+            Logits (B, V), the state, and the weights (B, S).
+        """
+        mask = None if memory_mask is None else memory_mask[:, None, :]
+        context, weights = self.attention(state[:, None, :], memory, memory, mask)  # (B, 1, …)
+        token_in, context = self.embedding(token), context[:, 0]
+        state = self.cell(torch.cat([token_in, context], -1), state)
+        return self.output(torch.cat([state, token_in, context], -1)), state, weights[:, 0]
+
+    def generate(
+        self,
+        source: Int64[Tensor, "B S"],
+        bos: int,
+        max_length: int,
+        lengths: Int64[Tensor, "B"] | None = None,
+    ) -> Int64[Tensor, "B max_length"]:
+        """Generate greedily, (B, max_length), without the start token ``bos``."""
+        memory, state = self.encode(source, lengths)
+        step = self._step_over(memory, source, lengths)
+        return greedy(step, state, torch.full_like(source[:, 0], bos), max_length)
+
+    def _step_over(
+        self,
+        memory: Float[Tensor, "B S d_hidden"],
+        source: Int64[Tensor, "B S"],
+        lengths: Int64[Tensor, "B"] | None,
+    ) -> Step:
+        mask = None if lengths is None else padding_mask(lengths, source.shape[1])
+
+        def step(token: Int64[Tensor, "B"], state: State) -> tuple[Float[Tensor, "B V"], State]:
+            logits, state, _ = self.step(token, state, memory, mask)
+            return logits, state
+
+        return step
