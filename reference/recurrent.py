@@ -1,6 +1,6 @@
 """Recurrent cells: a state that is carried from one token to the next."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -13,6 +13,7 @@ State = Any
 """What a step hands to the next: a tensor, or a tuple of such, always with the batch first."""
 
 
+@runtime_checkable
 class Cell(Protocol):
     """One step of a recurrent network."""
 

@@ -190,7 +190,9 @@ class DecoderLayer(nn.Module):
         x = residual(x, attend, self.self_attention_norm, pre_norm=self.pre_norm)
         return self._after_self_attention(x, memory, memory_mask), grown[0]
 
-    def _after_self_attention(self, x: Tokens, memory: Tokens, memory_mask: Mask | None) -> Tokens:
+    def _after_self_attention(
+        self, x: Tokens, memory: Float[Tensor, "B S D"], memory_mask: Mask | None
+    ) -> Tokens:
         def consult(x: Tokens) -> Tokens:
             return self.cross_attention(x, memory, memory, memory_mask)[0]
 

@@ -255,6 +255,32 @@ def test_every_shape_is_right_at_run_time(component):
     assert [e for e in found if e.status != "holds"] == []
 
 
+@pytest.mark.slow
+def test_every_shape_of_the_models_is_right_at_run_time():
+    source, target = torch.tensor([[1, 2, 0], [3, 0, 0]]), torch.tensor([[0, 1], [0, 2]])
+    lengths, real = torch.tensor([2, 1]), source > 0
+    with checked_reference(ROOT) as package:
+        for pre_norm in (False, True):
+            model = package.Transformer(4, 5, 6, 3, 7, 2, pre_norm=pre_norm)
+            assert model(source, target, real).shape == (2, 2, 5)
+            assert model.generate(source, 0, 3, real).shape == (2, 3)
+        for name in ("Seq2Seq", "ChoSeq2Seq", "AttentionSeq2Seq"):
+            model = getattr(package, name)(4, 5, 6, 7)
+            logits = model(source, target, lengths)
+            assert package.sequence_loss(logits, target).shape == ()
+            if name != "ChoSeq2Seq":
+                assert model.generate(source, 0, 3, lengths).shape == (2, 3)
+        _, state = package.Seq2Seq(4, 5, 6, 7, lstm=True).encode(source, lengths)
+        assert [part.shape for part in state] == [(2, 7), (2, 7)]
+        vision = package.VisionTransformer(2, 3, 4, 6, 2, 7, 1, 5)
+        assert vision(torch.ones(2, 3, 4, 4)).shape == (2, 5)
+        q, k, v = torch.ones(2, 3), torch.ones(4, 3), torch.ones(4, 5)
+        package.biased_attention(q, k, v, package.alibi_bias(1, 2, 4)[0])
+        package.relative_attention(q, k, v, torch.ones(3, 3), torch.ones(3, 5))
+        package.rotary_positions(torch.ones(2, 4), torch.arange(2))
+        package.LearnedPositionalEmbedding(4, 2)(3)
+
+
 def test_the_package_itself_comes_back_after_it_was_imported_with_checks():
     with checked_reference(ROOT) as package:
         assert package is not reference
