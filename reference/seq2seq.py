@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from reference.attention import AdditiveAttention
 from reference.decoding import Step, greedy, teacher_forced
 from reference.masks import padding_mask
-from reference.recurrent import GRUCell, LSTMCell, State, unroll
+from reference.recurrent import Cell, GRUCell, LSTMCell, State, unroll
 
 __all__ = ["AttentionSeq2Seq", "ChoSeq2Seq", "Seq2Seq"]
 
@@ -39,7 +39,7 @@ class _Encoder(nn.Module):
         return unroll(self.cell, x, self.cell.initial(len(source)), lengths)
 
 
-def _cell(d_input: int, d_hidden: int, *, lstm: bool) -> GRUCell | LSTMCell:
+def _cell(d_input: int, d_hidden: int, *, lstm: bool) -> Cell:
     return LSTMCell(d_input, d_hidden) if lstm else GRUCell(d_input, d_hidden)
 
 

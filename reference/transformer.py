@@ -7,7 +7,6 @@ orders: after the sum, as the paper has it (post-norm), or before the sublayer (
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -31,6 +30,8 @@ __all__ = [
 
 Tokens = Float[Tensor, "B T D"]
 Mask = Bool[Tensor, "..."]
+LayerCache = tuple[Float[Tensor, "B _ D"], Float[Tensor, "B _ D"]]
+"""What one decoder layer keeps between steps: projected keys and values, (B, t, D)."""
 
 
 def residual(
@@ -87,19 +88,6 @@ class EncoderLayer(nn.Module):
 
         x = residual(x, attend, self.attention_norm, pre_norm=self.pre_norm)
         return residual(x, self.feed_forward, self.feed_forward_norm, pre_norm=self.pre_norm)
-
-
-@dataclass(frozen=True)
-class LayerCache:
-    """What one decoder layer keeps between steps of generation.
-
-    Attributes:
-        keys: projected keys of the tokens so far, (B, t, D).
-        values: projected values of the tokens so far, (B, t, D).
-    """
-
-    keys: Float[Tensor, "B t D"]
-    values: Float[Tensor, "B t D"]
 
 
 class DecoderLayer(nn.Module):
@@ -181,9 +169,9 @@ class DecoderLayer(nn.Module):
             own = self.self_attention
             keys, values = own.key(x), own.value(x)
             if cache is not None:
-                keys = torch.cat([cache.keys, keys], 1)
-                values = torch.cat([cache.values, values], 1)
-            grown.append(LayerCache(keys, values))
+                keys = torch.cat([cache[0], keys], 1)
+                values = torch.cat([cache[1], values], 1)
+            grown.append((keys, values))
             heads, _ = multi_head_attention(own.query(x), keys, values, own.n_heads)
             return own.output(heads)
 
@@ -384,7 +372,7 @@ class Transformer(nn.Module):
         Returns:
             Logits, (B, V), and the cache.
         """
-        past = cache[0].keys.shape[1] if cache else 0
+        past = cache[0][0].shape[1] if cache else 0  # of the first layer's keys
         x = self._embed(self.target_embedding, token[:, None], past)
         x, cache = self.decoder.step(x, memory, cache, _for_every_query(source_mask))
         return self.output(x[:, 0]), cache
