@@ -1,38 +1,58 @@
-"""The submission contract as typed protocols, and what the engine reads from them.
+"""The submission contract as typed protocols.
 
 A protocol says how a component is constructed, called and answered. The shapes in its annotations
 are what results are checked against, so this file is the one place where they are written down.
 
-Letters: B batch, L query length, S key length. A name that starts with ``*`` stands for any number
-of leading dimensions. A mask is boolean, True where attention is allowed, with at least two
-dimensions, broadcastable to the scores; None allows everything.
+Letters: B batch, L query or target length, S key or source length. A name that starts with ``*``
+stands for any number of leading dimensions. A mask is boolean, True where attention is allowed,
+with at least two dimensions, broadcastable to the dimensions that its annotation names; None allows
+everything.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, Protocol, get_args, get_origin, get_type_hints, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
-import torch
-from jaxtyping import AbstractArray, Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+
+from attest.specification import (
+    CallSpec,
+    ComponentSpec,
+    ContractBroken,
+    Kept,
+    Result,
+    State,
+    read_protocol,
+)
 
 __all__ = [
     "CONTRACT",
     "AdditiveAttention",
+    "AttentionSeq2Seq",
+    "CallSpec",
     "CausalMask",
     "ComponentSpec",
     "ContractBroken",
+    "Decoder",
+    "DecoderLayer",
+    "Encoder",
+    "EncoderLayer",
+    "FeedForward",
+    "LayerNorm",
+    "LearnedPositionalEmbedding",
     "MultiHeadAttention",
     "MultiplicativeAttention",
     "PaddingMask",
+    "PatchEmbedding",
     "Result",
     "ScaledDotProductAttention",
     "SelfAttention",
+    "Seq2Seq",
+    "SinusoidalPositionalEncoding",
     "Softmax",
+    "Transformer",
 ]
 
 Mask = Bool[Tensor, "..."]
@@ -70,7 +90,7 @@ class ScaledDotProductAttention(Protocol):
         query: Float[Tensor, "*batch L d_k"],
         key: Float[Tensor, "*batch S d_k"],
         value: Float[Tensor, "*batch S d_v"],
-        mask: Mask | None = None,
+        mask: Annotated[Mask, "*batch L S"] | None = None,
     ) -> tuple[Float[Tensor, "*batch L d_v"], Float[Tensor, "*batch L S"]]: ...
 
 
@@ -85,7 +105,7 @@ class AdditiveAttention(Protocol):
         query: Float[Tensor, "B L d_query"],
         key: Float[Tensor, "B S d_key"],
         value: Float[Tensor, "B S d_v"],
-        mask: Mask | None = None,
+        mask: Annotated[Mask, "B L S"] | None = None,
     ) -> tuple[Float[Tensor, "B L d_v"], Float[Tensor, "B L S"]]: ...
 
 
@@ -100,7 +120,7 @@ class MultiplicativeAttention(Protocol):
         query: Float[Tensor, "B L d_query"],
         key: Float[Tensor, "B S d_key"],
         value: Float[Tensor, "B S d_v"],
-        mask: Mask | None = None,
+        mask: Annotated[Mask, "B L S"] | None = None,
     ) -> tuple[Float[Tensor, "B L d_v"], Float[Tensor, "B L S"]]: ...
 
 
@@ -111,7 +131,7 @@ class SelfAttention(Protocol):
     def __init__(self, d_model: int) -> None: ...
 
     def __call__(
-        self, x: Float[Tensor, "B L d_model"], mask: Mask | None = None
+        self, x: Float[Tensor, "B L d_model"], mask: Annotated[Mask, "B L L"] | None = None
     ) -> tuple[Float[Tensor, "B L d_model"], Float[Tensor, "B L L"]]: ...
 
 
@@ -131,252 +151,250 @@ class MultiHeadAttention(Protocol):
         query: Float[Tensor, "B L d_model"],
         key: Float[Tensor, "B S d_model"],
         value: Float[Tensor, "B S d_model"],
-        mask: Mask | None = None,
+        mask: Annotated[Mask, "B n_heads L S"] | None = None,
     ) -> tuple[Float[Tensor, "B L d_model"], Float[Tensor, "B n_heads L S"]]: ...
 
 
-class ContractBroken(Exception):  # noqa: N818 - a report about a submission, not an error of ours
-    """A component answered with something that the contract does not allow.
+@runtime_checkable
+class SinusoidalPositionalEncoding(Protocol):
+    """A function: angle position · 10000^(−2i/d_model), position 0 first.
 
-    Attributes:
-        check: what the contract asks, as a Python expression about ``answer``.
+    Sine and cosine interleaved, sine first, or the half of sines before the half of cosines. An odd
+    width works or is refused with a ValueError.
     """
 
-    def __init__(self, message: str, check: str) -> None:
-        super().__init__(message)
-        self.check = check
+    def __call__(self, length: int, d_model: int) -> Float[Tensor, "length d_model"]: ...
 
 
-@dataclass(frozen=True)
-class Result:
-    """One tensor that a call gives back.
+@runtime_checkable
+class LayerNorm(Protocol):
+    """A module: normalises the last axis; starts at gain 1, bias 0, eps 1e-5 inside the root."""
 
-    Attributes:
-        name: how reports call it, such as ``weights``.
-        dims: its dimensions by name, such as ``("*batch", "L", "S")``.
-        boolean: whether it is boolean; otherwise it is floating point.
+    def __init__(self, d_model: int) -> None: ...
+
+    def __call__(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]: ...
+
+
+@runtime_checkable
+class FeedForward(Protocol):
+    """A module: position-wise and not affine."""
+
+    def __init__(self, d_model: int, d_hidden: int) -> None: ...
+
+    def __call__(self, x: Float[Tensor, "B L d_model"]) -> Float[Tensor, "B L d_model"]: ...
+
+
+@runtime_checkable
+class EncoderLayer(Protocol):
+    """A module: self-attention, then feed-forward, a residual around each, pre- or post-norm."""
+
+    def __init__(self, d_model: int, n_heads: int, d_hidden: int) -> None: ...
+
+    def __call__(
+        self, x: Float[Tensor, "B S d_model"], mask: Annotated[Mask, "B S S"] | None = None
+    ) -> Float[Tensor, "B S d_model"]: ...
+
+
+@runtime_checkable
+class DecoderLayer(Protocol):
+    """A module: causal self-attention, cross-attention, feed-forward, a residual around each.
+
+    It is always causal; ``self_mask`` only takes more away.
     """
 
-    name: str
-    dims: tuple[str, ...]
-    boolean: bool
+    def __init__(self, d_model: int, n_heads: int, d_hidden: int) -> None: ...
 
-    def expected_shape(self, sizes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
-        """Give the shape that these sizes of the named dimensions ask for."""
-        return tuple(size for dim in self.dims for size in sizes[dim])
-
-    def __str__(self) -> str:
-        dims = ["..." if dim.startswith("*") else dim for dim in self.dims]
-        return f"{self.name} ({', '.join(dims)}{',' if len(dims) == 1 else ''})"
+    def __call__(
+        self,
+        x: Float[Tensor, "B L d_model"],
+        memory: Float[Tensor, "B S d_model"],
+        self_mask: Annotated[Mask, "B L L"] | None = None,
+        memory_mask: Annotated[Mask, "B L S"] | None = None,
+    ) -> Float[Tensor, "B L d_model"]: ...
 
 
-@dataclass(frozen=True, eq=False)
-class ComponentSpec:
-    """What the contract says about one component.
+@runtime_checkable
+class Encoder(Protocol):
+    """A module: encoder layers on top of each other, each with parameters of its own."""
 
-    Attributes:
-        name: its name in a submission.
-        protocol: the protocol that declares it.
-        parameters: the names of its forward arguments, in order.
-        dims: the named dimensions of every tensor argument whose shape the contract fixes.
-        results: what a call gives, in order.
-        constructor: the integers that its constructor takes, in order; None for a function.
-        example: such integers, no two alike, at which layouts of parameters can be told apart.
+    def __init__(self, d_model: int, n_heads: int, d_hidden: int, n_layers: int) -> None: ...
+
+    def __call__(
+        self, x: Float[Tensor, "B S d_model"], mask: Annotated[Mask, "B S S"] | None = None
+    ) -> Float[Tensor, "B S d_model"]: ...
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """A module: decoder layers on top of each other, each with parameters of its own."""
+
+    def __init__(self, d_model: int, n_heads: int, d_hidden: int, n_layers: int) -> None: ...
+
+    def __call__(
+        self,
+        x: Float[Tensor, "B L d_model"],
+        memory: Float[Tensor, "B S d_model"],
+        self_mask: Annotated[Mask, "B L L"] | None = None,
+        memory_mask: Annotated[Mask, "B L S"] | None = None,
+    ) -> Float[Tensor, "B L d_model"]: ...
+
+
+@runtime_checkable
+class LearnedPositionalEmbedding(Protocol):
+    """A module: a learned row for each position; a length past ``max_length`` is refused."""
+
+    def __init__(self, max_length: int, d_model: int) -> None: ...
+
+    def __call__(self, length: int) -> Float[Tensor, "length d_model"]: ...
+
+
+@runtime_checkable
+class PatchEmbedding(Protocol):
+    """A module: a token for each square patch, in row-major order; patches divide the image."""
+
+    def __init__(self, patch_size: int, channels: int, d_model: int) -> None: ...
+
+    def __call__(
+        self, images: Float[Tensor, "B channels height width"]
+    ) -> Float[Tensor, "B patches d_model"]: ...
+
+
+@runtime_checkable
+class Transformer(Protocol):
+    """A module: sinusoidal positions on both embeddings, encoder, decoder, logits.
+
+    The logits at t follow from ``target_in`` up to t. ``decode``, ``step`` and the plain call
+    agree; ``generate`` is greedy, feeds back its own tokens and leaves out ``bos``. A source mask
+    is True at real tokens, of which every row has one.
     """
 
-    name: str
-    protocol: type
-    parameters: tuple[str, ...]
-    dims: Mapping[str, tuple[str, ...]]
-    results: tuple[Result, ...]
-    constructor: tuple[str, ...] | None = None
-    example: Mapping[str, int] = field(default_factory=dict)
+    def __init__(
+        self,
+        source_vocab: int,
+        target_vocab: int,
+        d_model: int,
+        n_heads: int,
+        d_hidden: int,
+        n_layers: int,
+    ) -> None: ...
 
-    @property
-    def is_module(self) -> bool:
-        """Whether the component is a module with a constructor, not a function."""
-        return self.constructor is not None
+    def __call__(
+        self,
+        source: Int64[Tensor, "B S"],
+        target_in: Int64[Tensor, "B L"],
+        source_mask: Bool[Tensor, "B S"] | None = None,
+    ) -> Float[Tensor, "B L target_vocab"]: ...
 
-    @property
-    def signature(self) -> str:
-        """The call and its results in one line, for messages."""
-        return f"{self.name}({', '.join(self.parameters)}) -> {self.gives}"
+    def encode(
+        self, source: Int64[Tensor, "B S"], source_mask: Bool[Tensor, "B S"] | None = None
+    ) -> Float[Tensor, "B S d_model"]: ...
 
-    @property
-    def gives(self) -> str:
-        """The results in one line, for messages."""
-        return ", ".join(str(result) for result in self.results)
+    def decode(
+        self,
+        target_in: Int64[Tensor, "B L"],
+        memory: Float[Tensor, "B S d_model"],
+        source_mask: Bool[Tensor, "B S"] | None = None,
+    ) -> Float[Tensor, "B L target_vocab"]: ...
 
-    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Name the positional arguments of a call.
+    def step(
+        self,
+        token: Int64[Tensor, "B"],
+        memory: Float[Tensor, "B S d_model"],
+        cache: Kept | None = None,
+        source_mask: Bool[Tensor, "B S"] | None = None,
+    ) -> tuple[Float[Tensor, "B target_vocab"], Kept]: ...
 
-        Raises:
-            TypeError: more arguments than parameters, an unknown name or a name given twice.
-        """
-        if len(args) > len(self.parameters):
-            raise TypeError(f"{self.signature} was called with {len(args)} arguments")
-        arguments = dict(zip(self.parameters, args, strict=False))
-        for name, value in kwargs.items():
-            if name not in self.parameters or name in arguments:
-                raise TypeError(f"{self.signature} was called with a wrong argument {name!r}")
-            arguments[name] = value
-        return arguments
-
-    def check(
-        self, answer: object, arguments: Mapping[str, Any], constructed: Mapping[str, int]
-    ) -> tuple[Tensor, ...]:
-        """Check an answer's number of tensors, their types, shapes and dtypes.
-
-        Raises:
-            ContractBroken: with what came and what the contract expects.
-        """
-        if len(self.results) == 1:
-            tensors: tuple[object, ...] = (answer,)
-        elif isinstance(answer, tuple | list):
-            tensors = tuple(answer)
-        else:
-            raise ContractBroken(
-                f"returned {_describe(answer)}; expected {self.gives}", "isinstance(answer, tuple)"
-            )
-        if len(tensors) != len(self.results):
-            raise ContractBroken(
-                f"returned {len(tensors)} values; expected {self.gives}",
-                f"len(answer) == {len(self.results)}",
-            )
-        given = tuple((n, _size(value)) for n, value in arguments.items())
-        shapes = _expected_shapes(self, given, tuple(constructed.items()))
-        floating = [
-            value.dtype
-            for value in arguments.values()
-            if isinstance(value, Tensor) and value.is_floating_point()
-        ]
-        checked: list[Tensor] = []
-        for index, (result, tensor, shape) in enumerate(
-            zip(self.results, tensors, shapes, strict=True)
-        ):
-            part = "answer" if len(tensors) == 1 else f"answer[{index}]"
-            if not isinstance(tensor, Tensor):
-                raise ContractBroken(
-                    f"returned {_describe(tensor)}; expected {result}",
-                    f"isinstance({part}, torch.Tensor)",
-                )
-            if tensor.layout != torch.strided or tensor.device.type == "meta":
-                kind = "meta" if tensor.device.type == "meta" else str(tensor.layout)
-                raise ContractBroken(
-                    f"returned {result.name} as a {kind} tensor; expected one that holds numbers",
-                    f"{part}.layout == torch.strided and {part}.device.type != 'meta'",
-                )
-            if tuple(tensor.shape) != shape:
-                raise ContractBroken(
-                    f"returned {result.name} of shape {tuple(tensor.shape)}; "
-                    f"expected {result} = {shape}",
-                    f"tuple({part}.shape) == {shape}",
-                )
-            dtype = torch.bool if result.boolean else floating[0]
-            if tensor.dtype != dtype:
-                raise ContractBroken(
-                    f"returned {result.name} of dtype {tensor.dtype}; expected {dtype}",
-                    f"{part}.dtype == {dtype}",
-                )
-            checked.append(tensor)
-        return tuple(checked)
+    def generate(
+        self,
+        source: Int64[Tensor, "B S"],
+        bos: int,
+        max_length: int,
+        source_mask: Bool[Tensor, "B S"] | None = None,
+    ) -> Int64[Tensor, "B max_length"]: ...
 
 
-Size = tuple[int, ...] | int | None
+@runtime_checkable
+class Seq2Seq(Protocol):
+    """A module: a recurrent encoder whose last state starts a recurrent decoder.
 
-
-def _size(value: object) -> Size:
-    return (
-        tuple(value.shape) if isinstance(value, Tensor) else value if type(value) is int else None
-    )
-
-
-@lru_cache(maxsize=1024)
-def _expected_shapes(
-    spec: ComponentSpec,
-    given: tuple[tuple[str, Size], ...],
-    constructed: tuple[tuple[str, int], ...],
-) -> tuple[tuple[int, ...], ...]:
-    """Give the shape of each result that these sizes of arguments and constructor ask for."""
-    sizes: dict[str, tuple[int, ...]] = {name: (size,) for name, size in constructed}
-    for name, size in given:
-        if isinstance(size, int):
-            sizes[name] = (size,)
-        elif size is not None:
-            sizes |= _match(spec.dims.get(name, ()), size)
-    return tuple(result.expected_shape(sizes) for result in spec.results)
-
-
-def _match(dims: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """Bind named dimensions to the sizes of a tensor."""
-    if not dims:
-        return {}
-    fixed = [dim for dim in dims if not dim.startswith("*")]
-    leading = shape[: len(shape) - len(fixed)]
-    sizes = zip(fixed, shape[len(leading) :], strict=True)
-    return {dim: leading for dim in dims if dim.startswith("*")} | {d: (n,) for d, n in sizes}
-
-
-def plain(answer: object) -> object:
-    """Give an answer with its tensors as plain ones, which do what torch does and nothing else.
-
-    A subclass may answer comparisons as it likes. One that has no numbers of its own stays, and is
-    no tensor for the contract.
+    The plain call is teacher-forced. ``states`` are in reading order; ``lengths`` are those of
+    sources padded on the right, from 1 to S.
     """
-    if isinstance(answer, tuple | list):
-        inner = [plain(value) for value in answer]
-        return inner if isinstance(answer, list) else tuple(inner)
-    kind = type(answer)
-    if kind is Tensor or not issubclass(kind, Tensor):
-        return answer
-    if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
-        return _Wrapper()
-    with torch._C.DisableTorchFunctionSubclass():  # noqa: SLF001 - torch documents no other way
-        return Tensor.as_subclass(answer, Tensor)  # type: ignore[arg-type]
+
+    def __init__(
+        self, source_vocab: int, target_vocab: int, d_embed: int, d_hidden: int
+    ) -> None: ...
+
+    def __call__(
+        self,
+        source: Int64[Tensor, "B S"],
+        target_in: Int64[Tensor, "B L"],
+        lengths: Int64[Tensor, "B"] | None = None,
+    ) -> Float[Tensor, "B L target_vocab"]: ...
+
+    def encode(
+        self, source: Int64[Tensor, "B S"], lengths: Int64[Tensor, "B"] | None = None
+    ) -> tuple[Float[Tensor, "B S d_hidden"], State]: ...
+
+    def step(
+        self, token: Int64[Tensor, "B"], state: State
+    ) -> tuple[Float[Tensor, "B target_vocab"], State]: ...
+
+    def generate(
+        self,
+        source: Int64[Tensor, "B S"],
+        bos: int,
+        max_length: int,
+        lengths: Int64[Tensor, "B"] | None = None,
+    ) -> Int64[Tensor, "B max_length"]: ...
 
 
-class _Wrapper:
-    """Stands for a tensor subclass that only passes for a tensor."""
+@runtime_checkable
+class AttentionSeq2Seq(Protocol):
+    """A module: as Seq2Seq, with a decoder that looks back at the encoder's states every time."""
 
+    def __init__(
+        self, source_vocab: int, target_vocab: int, d_embed: int, d_hidden: int
+    ) -> None: ...
 
-def _describe(value: object) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
+    def __call__(
+        self,
+        source: Int64[Tensor, "B S"],
+        target_in: Int64[Tensor, "B L"],
+        lengths: Int64[Tensor, "B"] | None = None,
+    ) -> Float[Tensor, "B L target_vocab"]: ...
 
+    def encode(
+        self, source: Int64[Tensor, "B S"], lengths: Int64[Tensor, "B"] | None = None
+    ) -> tuple[Float[Tensor, "B S d_hidden"], State]: ...
 
-def _dims(annotation: Any) -> tuple[str, ...] | None:  # noqa: ANN401
-    if isinstance(annotation, type) and issubclass(annotation, AbstractArray):
-        dims = str(annotation.dim_str).split()
-        return None if "..." in dims else tuple(dims)
-    return None
+    def step(
+        self,
+        token: Int64[Tensor, "B"],
+        state: State,
+        memory: Float[Tensor, "B S d_hidden"],
+        memory_mask: Bool[Tensor, "B S"] | None = None,
+    ) -> tuple[Float[Tensor, "B target_vocab"], State, Float[Tensor, "B S"]]: ...
 
-
-def _spec(name: str, protocol: type, *results: str, **example: int) -> ComponentSpec:
-    """Read a component's spec from its protocol."""
-    hints = get_type_hints(protocol.__call__)
-    returned = hints.pop("return")
-    parts = get_args(returned) if get_origin(returned) is tuple else (returned,)
-    return ComponentSpec(
-        name=name,
-        protocol=protocol,
-        parameters=tuple(inspect.signature(protocol.__call__).parameters)[1:],
-        dims={key: dims for key, hint in hints.items() if (dims := _dims(hint)) is not None},
-        results=tuple(
-            Result(result, _dims(part) or (), boolean=all("bool" in kind for kind in part.dtypes))
-            for result, part in zip(results, parts, strict=True)
-        ),
-        constructor=tuple(example) if example else None,
-        example=example,
-    )
+    def generate(
+        self,
+        source: Int64[Tensor, "B S"],
+        bos: int,
+        max_length: int,
+        lengths: Int64[Tensor, "B"] | None = None,
+    ) -> Int64[Tensor, "B max_length"]: ...
 
 
 CONTRACT: Mapping[str, ComponentSpec] = {
     spec.name: spec
     for spec in (
-        _spec("softmax", Softmax, "probabilities"),
-        _spec("causal_mask", CausalMask, "mask"),
-        _spec("padding_mask", PaddingMask, "mask"),
-        _spec("scaled_dot_product_attention", ScaledDotProductAttention, "output", "weights"),
-        _spec(
+        read_protocol("softmax", Softmax, "probabilities"),
+        read_protocol("causal_mask", CausalMask, "mask"),
+        read_protocol("padding_mask", PaddingMask, "mask"),
+        read_protocol(
+            "scaled_dot_product_attention", ScaledDotProductAttention, "output", "weights"
+        ),
+        read_protocol(
             "AdditiveAttention",
             AdditiveAttention,
             "output",
@@ -385,7 +403,7 @@ CONTRACT: Mapping[str, ComponentSpec] = {
             d_key=3,
             d_hidden=5,
         ),
-        _spec(
+        read_protocol(
             "MultiplicativeAttention",
             MultiplicativeAttention,
             "output",
@@ -393,8 +411,72 @@ CONTRACT: Mapping[str, ComponentSpec] = {
             d_query=2,
             d_key=3,
         ),
-        _spec("SelfAttention", SelfAttention, "output", "weights", d_model=5),
-        _spec("MultiHeadAttention", MultiHeadAttention, "output", "weights", d_model=6, n_heads=3),
+        read_protocol("SelfAttention", SelfAttention, "output", "weights", d_model=5),
+        read_protocol(
+            "MultiHeadAttention", MultiHeadAttention, "output", "weights", d_model=6, n_heads=3
+        ),
+        read_protocol("sinusoidal_positional_encoding", SinusoidalPositionalEncoding, "positions"),
+        read_protocol("LayerNorm", LayerNorm, "output", d_model=5),
+        read_protocol("FeedForward", FeedForward, "output", d_model=5, d_hidden=7),
+        read_protocol("EncoderLayer", EncoderLayer, "output", d_model=6, n_heads=3, d_hidden=7),
+        read_protocol("DecoderLayer", DecoderLayer, "output", d_model=6, n_heads=3, d_hidden=7),
+        read_protocol("Encoder", Encoder, "output", d_model=6, n_heads=3, d_hidden=7, n_layers=2),
+        read_protocol("Decoder", Decoder, "output", d_model=6, n_heads=3, d_hidden=7, n_layers=2),
+        read_protocol(
+            "LearnedPositionalEmbedding",
+            LearnedPositionalEmbedding,
+            "positions",
+            max_length=7,
+            d_model=5,
+        ),
+        read_protocol(
+            "PatchEmbedding", PatchEmbedding, "tokens", patch_size=2, channels=3, d_model=5
+        ),
+        read_protocol(
+            "Transformer",
+            Transformer,
+            "logits",
+            methods={
+                "encode": ("memory",),
+                "decode": ("logits",),
+                "step": ("logits", "cache"),
+                "generate": ("tokens",),
+            },
+            source_vocab=5,
+            target_vocab=7,
+            d_model=6,
+            n_heads=3,
+            d_hidden=11,
+            n_layers=2,
+        ),
+        read_protocol(
+            "Seq2Seq",
+            Seq2Seq,
+            "logits",
+            methods={
+                "encode": ("states", "state"),
+                "step": ("logits", "state"),
+                "generate": ("tokens",),
+            },
+            source_vocab=5,
+            target_vocab=7,
+            d_embed=3,
+            d_hidden=4,
+        ),
+        read_protocol(
+            "AttentionSeq2Seq",
+            AttentionSeq2Seq,
+            "logits",
+            methods={
+                "encode": ("states", "state"),
+                "step": ("logits", "state", "weights"),
+                "generate": ("tokens",),
+            },
+            source_vocab=5,
+            target_vocab=7,
+            d_embed=3,
+            d_hidden=4,
+        ),
     )
 }
 """Every component by its name in a submission."""

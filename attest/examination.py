@@ -412,9 +412,10 @@ class _Examination:
         if setup is None:
             return
         for inputs, sizes in slimmer(self.spec, example.inputs, setup.arguments):
-            drawn = replace(setup, arguments=sizes, matrices=None)
+            as_made = setup.matrices is not None and not setup.matrices
+            drawn = replace(setup, arguments=sizes, matrices={} if as_made else None)
             candidate = Example(inputs, drawn, example.dtype)
-            if setup.matrices is not None:
+            if setup.matrices:
                 matrices = _corners(setup.matrices, self._matrices(candidate))
                 candidate = replace(candidate, setup=replace(drawn, matrices=matrices))
             if fails(candidate):
@@ -621,7 +622,7 @@ def _argue(examination: _Examination) -> Evidence:
     if not isinstance(implementation, LocalImplementation):
         raise DoesNotApply("an argument about the code itself needs the code in this process")
     try:
-        prop.function(implementation.raw(prop.component))
+        prop.function(*(implementation.raw(name) for name in (prop.component, *prop.beside)))
     except AssertionError as failure:
         came = ""
         if isinstance(failure, Violation) and failure.actual is not None:

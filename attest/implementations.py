@@ -34,8 +34,8 @@ class SubmissionError(Exception):
 class Component(Protocol):
     """One constructed component, wherever it lives: calls and parameters, nothing else."""
 
-    def call(self, arguments: Mapping[str, Any]) -> object:
-        """Call it with arguments by name and give its answer unchecked."""
+    def call(self, arguments: Mapping[str, Any], method: str = "") -> object:
+        """Call it, or one of its methods, with arguments by name; give its answer unchecked."""
 
     def parameters(self) -> dict[str, Tensor]:
         """Give the parameters themselves, by name, so that gradients can be taken."""
@@ -67,17 +67,17 @@ class LocalComponent:
         self._spec = spec
         self._target = target
 
-    def call(self, arguments: Mapping[str, Any]) -> object:
+    def call(self, arguments: Mapping[str, Any], method: str = "") -> object:
         """Call it with the arguments that the contract puts in this order by position."""
+        parameters = self._spec.calls(method).parameters
         positional = []
-        for name in self._spec.parameters:
+        for name in parameters:
             if name not in arguments:
                 break
             positional.append(arguments[name])
-        rest = {
-            n: v for n, v in arguments.items() if n not in self._spec.parameters[: len(positional)]
-        }
-        return self._target(*positional, **rest)
+        rest = {n: v for n, v in arguments.items() if n not in parameters[: len(positional)]}
+        target = getattr(self._target, method) if method else self._target
+        return target(*positional, **rest)
 
     def parameters(self) -> dict[str, Tensor]:
         """Give the parameters of a module by name; a function has none."""

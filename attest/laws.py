@@ -62,6 +62,7 @@ class Property:
         applies: says, from a module's parameters at the contract's example sizes, why the law has
             nothing to say about the way they are stored; None where it has.
         pinned: for a refutation, an input where the claim fails.
+        beside: for a proof, further names of the implementation that it takes after the component.
     """
 
     function: Callable[..., None]
@@ -77,6 +78,7 @@ class Property:
     oracle: bool = False
     applies: Applies | None = None
     pinned: Mapping[str, Any] | None = None
+    beside: tuple[str, ...] = ()
 
     @property
     def gathers(self) -> bool:
@@ -197,7 +199,7 @@ def law(
 
 def proof(
     component: str,
-    *,
+    *beside: str,
     method: Literal["symbolic", "structural", "exhaustive"],
     formula: str,
     claim: Subjects = (),
@@ -210,6 +212,8 @@ def proof(
 
     Args:
         component: the contract's name of the component.
+        beside: further public names of the reference that the argument needs, such as a decoder
+            that the contract does not know; the function takes them after the component.
         method: how it argues.
         formula: what it proves.
         claim: the claim or part that it proves.
@@ -222,7 +226,14 @@ def proof(
 
     def declare(function: Law) -> Law:
         proved = Property(
-            function, component, method, "claim", formula, _tuple(claim), _tuple(against)
+            function,
+            component,
+            method,
+            "claim" if claim or against else "definition",
+            formula,
+            _tuple(claim),
+            _tuple(against),
+            beside=beside,
         )
         _attach(function, [proved])
         return function

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attest.contract import ComponentSpec
+from attest.specification import ComponentSpec
 
 __all__ = ["narrower", "simplify", "slimmer"]
 
@@ -51,8 +51,8 @@ def narrower(
             for dim in dims:
                 smaller = _cut(spec, smaller, dim, start, size)
             candidate = {**inputs, "arguments": smaller} if "arguments" in inputs else smaller
-            mask = smaller.get("mask")
-            empty = isinstance(mask, Tensor) and not bool(mask.any(-1).all())
+            masks = [m for n in spec.masks if isinstance(m := smaller.get(n), Tensor)]
+            empty = any(not bool(mask.any(-1).all()) for mask in masks)
             if not empty and fails(candidate, {}):
                 inputs = candidate
                 yield inputs
@@ -116,7 +116,7 @@ def _length(spec: ComponentSpec, inputs: Mapping[str, Any], dim: str) -> int:
 def _cut(
     spec: ComponentSpec, inputs: Mapping[str, Any], dim: str, start: int, size: int
 ) -> dict[str, Any]:
-    """Keep some entries along a named dimension, of the arguments and of the mask."""
+    """Keep some entries along a named dimension, of the arguments and of their masks."""
     made: dict[int, Tensor] = {}  # one tensor under two names stays one
     smaller = dict(inputs)
     for name, value in inputs.items():
@@ -125,17 +125,16 @@ def _cut(
             if id(value) not in made:
                 made[id(value)] = value.narrow(axis, start, size).clone()
             smaller[name] = made[id(value)]
-    both = dim == "L" and not any("S" in dims for dims in spec.dims.values())
-    axes = {"L": (-1, -2) if both else (-2,), "S": (-1,), "*batch": (-3,), "B": (0,)}
-    axes["n_heads"] = (-3,)
-    for axis in axes.get(dim, ()):
-        mask = smaller.get("mask")
-        if not isinstance(mask, Tensor) or (axis not in {-1, -2} and mask.dim() < 3):
+    for name, dims in spec.masks.items():
+        mask = smaller.get(name)
+        if not isinstance(mask, Tensor):
             continue
-        if dim == "n_heads" and mask.dim() < 4:
-            continue
-        if mask.shape[axis] > 1:
-            smaller["mask"] = mask.narrow(axis, start, size).clone()
+        # One that is the same for all heads has no dimension for them.
+        aligned = [d for d in dims if d != "n_heads" or mask.dim() == len(dims)][-mask.dim() :]
+        for axis, named in enumerate(aligned, start=-len(aligned)):
+            if named == dim and mask.shape[axis] > 1:
+                mask = mask.narrow(axis, start, size).clone()
+        smaller[name] = mask
     return smaller
 
 
@@ -203,6 +202,9 @@ def _simplify_entry(
 def _whole(value: Tensor) -> Iterator[Tensor]:
     """Give simpler tensors of the same shape, the simplest first."""
     if value.dtype == torch.bool:
+        yield torch.ones_like(value)
+    elif value.dtype == torch.int64:
+        yield torch.zeros_like(value)
         yield torch.ones_like(value)
     elif value.is_floating_point():
         yield torch.zeros_like(value)

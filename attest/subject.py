@@ -9,9 +9,10 @@ and keeps a tape of what was done, from which a counterexample's script is writt
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,16 @@ import torch
 from torch import Tensor
 
 from attest.checks import Crash, DoesNotApply
-from attest.contract import ComponentSpec, ContractBroken, plain
 from attest.implementations import Component, Implementation
 from attest.limits import ours
+from attest.specification import (
+    CallSpec,
+    ComponentSpec,
+    ContractBroken,
+    Kept,
+    mapped,
+    tensors_in,
+)
 from attest.tape import Tape
 
 __all__ = ["Modules", "Setup", "Subject"]
@@ -82,6 +90,7 @@ class Subject:
         self._parameters: dict[str, Tensor] | None = None
         self._sizes: dict[str, float] = {}
         self._modules = modules
+        self._learning = False
 
     def _constructed(self) -> Component:
         """Give the component, constructed when a law first needs it: many reject an example first.
@@ -159,15 +168,39 @@ class Subject:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Call the component; give its tensor, or a tuple of tensors where it gives several.
 
-        Gradients, by parameters too, can be taken where some argument requires one.
+        Gradients, by parameters too, can be taken where some argument requires one, and of every
+        call inside :meth:`learning`.
 
         Raises:
             Crash: the component raised.
             ContractBroken: the answer's type, shapes or dtypes are not the contract's.
         """
-        component = self._constructed()
-        arguments = self.spec.bind(args, kwargs)
-        graded = any(isinstance(v, Tensor) and v.requires_grad for v in arguments.values())
+        return self._call("", *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Give one of the component's methods, such as ``encode``, to be called in the same way.
+
+        Raises:
+            AttributeError: the contract names no such method.
+        """
+        if name.startswith("_") or name not in self.spec.methods:
+            raise AttributeError(f"the contract knows no method {name!r} of this component")
+        return partial(self._call, name)
+
+    @contextmanager
+    def learning(self) -> Iterator[None]:
+        """Record gradients in the calls made inside, whatever their arguments require."""
+        before, self._learning = self._learning, True
+        try:
+            yield
+        finally:
+            self._learning = before
+
+    def _call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        component, spec = self._constructed(), self.spec.calls(method)
+        arguments = spec.bind(args, kwargs)
+        given = [tensor for value in arguments.values() for _, tensor in tensors_in(value)]
+        graded = self._learning or any(tensor.requires_grad for tensor in given)
         if self._tape.recording and not self._tape.parameters:
             self._tape.parameters = self.parameters()
         watched = self._tape.recording and not self.spec.is_module
@@ -175,58 +208,103 @@ class Subject:
             before = torch.get_rng_state() if watched else None
         try:
             with self._tape.paused():
-                results = self._answer(component, arguments, graded=graded)
+                results = self._answer(component, method, arguments, graded=graded)
         except (Crash, ContractBroken):
-            self._tape.called(self._label, self.spec, arguments, (), graded=graded)
+            self._tape.called(self._label, spec, method, arguments, (), graded=graded)
             raise
         with self._tape.paused():
             drew = before is not None and not torch.equal(before, torch.get_rng_state())
         if drew:
             self._tape.drew()
-        self._tape.called(self._label, self.spec, arguments, results, graded=graded)
+        self._tape.called(self._label, spec, method, arguments, results, graded=graded)
         return results if len(results) > 1 else results[0]
 
     def _answer(
-        self, component: Component, arguments: Mapping[str, Any], *, graded: bool
-    ) -> tuple[Tensor, ...]:
+        self, component: Component, method: str, arguments: Mapping[str, Any], *, graded: bool
+    ) -> tuple[Any, ...]:
+        spec = self.spec.calls(method)
         copies: dict[int, Tensor] = {}  # one tensor under two names stays one
         private = {name: self._private(value, copies) for name, value in arguments.items()}
         self._parameters = None  # a call may change them
         self._sizes.clear()
         try:
             with torch.set_grad_enabled(graded):
-                answer = component.call(private)
+                answer = component.call(private, method)
         except BaseException as error:
             if ours(error):
                 raise
-            raise Crash(self.spec.name, error) from None
+            raise Crash(spec.name, error) from None
         constructed = {} if self.setup is None else self.setup.arguments
-        results = self.spec.check(plain(answer), arguments, constructed)
-        self._require_same_device(results, private)
+        dtype = self._dtype if self.spec.is_module else None
+        results = spec.check(answer, arguments, constructed, dtype)
+        self._require_same_device(spec, results, private)
         self._after = [
-            (name, value, private[name])
+            (name + path, before, after)
             for name, value in arguments.items()
-            if isinstance(value, Tensor)
+            for (path, before), (_, after) in zip(
+                tensors_in(value), tensors_in(private[name]), strict=True
+            )
         ]
         # Copies: a component may give the same buffer twice, changed in between.
-        return tuple(result.to("cpu", copy=True) for result in results)
+        return tuple(mapped(result, lambda t: t.to("cpu", copy=True)) for result in results)
 
-    def _require_same_device(self, results: tuple[Tensor, ...], private: Mapping[str, Any]) -> None:
-        devices = {v.device.type for v in private.values() if isinstance(v, Tensor)}
-        for result, spec in zip(results, self.spec.results, strict=True):
-            if devices and result.device.type not in devices:
-                raise ContractBroken(
-                    f"returned {spec.name} on {result.device.type}; "
-                    f"expected it where the inputs are, on {', '.join(devices)}",
-                    f"answer.device.type in {devices}",
-                )
+    def _require_same_device(
+        self, spec: CallSpec, results: tuple[Any, ...], private: Mapping[str, Any]
+    ) -> None:
+        devices = {t.device.type for value in private.values() for _, t in tensors_in(value)}
+        if self.spec.is_module:
+            devices.add(torch.device(self._device).type)
+        for result, named in zip(results, spec.results, strict=True):
+            for _, tensor in tensors_in(result):
+                if devices and tensor.device.type not in devices:
+                    raise ContractBroken(
+                        f"returned {named.name} on {tensor.device.type}; "
+                        f"expected it where the inputs are, on {', '.join(devices)}",
+                        f"answer.device.type in {devices}",
+                    )
 
     def _private(self, value: Any, copies: dict[int, Tensor]) -> Any:  # noqa: ANN401
-        if not isinstance(value, Tensor):
-            return value
-        if id(value) not in copies:
-            copies[id(value)] = value.to(self._device, copy=True)
-        return copies[id(value)]
+        if isinstance(value, Kept):
+            return value.value
+
+        def private(tensor: Tensor) -> Tensor:
+            if id(tensor) not in copies:
+                copies[id(tensor)] = tensor.to(self._device, copy=True)
+            return copies[id(tensor)]
+
+        return mapped(value, private)
+
+    def nudged(
+        self, arguments: Mapping[str, Any], method: str = "", *, seed: int, step: float
+    ) -> Tensor:
+        """Give the first result with every parameter and floating input θ at θ (1 ± step).
+
+        The signs are drawn from the seed. Nothing of it is in a counterexample's script, and the
+        parameters are afterwards what they were.
+
+        Raises:
+            Crash: the component raised.
+            ContractBroken: the answer is not the contract's.
+        """
+        generator = torch.Generator().manual_seed(seed)
+
+        def nudged(value: Tensor) -> Tensor:
+            if not value.is_floating_point():
+                return value
+            signs = 2 * torch.randint(2, value.shape, generator=generator) - 1
+            return value.detach() * (1 + step * signs.to(value.dtype))
+
+        after = self._after
+        with self._tape.paused():
+            component, before = self._constructed(), self.parameters()
+            component.set_parameters({name: nudged(value) for name, value in before.items()})
+            try:
+                moved = {name: mapped(value, nudged) for name, value in arguments.items()}
+                result: Tensor = self._answer(component, method, moved, graded=False)[0]
+            finally:
+                component.set_parameters(before)
+        self._after, self._parameters = after, None
+        return result.double()
 
     def inputs_after_call(self) -> list[tuple[str, Tensor, Tensor]]:
         """Give every tensor of the last call as (name, what was passed, what is there now)."""

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from attest.contract import ComponentSpec
+from attest.specification import CallSpec, ComponentSpec, Kept, tensors_in
 
 __all__ = ["Tape", "literal"]
 
-Token = str | Tensor
+Token = Any
+"""A piece of text, or what stands in its place: a tensor, a state, or what is kept."""
 
 _OPERATORS = {
     "add": "+", "__add__": "+", "__radd__": "+", "sub": "-", "__sub__": "-", "mul": "*",
@@ -63,7 +64,7 @@ class _Step:
     """
 
     tokens: list[Token] | None
-    results: list[Tensor]
+    results: list[Any]
     names: list[str]
     changes: list[Tensor] = field(default_factory=list)
     always: bool = False
@@ -78,8 +79,8 @@ class _Step:
         return str((self.tokens or [""])[0]).partition(".data.copy_(")[0]
 
     @property
-    def needs(self) -> list[Tensor]:
-        return [t for t in self.tokens or [] if isinstance(t, Tensor)]
+    def needs(self) -> list[Any]:
+        return [t for t in self.tokens or [] if not isinstance(t, str)]
 
 
 class Tape(TorchFunctionMode):
@@ -202,17 +203,19 @@ class Tape(TorchFunctionMode):
     def called(
         self,
         label: str,
-        spec: ComponentSpec,
+        spec: CallSpec,
+        method: str,
         arguments: Mapping[str, Any],
-        results: tuple[Tensor, ...],
+        results: tuple[Any, ...],
         *,
         graded: bool,
     ) -> None:
-        """Note a call of a component, and whether gradients were recorded."""
+        """Note a call of a component or of its method, and whether it recorded gradients."""
         if not self._recording:
             return
         given = [name for name in spec.parameters if arguments.get(name) is not None]
-        tokens: list[Token] = [f"{label or 'submission.' + spec.name}("]
+        called = f"{label}.{method}" if method else label or f"submission.{spec.name}"
+        tokens: list[Token] = [f"{called}("]
         for index, name in enumerate(given):
             prefix = ", " if index else ""
             positional = index < 3 and name == spec.parameters[index]
@@ -225,6 +228,10 @@ class Tape(TorchFunctionMode):
             tokens = ["answer = ", *tokens]
         step = _Step(tokens, list(results), names, always=True, uses=label, graded=graded)
         self._steps.append(step)
+        for result in results:
+            if isinstance(result, tuple | list):
+                for path, tensor in tensors_in(result):
+                    self._steps.append(_Step([result, path], [tensor], []))
 
     def drew(self) -> None:
         """Note that a function draws random numbers: the script starts from the same seed."""
@@ -416,7 +423,10 @@ class _Writer:
                 for result, name in zip(step.results, names, strict=True):
                     self._names[id(result)] = name
                 if self._copies and step.graded is not None:
-                    each = f"(answer.clone() for answer in {text})"
+                    copied = "answer.clone() if isinstance(answer, torch.Tensor) else answer"
+                    if all(isinstance(result, Tensor) for result in step.results):
+                        copied = "answer.clone()"
+                    each = f"({copied} for answer in {text})"
                     text = each if len(names) > 1 else f"{text}.clone()"
                 text = f"{', '.join(names)} = {text}"
             # A module's parameters record them, too, and it may take another path then.
@@ -442,7 +452,7 @@ class _Writer:
     def _join(self, tokens: list[Token]) -> str:
         return "".join(t if isinstance(t, str) else self._text(t) for t in tokens)
 
-    def _text(self, tensor: Tensor) -> str:
+    def _text(self, tensor: Any) -> str:
         if id(tensor) in self._names:
             return self._names[id(tensor)]
         if id(tensor) in self._inline:
@@ -474,7 +484,7 @@ def literal(value: Tensor) -> str:
 
 
 def _tokens(value: Any) -> list[Token]:
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor | Kept):
         return [value]
     if isinstance(value, torch.Size):
         return [repr(tuple(value))]

@@ -1,0 +1,103 @@
+"""Inputs of the whole models: tokens of the source and of the target, and which are real."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import product
+from typing import Any, Literal
+
+import torch
+from hypothesis import strategies as st
+
+from attest.strategies.sizes import Sizes, coprime, distinct, mixed
+from attest.strategies.values import Draw, random_mask, seeds
+from attest.subject import Setup
+
+__all__ = ["Padding", "token_inputs"]
+
+Padding = Literal["any", "none", "some"]
+
+_CONSTRUCTORS = {
+    "Transformer": ("source_vocab", "target_vocab", "d_model", "n_heads", "d_hidden", "n_layers"),
+    "Seq2Seq": ("source_vocab", "target_vocab", "d_embed", "d_hidden"),
+    "AttentionSeq2Seq": ("source_vocab", "target_vocab", "d_embed", "d_hidden"),
+}
+
+
+Inside = tuple[tuple[int, ...], ...]
+
+
+@cache
+def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
+    """Give the three tiers of sizes; the widths are the constructor's integers."""
+    lengths = [(b, n, s) for b, n, s in product((1, 2, 3), range(1, 6), range(1, 7))]
+    lengths = [(b, n, s) for b, n, s in lengths if coprime((n, s))]
+    if component == "Transformer":
+        inside: Inside = tuple(
+            (d, h, hidden, depth)
+            for (d, h), hidden, depth in product(
+                ((2, 1), (4, 2), (6, 3), (6, 2), (8, 4), (4, 1)), (5, 7), (1, 1, 2)
+            )
+        )
+        alike = [Sizes(n, n, n, (4, 4, 4, h, 4, n % 2 + 1)) for n in (1, 2, 3, 4) for h in (1, 2)]
+        far = [Sizes(1, 3, 30, (5, 7, 4, 2, 5, 1)), Sizes(1, 24, 4, (5, 7, 4, 2, 5, 1))]
+        far += [Sizes(11, 2, 3, (5, 7, 4, 2, 5, 1)), Sizes(1, 3, 4, (50, 40, 16, 8, 20, 1))]
+        far += [Sizes(1, 2, 3, (5, 7, 4, 2, 5, 4))]
+    else:
+        inside = tuple(w for w in product((1, 2, 3, 4), (2, 3, 5, 6)) if distinct(w))
+        alike = [Sizes(n, n, n, (w, w, w, w)) for n in (1, 2, 3, 4) for w in (2, 3, 4)]
+        far = [Sizes(1, 3, 40, (5, 7, 3, 4)), Sizes(1, 30, 4, (5, 7, 3, 4))]
+        far += [Sizes(11, 2, 3, (5, 7, 3, 4)), Sizes(1, 3, 4, (50, 40, 16, 24))]
+    apart = [
+        Sizes(b, n, s, (*vocabularies, *widths))
+        for (b, n, s), vocabularies, widths in product(lengths, ((3, 5), (7, 3), (5, 4)), inside)
+        if (b + n + 2 * s + sum(vocabularies) + sum(widths)) % 7 == 0
+    ]
+    return tuple(apart), tuple(alike), tuple(far)
+
+
+@cache
+def token_inputs(
+    component: str, padding: Padding = "any", least: int = 1
+) -> st.SearchStrategy[dict[str, Any]]:
+    """Inputs of a whole model: ``source`` (B, S), ``target_in`` (B, L), what is real; a setup.
+
+    The Transformer is told by ``source_mask`` (B, S), the others by ``lengths`` (B,). Every source
+    has a real token.
+
+    Args:
+        component: Transformer, Seq2Seq or AttentionSeq2Seq.
+        padding: "any" (none among them), "none" or "some" (never none).
+        least: the smallest number of tokens of source and target.
+
+    Shrinks towards one token and no padding.
+    """
+    sizes = mixed(_tables(component), lambda s: s.queries >= least and s.keys >= least)
+    transformer = component == "Transformer"
+    some = ("right", "right", "scattered") if transformer else ("right",)
+    kinds = {"none": ("none",), "some": some, "any": ("none", *some)}[padding]
+    some_case = st.sampled_from(tuple(product(sizes, kinds)))
+    some_gain, some_seed = st.sampled_from((1.0, 2.0)), seeds()
+
+    @st.composite
+    def inputs(draw: Draw) -> dict[str, Any]:
+        s, kind = draw(some_case)
+        gain, seed = draw(some_gain), draw(some_seed)
+        generator = torch.Generator().manual_seed(seed)
+        arguments = dict(zip(_CONSTRUCTORS[component], s.widths, strict=True))
+        lengths = torch.randint(1, s.keys + 1, (s.batch,), generator=generator)
+        drawn: dict[str, Any] = {
+            "source": torch.randint(s.widths[0], (s.batch, s.keys), generator=generator),
+            "target_in": torch.randint(s.widths[1], (s.batch, s.queries), generator=generator),
+        }
+        if not transformer:
+            drawn["lengths"] = None if kind == "none" else lengths
+        elif kind == "none":
+            drawn["source_mask"] = None
+        elif kind == "right":
+            drawn["source_mask"] = torch.arange(s.keys) < lengths[:, None]
+        else:
+            drawn["source_mask"] = random_mask(generator, s.batch, s.keys)
+        return {**drawn, "setup": Setup(arguments, seed, gain)}
+
+    return inputs()
