@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -286,17 +287,16 @@ class Subject:
             Crash: the component raised.
             ContractBroken: the answer is not the contract's.
         """
-        generator = torch.Generator().manual_seed(seed)
+        number = count(1000 * seed)  # other signs for every tensor
 
         def nudged(value: Tensor) -> Tensor:
-            if not value.is_floating_point():
-                return value
-            signs = 2 * torch.randint(2, value.shape, generator=generator) - 1
-            return value.detach() * (1 + step * signs.to(value.dtype))
+            if not value.is_floating_point() or not step:
+                return value.detach()
+            return value.detach() * (1 + step * _signs(value.shape, value.dtype, next(number)))
 
         after = self._after
         with self._tape.paused():
-            component, before = self._constructed(), self.parameters()
+            component, before = self._constructed(), self.parameters() if step else {}
             component.set_parameters({name: nudged(value) for name, value in before.items()})
             try:
                 moved = {name: mapped(value, nudged) for name, value in arguments.items()}
@@ -408,6 +408,13 @@ def _drawn(
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
         drawn.append(noise.mul_(gain / shape[-1] ** 0.5).to(dtype))
     return tuple(drawn)
+
+
+@lru_cache(maxsize=1024)
+def _signs(shape: torch.Size, dtype: torch.dtype, seed: int) -> Tensor:
+    """Draw a tensor of ones, half of them negative."""
+    generator = torch.Generator().manual_seed(seed)
+    return (2 * torch.randint(2, shape, generator=generator) - 1).to(dtype)
 
 
 def _is_a_constant(parameter: Tensor) -> bool:

@@ -10,3 +10,9 @@ CROSS = (*PLAIN, "MultiHeadAttention")
 
 EVERY = (*CROSS, "SelfAttention")
 """All attentions."""
+
+STACKS = ("EncoderLayer", "DecoderLayer", "Encoder", "Decoder")
+"""Layers with attention and feed-forward networks, and stacks of them."""
+
+MODELS = ("Transformer", "Seq2Seq", "AttentionSeq2Seq")
+"""Whole models, from tokens to logits."""

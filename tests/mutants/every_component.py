@@ -1,0 +1,105 @@
+"""Mistakes that any component can make: generated over the reference's own.
+
+Those of softmax, the masks and the attentions are written by hand beside the others of their kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import reference
+from properties.every_component import PER_ITEM
+from properties.families import MODELS, STACKS
+from tests.mutants import Mutant
+
+TENSORS = ("LayerNorm", "FeedForward", "PatchEmbedding", *STACKS, *MODELS)
+LENGTHS = ("LearnedPositionalEmbedding", "sinusoidal_positional_encoding")
+
+
+def first_input_zeroed_after_use(right: Callable[..., Tensor], first: Any, *rest: Any) -> Tensor:
+    """Use the caller's own tensor as scratch space."""
+    result = right(first, *rest)
+    first.data.zero_()
+    return result
+
+
+_CALLS = [0]
+
+
+def a_little_more_every_time(right: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    """Keep a count from call to call, and let it into the result."""
+    _CALLS[0] += 1
+    return right(*inputs) * (1 + 1e-9 * _CALLS[0])
+
+
+def storage_read_in_order(right: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    """Take every tensor to be contiguous, as a hand-written kernel may."""
+    return right(
+        *(
+            value.as_strided(value.shape, torch.empty(value.shape, device="meta").stride())
+            if isinstance(value, Tensor)
+            else value
+            for value in inputs
+        )
+    )
+
+
+def another_path_in_training(right: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    """Compute in float32 unless gradients are recorded."""
+    result = right(*inputs)
+    return result if torch.is_grad_enabled() else result.float().to(result.dtype)
+
+
+def centred_over_the_batch(right: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    """Take away a little of what the items have in common; nothing of it shows in one item."""
+    result = right(*inputs)
+    return result - 1e-6 * (result.mean(0, keepdim=True) - result[:1])
+
+
+def gradient_off_by_a_hundredth(right: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    """Give the right result and a gradient that is a little too large."""
+    result = right(*inputs)
+    return result + 0.01 * (result - result.detach())
+
+
+KILLERS: dict[Callable[..., Tensor], tuple[str, tuple[str, ...]]] = {
+    first_input_zeroed_after_use: ("inputs_are_left_unchanged", TENSORS),
+    a_little_more_every_time: ("the_same_call_gives_the_same_result", (*TENSORS, *LENGTHS)),
+    storage_read_in_order: ("how_a_tensor_is_stored_makes_no_difference", TENSORS),
+    another_path_in_training: ("recording_gradients_changes_no_result", TENSORS),
+    centred_over_the_batch: (
+        "items_of_a_batch_do_not_mix",
+        tuple(name for name in TENSORS if name in PER_ITEM),
+    ),
+    gradient_off_by_a_hundredth: (
+        "gradients_agree_with_finite_differences",
+        (*TENSORS, LENGTHS[0]),
+    ),
+}
+
+
+def _mistaken(mistake: Callable[..., Tensor], component: str) -> Any:
+    """Give the reference's component with a mistake around its call."""
+    right = getattr(reference, component)
+    if not isinstance(right, type):
+        return lambda *inputs: mistake(right, *inputs)
+
+    class Mistaken(right):  # type: ignore[misc, valid-type]
+        def forward(self, *inputs: Any) -> Tensor:
+            return mistake(super().forward, *inputs)
+
+    assert issubclass(Mistaken, nn.Module)
+    return Mistaken
+
+
+def _generated() -> Iterator[Mutant]:
+    for mistake, (killer, components) in KILLERS.items():
+        for component in components:
+            yield Mutant(mistake.__name__, component, _mistaken(mistake, component), (killer,))
+
+
+MUTANTS = tuple(_generated())
