@@ -185,3 +185,304 @@ class MultiHeadAttention(ScaledDotProduct):
             attends = mask.any(-1, keepdim=True).expand(*heads.shape[:-1], 1).any(1)
             output = output * attends
         return output, weights
+
+
+def sinusoidal_positional_encoding(length: int, d_model: int) -> Tensor:
+    """The half of sines, then the half of cosines, by repeated rotation of complex numbers."""
+    half = (d_model + 1) // 2
+    turn = torch.polar(
+        torch.ones(half, dtype=torch.float64),
+        torch.pow(10000.0, -2 * torch.arange(half, dtype=torch.float64) / d_model),
+    )
+    hands = torch.ones(length, half, dtype=torch.complex128)
+    hands[1:] = turn
+    hands = hands.cumprod(0)
+    return torch.cat([hands.imag, hands.real], 1)[:, :d_model]
+
+
+class LayerNorm(nn.Module):
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.stretch = nn.Parameter(torch.ones(d_model))
+        self.slide = nn.Parameter(torch.zeros(d_model))
+
+    def forward(self, x: Tensor) -> Tensor:
+        spread, centre = torch.var_mean(_wide(x), -1, correction=0, keepdim=True)
+        return ((_wide(x) - centre) / (spread + 1e-5).sqrt()).to(x.dtype).mul(
+            self.stretch
+        ) + self.slide
+
+
+class FeedForward(nn.Module):
+    """Hidden units in blocks, whose parts of the output are summed."""
+
+    def __init__(self, d_model: int, d_hidden: int) -> None:
+        super().__init__()
+        self.up, self.up_shift = _matrix(d_hidden, d_model), _offset(d_hidden)
+        self.down, self.down_shift = _matrix(d_model, d_hidden), _offset(d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        blocks = zip(
+            self.up.split(BLOCK), self.up_shift.split(BLOCK), self.down.split(BLOCK, 1), strict=True
+        )
+        parts = [linear(nn.functional.silu(linear(x, u, s)), d) for u, s, d in blocks]
+        return torch.stack(parts).sum(0) + self.down_shift
+
+
+class Sublayer(nn.Module):
+    """Adds to the tokens what is made of them, normalised."""
+
+    def __init__(self, d_model: int, inner: nn.Module) -> None:
+        super().__init__()
+        self.norm = LayerNorm(d_model)
+        self.inner = inner
+
+    def attend(self, x: Tensor, other: Tensor | None, mask: Tensor | None) -> Tensor:
+        seen = self.norm(x)
+        other = seen if other is None else other
+        return x + self.inner(seen, other, other, mask)[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.inner(self.norm(x))
+
+
+class EncoderLayer(nn.Module):
+    def __init__(self, d_model: int, n_heads: int, d_hidden: int) -> None:
+        super().__init__()
+        self.survey = Sublayer(d_model, MultiHeadAttention(d_model, n_heads))
+        self.ponder = Sublayer(d_model, FeedForward(d_model, d_hidden))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.ponder(self.survey.attend(x, None, mask))
+
+
+class DecoderLayer(EncoderLayer):
+    def __init__(self, d_model: int, n_heads: int, d_hidden: int) -> None:
+        super().__init__(d_model, n_heads, d_hidden)
+        self.consult = Sublayer(d_model, MultiHeadAttention(d_model, n_heads))
+
+    def forward(  # type: ignore[override]
+        self,
+        x: Tensor,
+        memory: Tensor,
+        self_mask: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+    ) -> Tensor:
+        past = causal_mask(x.shape[1]).to(x.device)
+        x = self.survey.attend(x, None, past if self_mask is None else past.logical_and(self_mask))
+        return self.ponder(self.consult.attend(x, memory, memory_mask))
+
+
+class Stack(nn.Module):
+    layer: type[nn.Module]
+
+    def __init__(self, d_model: int, n_heads: int, d_hidden: int, n_layers: int) -> None:
+        super().__init__()
+        self.floors = nn.ModuleList(
+            [self.layer(d_model, n_heads, d_hidden) for _ in range(n_layers)]
+        )
+        self.roof = LayerNorm(d_model)
+
+    def forward(self, x: Tensor, *others: Tensor | None, **more: Tensor | None) -> Tensor:
+        for floor in self.floors:
+            x = floor(x, *others, **more)
+        return self.roof(x)
+
+
+class Encoder(Stack):
+    layer = EncoderLayer
+
+
+class Decoder(Stack):
+    layer = DecoderLayer
+
+
+class LearnedPositionalEmbedding(nn.Module):
+    def __init__(self, max_length: int, d_model: int) -> None:
+        super().__init__()
+        self.table = _matrix(max_length, d_model)
+
+    def forward(self, length: int) -> Tensor:
+        return self.table.narrow(0, 0, length)
+
+
+class PatchEmbedding(nn.Module):
+    def __init__(self, patch_size: int, channels: int, d_model: int) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.lens, self.haze = _matrix(d_model, channels * patch_size**2), _offset(d_model)
+
+    def forward(self, images: Tensor) -> Tensor:
+        p = self.patch_size
+        columns = nn.functional.unfold(images, p, stride=p)
+        return linear(columns.transpose(1, 2), self.lens, self.haze)
+
+
+class Transformer(nn.Module):
+    """Its cache is one tensor: what every layer has read, the layers first."""
+
+    def __init__(
+        self,
+        source_vocab: int,
+        target_vocab: int,
+        d_model: int,
+        n_heads: int,
+        d_hidden: int,
+        n_layers: int,
+    ) -> None:
+        super().__init__()
+        self.words, self.answers = _matrix(source_vocab, d_model), _matrix(target_vocab, d_model)
+        self.encoder = Encoder(d_model, n_heads, d_hidden, n_layers)
+        self.decoder = Decoder(d_model, n_heads, d_hidden, n_layers)
+
+    def _place(self, words: Tensor, tokens: Tensor, start: int = 0) -> Tensor:
+        scaled = nn.functional.embedding(tokens, words) * math.sqrt(words.shape[1])
+        stop = start + tokens.shape[1]
+        return scaled + sinusoidal_positional_encoding(stop, words.shape[1])[start:].to(scaled)
+
+    def encode(self, source: Tensor, source_mask: Tensor | None = None) -> Tensor:
+        mask = None if source_mask is None else source_mask.unsqueeze(1)
+        return self.encoder(self._place(self.words, source), mask)
+
+    def decode(
+        self, target_in: Tensor, memory: Tensor, source_mask: Tensor | None = None
+    ) -> Tensor:
+        mask = None if source_mask is None else source_mask.unsqueeze(1)
+        x = self.decoder(self._place(self.answers, target_in), memory, memory_mask=mask)
+        return linear(x, self.answers)  # the embedding is used twice
+
+    def forward(
+        self, source: Tensor, target_in: Tensor, source_mask: Tensor | None = None
+    ) -> Tensor:
+        return self.decode(target_in, self.encode(source, source_mask), source_mask)
+
+    def step(
+        self,
+        token: Tensor,
+        memory: Tensor,
+        cache: Tensor | None = None,
+        source_mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        mask = None if source_mask is None else source_mask.unsqueeze(1)
+        start = 0 if cache is None else cache.shape[2]
+        x = self._place(self.answers, token.unsqueeze(1), start)
+        grown = []
+        for number, floor in enumerate(self.decoder.floors):
+            seen = floor.survey.norm(x)
+            past = seen if cache is None else torch.cat([cache[number], seen], 1)
+            grown.append(past)
+            x = x + floor.survey.inner(seen, past, past)[0]
+            x = floor.ponder(floor.consult.attend(x, memory, mask))
+        return linear(self.decoder.roof(x)[:, 0], self.answers), torch.stack(grown)
+
+    def generate(
+        self, source: Tensor, bos: int, max_length: int, source_mask: Tensor | None = None
+    ) -> Tensor:
+        memory, cache = self.encode(source, source_mask), None
+        token, tokens = torch.full_like(source[:, 0], bos), []
+        for _ in range(max_length):
+            logits, cache = self.step(token, memory, cache, source_mask)
+            token = logits.argmax(1)
+            tokens.append(token)
+        return torch.stack(tokens, 1)
+
+
+class State(NamedTuple):
+    hidden: Tensor
+    cell: Tensor
+
+
+class _Lstm(nn.Module):
+    """Four gates, the forget gate first."""
+
+    def __init__(self, d_input: int, d_hidden: int) -> None:
+        super().__init__()
+        self.gates, self.bias = _matrix(4 * d_hidden, d_input + d_hidden), _offset(4 * d_hidden)
+
+    def forward(self, x: Tensor, state: State) -> State:
+        gates = linear(torch.cat([x, state.hidden], -1), self.gates, self.bias)
+        forget, write, show, new = gates.chunk(4, -1)
+        cell = torch.sigmoid(forget) * state.cell + torch.sigmoid(write) * torch.tanh(new)
+        return State(torch.sigmoid(show) * torch.tanh(cell), cell)
+
+
+class Seq2Seq(nn.Module):
+    def __init__(self, source_vocab: int, target_vocab: int, d_embed: int, d_hidden: int) -> None:
+        super().__init__()
+        self.d_hidden = d_hidden
+        self.words, self.answers = _matrix(source_vocab, d_embed), _matrix(target_vocab, d_embed)
+        self.reader, self.writer = _Lstm(d_embed, d_hidden), _Lstm(d_embed, d_hidden)
+        self.harbour, self.tide = _matrix(target_vocab, d_hidden), _offset(target_vocab)
+
+    def encode(self, source: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, State]:
+        empty = self.words.new_zeros(len(source), self.d_hidden)
+        state, seen = State(empty, empty), []
+        for t, token in enumerate(source.unbind(1)):
+            new = self.reader(self.words[token], state)
+            if lengths is not None:
+                real = lengths.gt(t).unsqueeze(1)
+                new = State(*(torch.where(real, n, o) for n, o in zip(new, state, strict=True)))
+            state = new
+            seen.append(state.hidden)
+        return torch.stack(seen, 1), state
+
+    def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
+        state = self.writer(self.answers[token], State(*state))
+        return linear(state.hidden, self.harbour, self.tide), state
+
+    def forward(self, source: Tensor, target_in: Tensor, lengths: Tensor | None = None) -> Tensor:
+        _, state = self.encode(source, lengths)
+        logits = []
+        for token in target_in.unbind(1):
+            after, state = self.step(token, state)
+            logits.append(after)
+        return torch.stack(logits, 1)
+
+    def generate(
+        self, source: Tensor, bos: int, max_length: int, lengths: Tensor | None = None
+    ) -> Tensor:
+        _, state = self.encode(source, lengths)
+        token, tokens = torch.full_like(source[:, 0], bos), []
+        for _ in range(max_length):
+            logits, state = self.step(token, state)
+            token = logits.argmax(1)
+            tokens.append(token)
+        return torch.stack(tokens, 1)
+
+
+class AttentionSeq2Seq(Seq2Seq):
+    def __init__(self, source_vocab: int, target_vocab: int, d_embed: int, d_hidden: int) -> None:
+        super().__init__(source_vocab, target_vocab, d_embed, d_hidden)
+        self.gaze = AdditiveAttention(d_hidden, d_hidden, d_hidden)
+        self.writer = _Lstm(d_embed + d_hidden, d_hidden)
+
+    def step(  # type: ignore[override]
+        self, token: Tensor, state: State, memory: Tensor, memory_mask: Tensor | None = None
+    ) -> tuple[Tensor, State, Tensor]:
+        state = State(*state)
+        mask = None if memory_mask is None else memory_mask.unsqueeze(1)
+        context, weights = self.gaze(state.hidden.unsqueeze(1), memory, memory, mask)
+        seen = torch.cat([self.answers[token], context.squeeze(1)], -1)
+        state = self.writer(seen, state)
+        return linear(state.hidden, self.harbour, self.tide), state, weights.squeeze(1)
+
+    def forward(self, source: Tensor, target_in: Tensor, lengths: Tensor | None = None) -> Tensor:
+        memory, state = self.encode(source, lengths)
+        mask = None if lengths is None else padding_mask(lengths, source.shape[1])
+        logits = []
+        for token in target_in.unbind(1):
+            after, state, _ = self.step(token, state, memory, mask)
+            logits.append(after)
+        return torch.stack(logits, 1)
+
+    def generate(
+        self, source: Tensor, bos: int, max_length: int, lengths: Tensor | None = None
+    ) -> Tensor:
+        memory, state = self.encode(source, lengths)
+        mask = None if lengths is None else padding_mask(lengths, source.shape[1])
+        token, tokens = torch.full_like(source[:, 0], bos), []
+        for _ in range(max_length):
+            logits, state, _ = self.step(token, state, memory, mask)
+            token = logits.argmax(1)
+            tokens.append(token)
+        return torch.stack(tokens, 1)
