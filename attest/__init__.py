@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         sometimes_differs,
     )
     from attest.claims import Claim, Part, Verdict
+    from attest.contract import add_component
     from attest.differentiation import gradients, leaf
     from attest.evidence import Counterexample, Evidence
     from attest.examination import Settings, examine
@@ -41,6 +42,7 @@ __all__ = [
     "Verdict",
     "Violation",
     "above",
+    "add_component",
     "at_least",
     "at_most",
     "close",
@@ -73,6 +75,7 @@ _HOMES = {
     "Verdict": "attest.claims",
     "Violation": "attest.checks",
     "above": "attest.checks",
+    "add_component": "attest.contract",
     "at_least": "attest.checks",
     "at_most": "attest.checks",
     "close": "attest.checks",

@@ -28,6 +28,7 @@ from attest.specification import (
 )
 
 __all__ = [
+    "ADDED",
     "CONTRACT",
     "AdditiveAttention",
     "AttentionSeq2Seq",
@@ -53,6 +54,7 @@ __all__ = [
     "SinusoidalPositionalEncoding",
     "Softmax",
     "Transformer",
+    "add_component",
 ]
 
 Mask = Bool[Tensor, "..."]
@@ -385,7 +387,7 @@ class AttentionSeq2Seq(Protocol):
     ) -> Int64[Tensor, "B max_length"]: ...
 
 
-CONTRACT: Mapping[str, ComponentSpec] = {
+CONTRACT: dict[str, ComponentSpec] = {
     spec.name: spec
     for spec in (
         read_protocol("softmax", Softmax, "probabilities"),
@@ -480,3 +482,33 @@ CONTRACT: Mapping[str, ComponentSpec] = {
     )
 }
 """Every component by its name in a submission."""
+
+ADDED: dict[str, object] = {}
+"""Right implementations of the components that :func:`add_component` added, by name."""
+
+
+def add_component(
+    name: str,
+    protocol: type,
+    *results: str,
+    reference: object,
+    methods: Mapping[str, tuple[str, ...]] | None = None,
+    **example: int,
+) -> None:
+    """Add a component to the contract, so that laws may speak of it and submissions define it.
+
+    Args:
+        name: its name in a submission.
+        protocol: declares its constructor, its call and its methods, with shapes.
+        results: what its call gives, by the names that reports use.
+        reference: a right implementation, a function or a class; laws are tried on it first.
+        methods: what each of its methods gives, in the same way.
+        example: the constructor's integers, no two alike; none for a function.
+
+    Raises:
+        ValueError: the contract has a component of this name already.
+    """
+    if name in CONTRACT and name not in ADDED:
+        raise ValueError(f"the contract has a component {name} already; choose another name")
+    CONTRACT[name] = read_protocol(name, protocol, *results, methods=methods, **example)
+    ADDED[name] = reference

@@ -15,6 +15,7 @@ from types import ModuleType
 
 import attest
 from attest.claims import Claim
+from attest.contract import ADDED
 from attest.implementations import LocalImplementation
 from attest.laws import ATTRIBUTE, Property
 
@@ -123,7 +124,17 @@ def load_reference() -> LocalImplementation:
     Raises:
         LedgerError: another package named ``reference`` is in the way.
     """
-    return LocalImplementation("reference", own_package("reference"))
+    return LocalImplementation("reference", _Right(own_package("reference")))
+
+
+class _Right:
+    """The reference's names, and those of the components that were added to the contract."""
+
+    def __init__(self, package: ModuleType) -> None:
+        self._package = package
+
+    def __getattr__(self, name: str) -> object:
+        return ADDED[name] if name in ADDED else getattr(self._package, name)
 
 
 def load_ledger(folders: Iterable[Path] = ()) -> Ledger:

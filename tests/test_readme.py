@@ -8,18 +8,10 @@ from pathlib import Path
 import pytest
 
 from attest.command import FAILED, WELL, main
-from attest.contract import CONTRACT
+from attest.contract import ADDED, CONTRACT, Softmax, add_component
 from attest.ledger import load_ledger
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_example_property_loads_and_holds(tmp_path):
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    (tmp_path / "mine.py").write_text(example)
-    name = "a_query_of_zeros_takes_the_plain_mean"
-    options = ["--properties", str(tmp_path), "--only", name, "--examples", "20"]
-    assert main(["grade", "reference", *options]) == WELL
 
 
 WITHOUT_A_SCALE = """
@@ -33,6 +25,58 @@ def scaled_dot_product_attention(query, key, value, mask=None):
     weights = torch.softmax(scores, -1)
     return weights @ value, weights
 """
+
+
+@pytest.fixture
+def my_laws(tmp_path):
+    """The README's examples, as the folder that it asks for."""
+    folder = tmp_path / "my_laws"
+    folder.mkdir()
+    examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(examples) == 3
+    for number, example in enumerate(examples):
+        (folder / f"example_{number}.py").write_text(example)
+    yield folder
+    ADDED.pop("RMSNorm", None)
+    CONTRACT.pop("RMSNorm", None)
+
+
+def graded(submission, folder, name):
+    options = ["--properties", str(folder), "--only", name, "--examples", "20"]
+    return main(["grade", str(submission), *options])
+
+
+def test_the_example_property_holds_and_can_fail(my_laws, tmp_path, capsys):
+    name = "a_query_of_zeros_takes_the_plain_mean"
+    assert graded("reference", my_laws, name) == WELL
+    wrong = tmp_path / "with_a_bias.py"
+    wrong.write_text(WITHOUT_A_SCALE.replace("query @ key.mT", "(query + 1) @ key.mT"))
+    assert graded(wrong, my_laws, name) == FAILED
+    assert "a query of zeros takes the plain mean" in capsys.readouterr().out
+
+
+def test_the_example_claim_is_refuted(my_laws, capsys):
+    assert main(["verify", "--properties", str(my_laws), "--only", "MINE-01"]) == WELL
+    printed = capsys.readouterr().out
+    assert "refuted" in printed
+    assert "1 counterexample" in printed or "1 refuted" in printed
+
+
+def test_the_example_component_is_graded(my_laws, tmp_path, capsys):
+    assert graded("reference", my_laws, "RMSNorm") == WELL
+    wrong = tmp_path / "my_norms.py"
+    wrong.write_text(
+        "import torch\n\n\nclass RMSNorm(torch.nn.Module):\n"
+        "    def __init__(self, d_model):\n        super().__init__()\n\n"
+        "    def forward(self, x):\n        return x / (x.norm(dim=-1, keepdim=True) + 1e-5)\n"
+    )
+    assert graded(wrong, my_laws, "RMSNorm") == FAILED
+    assert "entries have a mean square of one" in capsys.readouterr().out
+
+
+def test_a_component_of_the_contract_is_not_replaced():
+    with pytest.raises(ValueError, match="has a component softmax already"):
+        add_component("softmax", Softmax, "probabilities", reference=None)
 
 
 def shown(text):
