@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import reference
-from attest.checks import at_least, at_most, close
+from attest.checks import at_least, at_most, close, sometimes_differs
 from attest.evidence import Evidence
 from attest.examination import Settings, examine
 from attest.implementations import LocalImplementation
@@ -23,6 +23,7 @@ from attest.laws import ATTRIBUTE, law
 from attest.ledger import load_ledger, load_reference
 from attest.strategies import attention_inputs
 from attest.subject import Subject
+from tests.mutants.multi_head import HeadsOfDifferentTemperature
 
 SDPA = "scaled_dot_product_attention"
 LEDGER = load_ledger()
@@ -97,3 +98,24 @@ def test_a_softmax_over_the_wrong_axis_is_normalised_too():
 def test_a_distribution_may_be_one_that_selects_nothing():
     real = "log_odds_of_two_keys_are_their_score_difference"
     falls_into(weights_are_a_distribution, SDPA, all_keys_alike, real)
+
+
+# --- 6: heads differ before anything is learnt ----------------------------------------------------
+
+MULTI = "MultiHeadAttention"
+
+
+@law(MULTI, inputs=attention_inputs(MULTI, "none"), formula="α^h ≠ α^h′")
+def heads_are_different(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """No two heads look at the same."""
+    _, weights = attention(query, key, value, mask)
+    first, last = weights[:, 0], weights[:, -1]
+    sometimes_differs(first, last, "two heads look elsewhere", 1e-6)
+
+
+def test_heads_may_differ_without_having_learnt_anything():
+    # They do in the reference as it is made, and in heads that are told apart by their number.
+    real = "a_head_may_be_split_into_two_equal_ones"
+    falls_into(heads_are_different, MULTI, HeadsOfDifferentTemperature, real)
