@@ -9,14 +9,19 @@ from reference.attention import (
     AdditiveAttention,
     MultiplicativeAttention,
     additive_attention,
+    additive_score,
+    concat_score,
+    dot_score,
+    general_score,
     multiplicative_attention,
     scaled_dot_product_attention,
 )
 from reference.decoding import beam_search, greedy, sampled, teacher_forced
+from reference.embedding import Embedding
 from reference.feed_forward import FeedForward, feed_forward
 from reference.layer_norm import LayerNorm, layer_norm
 from reference.loss import sequence_loss
-from reference.masks import causal_mask, padding_mask
+from reference.masks import causal_mask, combined_mask, padding_mask
 from reference.multi_head_attention import MultiHeadAttention, multi_head_attention
 from reference.positional_encoding import (
     LearnedPositionalEmbedding,
@@ -41,6 +46,7 @@ __all__ = [
     "Decoder",
     "DecoderLayer",
     "ElmanCell",
+    "Embedding",
     "Encoder",
     "EncoderLayer",
     "FeedForward",
@@ -56,12 +62,17 @@ __all__ = [
     "Transformer",
     "VisionTransformer",
     "additive_attention",
+    "additive_score",
     "alibi_bias",
     "beam_search",
     "biased_attention",
     "causal_mask",
     "clipped_distances",
+    "combined_mask",
+    "concat_score",
+    "dot_score",
     "feed_forward",
+    "general_score",
     "greedy",
     "layer_norm",
     "masked_softmax",

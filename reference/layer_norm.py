@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from reference.shapes import check_shapes, check_sizes
+
 __all__ = ["LayerNorm", "layer_norm"]
 
 
@@ -29,15 +31,14 @@ def layer_norm(
         The normalised tokens, (..., D).
 
     Raises:
-        ValueError: gain or bias is not as wide as the tokens.
+        TypeError: a tensor is not floating point.
+        ValueError: gain or bias is not as wide as the tokens, or ε is not positive.
 
     Source: Ba, Kiros and Hinton 2016, equation 3, there without ε.
     """
-    if gain.shape != x.shape[-1:] or bias.shape != x.shape[-1:]:
-        raise ValueError(
-            f"tokens {tuple(x.shape)} need a gain and a bias of shape ({x.shape[-1]},), got "
-            f"{tuple(gain.shape)} and {tuple(bias.shape)}"
-        )
+    check_shapes("x (..., D>0), gain (D,), bias (D,)", x, gain, bias)
+    if not eps > 0:
+        raise ValueError(f"eps is positive, got {eps}")
     centred = x - x.mean(-1, keepdim=True)
     variance = centred.square().mean(-1, keepdim=True)
     return gain * centred / torch.sqrt(variance + eps) + bias
@@ -49,7 +50,10 @@ class LayerNorm(nn.Module):
     Args:
         d_model: width D of the tokens.
 
+    Parameters: ``gain`` (D,) and ``bias`` (D,).
+
     Raises:
+        TypeError: the width is no integer.
         ValueError: a width below 1.
 
     Source: Ba, Kiros and Hinton 2016.
@@ -59,8 +63,7 @@ class LayerNorm(nn.Module):
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
-        if d_model < 1:
-            raise ValueError(f"a width is at least 1, got {d_model}")
+        check_sizes(d_model=d_model)
         self.gain = nn.Parameter(torch.ones(d_model))
         self.bias = nn.Parameter(torch.zeros(d_model))
 

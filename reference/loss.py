@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from reference.shapes import check_shapes
+
 __all__ = ["sequence_loss"]
 
 
@@ -25,19 +27,22 @@ def sequence_loss(
         The mean over real tokens, in nats, as a tensor without dimensions.
 
     Raises:
-        TypeError: the mask is not boolean.
-        ValueError: the shapes do not fit, or no token is real.
+        TypeError: logits, target or mask are not floating point, int64 and boolean.
+        ValueError: the shapes do not fit, no token is real, or a real one is outside the
+            vocabulary. What stands at padding does not matter.
 
     Source: Sutskever, Vinyals and Le 2014, section 3.2.
     """
-    if logits.shape[:-1] != target.shape or (mask is not None and mask.shape != target.shape):
-        shapes = [tuple(t.shape) for t in (logits, target, mask) if t is not None]
-        raise ValueError(f"logits (B, L, V), target (B, L) and mask (B, L) do not fit: {shapes}")
-    if mask is not None and mask.dtype != torch.bool:
-        raise TypeError(f"a mask is boolean, True at real tokens; got {mask.dtype}")
+    forms = "logits (B, L, V>0), target int64 (B, L), mask? bool (B, L)"
+    check_shapes(forms, logits, target, mask)
     real = torch.ones_like(target, dtype=torch.bool) if mask is None else mask
-    if not bool(real.any()):
-        raise ValueError("no token is real, and a mean over none is no number")
-    of_target = logits.gather(-1, target[..., None])[..., 0]
-    surprise = torch.logsumexp(logits, -1) - of_target  # (B, L)
-    return torch.where(real, surprise, 0.0).sum() / real.sum()
+    tokens, vocabulary = target[real], logits.shape[-1]
+    if not len(tokens):
+        shape = tuple(target.shape)
+        raise ValueError(f"no token of {shape} is real, and a mean over none is no number")
+    if bool(((tokens < 0) | (tokens >= vocabulary)).any()):
+        least, most = int(tokens.min()), int(tokens.max())
+        raise ValueError(f"targets lie from 0 to {vocabulary - 1}, got {least} to {most}")
+    logits = logits[real]  # (real tokens, V)
+    surprise = torch.logsumexp(logits, -1) - logits.gather(-1, tokens[:, None])[:, 0]
+    return surprise.sum() / len(tokens)

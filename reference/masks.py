@@ -4,7 +4,9 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-__all__ = ["causal_mask", "padding_mask"]
+from reference.shapes import check_integers, check_lengths, check_mask, check_shapes
+
+__all__ = ["causal_mask", "combined_mask", "padding_mask"]
 
 
 def causal_mask(length: int) -> Bool[Tensor, "length length"]:
@@ -19,12 +21,12 @@ def causal_mask(length: int) -> Bool[Tensor, "length length"]:
         A boolean (length, length), True on and below the diagonal.
 
     Raises:
+        TypeError: ``length`` is no integer.
         ValueError: ``length`` is negative.
 
     Source: Vaswani et al. 2017, section 3.2.3.
     """
-    if length < 0:
-        raise ValueError(f"a mask's length is at least 0, got {length}")
+    check_integers(0, length=length)
     return torch.ones(length, length, dtype=torch.bool).tril()
 
 
@@ -45,10 +47,30 @@ def padding_mask(lengths: Int64[Tensor, "B"], max_length: int) -> Bool[Tensor, "
         ValueError: ``lengths`` is not one-dimensional, or a length is below 1 or above
             ``max_length``.
     """
-    if lengths.dtype != torch.int64:
-        raise TypeError(f"lengths are int64, got {lengths.dtype}")
-    if lengths.dim() != 1:
-        raise ValueError(f"lengths have shape (B,), got {tuple(lengths.shape)}")
-    if bool(((lengths < 1) | (lengths > max_length)).any()):
-        raise ValueError(f"lengths lie from 1 to {max_length}, got {lengths.tolist()}")
+    check_shapes("lengths int64 (B,)", lengths)
+    check_integers(0, max_length=max_length)
+    check_lengths(lengths, max_length)
     return torch.arange(max_length, device=lengths.device) < lengths[:, None]
+
+
+def combined_mask(real: Bool[Tensor, "B S"], allowed: Bool[Tensor, "..."]) -> Bool[Tensor, "B L S"]:
+    """Allow a key where it is a real token and may be looked at: both must say so.
+
+        mask_bij = real_bj ∧ allowed_ij
+
+    Args:
+        real: a padding mask over the keys, (B, S), True at real tokens.
+        allowed: (L, S) or (B, L, S), True where attention is allowed; a causal mask, for one.
+
+    Returns:
+        A boolean (B, L, S), True where attention is allowed.
+
+    Raises:
+        TypeError: a mask is not boolean.
+        ValueError: the shapes do not fit.
+
+    Source: Vaswani et al. 2017, sections 3.1 and 3.2.3, where the decoder needs both.
+    """
+    check_shapes("real bool (B, S), allowed bool (..., L, S)", real, allowed)
+    check_mask(allowed, len(real), *allowed.shape[-2:])
+    return real[:, None, :] & allowed

@@ -10,6 +10,13 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from reference.shapes import (
+    broadcasts,
+    check_integers,
+    check_mask,
+    check_shapes,
+    check_sizes,
+)
 from reference.softmax import masked_softmax
 
 __all__ = [
@@ -25,9 +32,13 @@ __all__ = [
 
 def _frequencies(width: int) -> Float[Tensor, "half"]:
     """Give ω_i = 10000^(−2i/width) in float64, (width / 2,)."""
-    if width < 2 or width % 2:
-        raise ValueError(f"sines and cosines come in pairs: a width is even, got {width}")
     return 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+
+
+def _check_pairs(width: int) -> None:
+    check_sizes(width=width)
+    if width % 2:
+        raise ValueError(f"sines and cosines come in pairs: a width is even, got {width}")
 
 
 def sinusoidal_positional_encoding(
@@ -49,12 +60,13 @@ def sinusoidal_positional_encoding(
         The encodings, (length, d_model), sines and cosines interleaved.
 
     Raises:
-        ValueError: a negative length, or an odd width.
+        TypeError: the length or the width is no integer.
+        ValueError: a negative length, or a width that is odd or not positive.
 
     Source: Vaswani et al. 2017, section 3.5.
     """
-    if length < 0:
-        raise ValueError(f"a number of positions is at least 0, got {length}")
+    check_integers(0, length=length)
+    _check_pairs(d_model)
     positions = torch.arange(length, dtype=torch.float64)
     angles = positions[:, None] * _frequencies(d_model)  # (length, d_model / 2)
     pairs = torch.stack([angles.sin(), angles.cos()], -1)  # (length, d_model / 2, 2)
@@ -68,21 +80,28 @@ class LearnedPositionalEmbedding(nn.Module):
         max_length: the number of positions.
         d_model: the width D.
 
+    Parameters: ``table`` (max_length, D).
+
+    Raises:
+        TypeError: a number is no integer.
+        ValueError: a number below 1.
+
     Source: Gehring et al. 2017; compared with sinusoids in Vaswani et al. 2017, section 3.5.
     """
 
     def __init__(self, max_length: int, d_model: int) -> None:
         super().__init__()
+        check_sizes(max_length=max_length, d_model=d_model)
         self.table = nn.Parameter(torch.randn(max_length, d_model) / math.sqrt(d_model))
 
     def forward(self, length: int) -> Float[Tensor, "length d_model"]:
         """Give the vectors of the first positions, (length, D).
 
         Raises:
+            TypeError: the length is no integer.
             ValueError: a negative length, or one past the end of the table.
         """
-        if not 0 <= length <= len(self.table):
-            raise ValueError(f"positions are learned for lengths 0 to {len(self.table)}: {length}")
+        check_integers(0, len(self.table), length=length)
         return self.table[:length]
 
 
@@ -101,10 +120,13 @@ def rotary_positions(
         The turned queries or keys, (..., T, d).
 
     Raises:
-        ValueError: an odd width.
+        TypeError: the positions are not int64, or ``x`` is not floating point.
+        ValueError: an odd width, or not one position for each query or key.
 
     Source: Su et al. 2021, section 3.2.
     """
+    check_shapes("x (..., T, d), positions int64 (T,)", x, positions)
+    _check_pairs(x.shape[-1])
     angles = positions.double()[:, None] * _frequencies(x.shape[-1]).to(x.device)  # (T, d / 2)
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     even, odd = x[..., 0::2], x[..., 1::2]
@@ -124,8 +146,14 @@ def alibi_bias(n_heads: int, queries: int, keys: int) -> Float[Tensor, "n_heads 
     Returns:
         What to add to the scores, (H, queries, keys).
 
+    Raises:
+        TypeError: a number is no integer.
+        ValueError: no head, or a negative number of queries or keys.
+
     Source: Press, Smith and Lewis 2022, section 3, there for keys of the past alone.
     """
+    check_sizes(n_heads=n_heads)
+    check_integers(0, queries=queries, keys=keys)
     slopes = 2.0 ** (-8.0 * torch.arange(1, n_heads + 1) / n_heads)
     asked = torch.arange(keys - queries, keys)
     distance = (asked[:, None] - torch.arange(keys)).abs()
@@ -153,8 +181,19 @@ def biased_attention(
     Returns:
         The output (..., L, d_v) and the weights (..., L, S).
 
+    Raises:
+        TypeError: the mask is not boolean, or something else not floating point.
+        ValueError: the shapes do not fit, or there is no key.
+
     Source: Press, Smith and Lewis 2022, section 3.
     """
+    forms = "query (..., L, d_k>0), key (..., S>0, d_k), value (..., S, d_v)"
+    check_shapes(forms, query, key, value)
+    check_shapes("bias (...)", bias)
+    shape = (*query.shape[:-1], key.shape[-2])
+    check_mask(mask, *shape)
+    if not broadcasts(bias.shape, shape):
+        raise ValueError(f"a bias {tuple(bias.shape)} does not broadcast to scores {shape}")
     scores = query @ key.mT / math.sqrt(query.shape[-1]) + bias.to(query)
     weights = masked_softmax(scores, mask)
     return weights @ value, weights
@@ -173,8 +212,13 @@ def clipped_distances(queries: int, keys: int, most: int) -> Int64[Tensor, "quer
     Returns:
         Indices from 0 to 2 · most, (queries, keys).
 
+    Raises:
+        TypeError: a number is no integer.
+        ValueError: a negative number.
+
     Source: Shaw, Uszkoreit and Vaswani 2018, section 3.2.
     """
+    check_integers(0, queries=queries, keys=keys, most=most)
     asked = torch.arange(keys - queries, keys)
     return (torch.arange(keys) - asked[:, None]).clamp(-most, most) + most
 
@@ -203,16 +247,22 @@ def relative_attention(
         The output (..., L, d_v) and the weights (..., L, S).
 
     Raises:
-        ValueError: an even number of distances, or two tables of unequal length.
+        TypeError: the mask is not boolean, or something else not floating point.
+        ValueError: an even number of distances, or shapes that do not fit.
 
     Source: Shaw, Uszkoreit and Vaswani 2018, equations 3 and 4.
     """
+    forms = (
+        "query (..., L, d_k>0), key (..., S>0, d_k), value (..., S, d_v)",
+        "key_distances (distances, d_k), value_distances (distances, d_v)",
+    )
+    check_shapes(forms[0], query, key, value)
+    d_k, d_v = query.shape[-1], value.shape[-1]
+    check_shapes(forms[1], key_distances, value_distances, d_k=d_k, d_v=d_v)
+    check_mask(mask, *query.shape[:-1], key.shape[-2])
     distances = len(key_distances)
-    if distances % 2 == 0 or distances != len(value_distances):
-        raise ValueError(
-            "distances −most … most are an odd number of vectors, as many for keys as for values; "
-            f"got {len(key_distances)} and {len(value_distances)}"
-        )
+    if distances % 2 == 0:
+        raise ValueError(f"distances −most … most are an odd number of vectors, got {distances}")
     index = clipped_distances(query.shape[-2], key.shape[-2], distances // 2).to(query.device)
     near = (query[..., :, None, :] * key_distances[index]).sum(-1)  # (..., L, S)
     weights = masked_softmax((query @ key.mT + near) / math.sqrt(query.shape[-1]), mask)

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from reference.shapes import check_integers, check_lengths, check_shapes, check_sizes
+
 __all__ = ["Cell", "ElmanCell", "GRUCell", "LSTMCell", "State", "unroll"]
 
 Hidden = Float[Tensor, "B d_hidden"]
@@ -39,12 +41,19 @@ class _Gates(nn.Module):
 
     def __init__(self, d_input: int, d_hidden: int, n_gates: int) -> None:
         super().__init__()
+        check_sizes(d_input=d_input, d_hidden=d_hidden)
         self.d_hidden = d_hidden
         self.input = nn.Linear(d_input, n_gates * d_hidden)
         self.recurrent = nn.Linear(d_hidden, n_gates * d_hidden)
 
     def _zeros(self, batch: int) -> Hidden:
+        check_integers(0, batch=batch)
         return self.input.weight.new_zeros(batch, self.d_hidden)
+
+    def _check(self, x: Float[Tensor, "B d_input"], **states: Hidden) -> None:
+        forms = "".join(f", {name} (B, d_hidden)" for name in states)
+        sizes = {"d_input": self.input.in_features, "d_hidden": self.d_hidden}
+        check_shapes(f"x (B, d_input){forms}", x, *states.values(), **sizes)
 
 
 class ElmanCell(_Gates):
@@ -55,6 +64,13 @@ class ElmanCell(_Gates):
     Args:
         d_input: width of the tokens.
         d_hidden: width of the state.
+
+    Parameters: ``input.weight`` (d_hidden, d_input), ``recurrent.weight`` (d_hidden, d_hidden),
+    ``input.bias`` and ``recurrent.bias``, each (d_hidden,).
+
+    Raises:
+        TypeError: a width is no integer.
+        ValueError: a width below 1.
 
     Source: Elman 1990, with tanh.
     """
@@ -67,7 +83,13 @@ class ElmanCell(_Gates):
         return self._zeros(batch)
 
     def forward(self, x: Float[Tensor, "B d_input"], state: Hidden) -> Hidden:
-        """Give the next state, (B, d_hidden)."""
+        """Give the next state, (B, d_hidden).
+
+        Raises:
+            TypeError: a tensor is not floating point.
+            ValueError: the shapes do not fit.
+        """
+        self._check(x, state=state)
         return torch.tanh(self.input(x) + self.recurrent(state))
 
     @staticmethod
@@ -86,6 +108,14 @@ class GRUCell(_Gates):
         d_input: width of the tokens.
         d_hidden: width of the state.
 
+    Parameters: ``input.weight`` (3 · d_hidden, d_input),
+    ``recurrent.weight`` (3 · d_hidden, d_hidden), ``input.bias`` and ``recurrent.bias``, each
+    (3 · d_hidden,); rows for r, then for z, then for n. Biases are left out above.
+
+    Raises:
+        TypeError: a width is no integer.
+        ValueError: a width below 1.
+
     Source: Cho et al. 2014, section 2.3, with the reset gate after the product, as torch has it.
     """
 
@@ -97,7 +127,13 @@ class GRUCell(_Gates):
         return self._zeros(batch)
 
     def forward(self, x: Float[Tensor, "B d_input"], state: Hidden) -> Hidden:
-        """Give the next state, (B, d_hidden)."""
+        """Give the next state, (B, d_hidden).
+
+        Raises:
+            TypeError: a tensor is not floating point.
+            ValueError: the shapes do not fit.
+        """
+        self._check(x, state=state)
         reset_x, update_x, new_x = self.input(x).chunk(3, -1)
         reset_h, update_h, new_h = self.recurrent(state).chunk(3, -1)
         reset = torch.sigmoid(reset_x + reset_h)
@@ -120,6 +156,14 @@ class LSTMCell(_Gates):
         d_input: width of the tokens.
         d_hidden: width of the state.
 
+    Parameters: ``input.weight`` (4 · d_hidden, d_input),
+    ``recurrent.weight`` (4 · d_hidden, d_hidden), ``input.bias`` and ``recurrent.bias``, each
+    (4 · d_hidden,); rows for i, then for f, g and o. Biases are left out above.
+
+    Raises:
+        TypeError: a width is no integer.
+        ValueError: a width below 1.
+
     Source: Hochreiter and Schmidhuber 1997; with the forget gate, Gers et al. 2000.
     """
 
@@ -133,8 +177,16 @@ class LSTMCell(_Gates):
     def forward(
         self, x: Float[Tensor, "B d_input"], state: tuple[Hidden, Hidden]
     ) -> tuple[Hidden, Hidden]:
-        """Give the next hidden state and the next cell, each (B, d_hidden)."""
+        """Give the next hidden state and the next cell, each (B, d_hidden).
+
+        Raises:
+            TypeError: the state is no pair, or a tensor is not floating point.
+            ValueError: the shapes do not fit.
+        """
+        if not isinstance(state, tuple) or len(state) != 2:
+            raise TypeError(f"an LSTM's state is a pair (hidden, cell), got {type(state).__name__}")
         hidden, cell = state
+        self._check(x, hidden=hidden, cell=cell)
         write, keep, new, read = (self.input(x) + self.recurrent(hidden)).chunk(4, -1)
         cell = torch.sigmoid(keep) * cell + torch.sigmoid(write) * torch.tanh(new)
         return torch.sigmoid(read) * torch.tanh(cell), cell
@@ -167,13 +219,14 @@ def unroll(
         The hidden state after each token, (B, T, d_hidden), and the last state.
 
     Raises:
+        TypeError: the inputs are not floating point, or the lengths not int64.
         ValueError: an empty sequence, or lengths that are not between 1 and T.
+
+    Source: Elman 1990.
     """
+    check_shapes("inputs (B, T>0, d_input), lengths? int64 (B,)", inputs, lengths)
     length = inputs.shape[1]
-    if length == 0:
-        raise ValueError(f"a sequence has at least one token, got shape {tuple(inputs.shape)}")
-    if lengths is not None and bool(((lengths < 1) | (lengths > length)).any()):
-        raise ValueError(f"lengths lie from 1 to {length}, got {lengths.tolist()}")
+    check_lengths(lengths, length)
     states = []
     for t in range(length):
         after = cell(inputs[:, t], state)

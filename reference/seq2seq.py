@@ -10,10 +10,14 @@ from torch import Tensor, nn
 
 from reference.attention import AdditiveAttention
 from reference.decoding import Step, greedy, teacher_forced
+from reference.embedding import Embedding
 from reference.masks import padding_mask
 from reference.recurrent import Cell, GRUCell, LSTMCell, State, unroll
+from reference.shapes import check_integers, check_lengths, check_shapes, check_sizes
 
 __all__ = ["AttentionSeq2Seq", "ChoSeq2Seq", "Seq2Seq"]
+
+SOURCE = "source int64 (B, S>0), lengths? int64 (B,)"
 
 
 class _Encoder(nn.Module):
@@ -28,13 +32,16 @@ class _Encoder(nn.Module):
 
     def __init__(self, source_vocab: int, d_embed: int, d_hidden: int, *, lstm: bool) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(source_vocab, d_embed)
+        check_sizes(source_vocab=source_vocab, d_embed=d_embed, d_hidden=d_hidden)
+        self.embedding = Embedding(source_vocab, d_embed)
         self.cell = _cell(d_embed, d_hidden, lstm=lstm)
 
     def forward(
         self, source: Int64[Tensor, "B S"], lengths: Int64[Tensor, "B"] | None = None
     ) -> tuple[Float[Tensor, "B S d_hidden"], State]:
         """Give the hidden state after each token, (B, S, d_hidden), and the last state."""
+        check_shapes(SOURCE, source, lengths)
+        check_lengths(lengths, source.shape[1])
         x = self.embedding(source)
         return unroll(self.cell, x, self.cell.initial(len(source)), lengths)
 
@@ -55,6 +62,10 @@ class Seq2Seq(nn.Module):
         d_hidden: width of the states.
         lstm: whether the cells are LSTMs, as in the paper; otherwise they are GRUs.
 
+    Raises:
+        TypeError: a number is no integer.
+        ValueError: a number below 1.
+
     Source: Sutskever, Vinyals and Le 2014, section 2.
     """
 
@@ -68,8 +79,9 @@ class Seq2Seq(nn.Module):
         lstm: bool = False,
     ) -> None:
         super().__init__()
+        check_sizes(target_vocab=target_vocab, d_hidden=d_hidden)
         self.encoder = _Encoder(source_vocab, d_embed, d_hidden, lstm=lstm)
-        self.embedding = nn.Embedding(target_vocab, d_embed)
+        self.embedding = Embedding(target_vocab, d_embed)
         self.cell = _cell(d_embed, d_hidden, lstm=lstm)
         self.output = nn.Linear(d_hidden, target_vocab)
 
@@ -88,7 +100,13 @@ class Seq2Seq(nn.Module):
 
         Returns:
             Logits, (B, L, V); those at t follow from target_in up to t.
+
+        Raises:
+            TypeError: tokens or lengths are not int64.
+            ValueError: the shapes do not fit, the source or the target is empty, a length is not
+                between 1 and S, or a token is outside its vocabulary.
         """
+        check_shapes(f"{SOURCE}, target_in int64 (B, L>0)", source, lengths, target_in)
         _, state = self.encode(source, lengths)
         return teacher_forced(self.step, state, target_in)
 
@@ -99,7 +117,14 @@ class Seq2Seq(nn.Module):
         return self.encoder(source, lengths)
 
     def step(self, token: Int64[Tensor, "B"], state: State) -> tuple[Float[Tensor, "B V"], State]:
-        """Give the logits after one more token, (B, V), and the next state."""
+        """Give the logits after one more token, (B, V), and the next state.
+
+        Raises:
+            TypeError: the tokens are not int64, or the state is not of this model.
+            ValueError: the shapes do not fit, or a token is outside the vocabulary.
+        """
+        hidden, d_hidden = self.cell.hidden(state), self.output.in_features
+        check_shapes("token int64 (B,), state (B, d_hidden)", token, hidden, d_hidden=d_hidden)
         state = self.cell(self.embedding(token), state)
         return self.output(self.cell.hidden(state)), state
 
@@ -109,10 +134,20 @@ class Seq2Seq(nn.Module):
         bos: int,
         max_length: int,
         lengths: Int64[Tensor, "B"] | None = None,
+        *,
+        end: int | None = None,
     ) -> Int64[Tensor, "B max_length"]:
-        """Generate greedily, (B, max_length), without the start token ``bos``."""
+        """Generate greedily, (B, max_length), without the start token ``bos``.
+
+        After the token ``end``, where one is named, a sequence goes on with nothing else.
+
+        Raises:
+            TypeError: tokens or lengths are not int64, or a number is no integer.
+            ValueError: what forward refuses, or a negative ``max_length``.
+        """
+        check_integers(0, bos=bos, max_length=max_length)
         _, state = self.encode(source, lengths)
-        return greedy(self.step, state, torch.full_like(source[:, 0], bos), max_length)
+        return greedy(self.step, state, torch.full_like(source[:, 0], bos), max_length, end=end)
 
 
 class ChoSeq2Seq(nn.Module):
@@ -127,15 +162,20 @@ class ChoSeq2Seq(nn.Module):
         d_embed: width of the embeddings.
         d_hidden: width of the states.
 
+    Raises:
+        TypeError: a number is no integer.
+        ValueError: a number below 1.
+
     Source: Cho et al. 2014, section 2.2 and its appendix.
     """
 
     def __init__(self, source_vocab: int, target_vocab: int, d_embed: int, d_hidden: int) -> None:
         super().__init__()
+        check_sizes(target_vocab=target_vocab, d_hidden=d_hidden)
         self.encoder = _Encoder(source_vocab, d_embed, d_hidden, lstm=False)
         self.summary = nn.Linear(d_hidden, d_hidden)
         self.start = nn.Linear(d_hidden, d_hidden)
-        self.embedding = nn.Embedding(target_vocab, d_embed)
+        self.embedding = Embedding(target_vocab, d_embed)
         self.cell = GRUCell(d_embed + d_hidden, d_hidden)
         self.output = nn.Linear(d_hidden + d_embed + d_hidden, target_vocab)
 
@@ -145,7 +185,14 @@ class ChoSeq2Seq(nn.Module):
         target_in: Int64[Tensor, "B L"],
         lengths: Int64[Tensor, "B"] | None = None,
     ) -> Float[Tensor, "B L target_vocab"]:
-        """Give the logits of every next token by teacher forcing, (B, L, V)."""
+        """Give the logits of every next token by teacher forcing, (B, L, V).
+
+        Raises:
+            TypeError: tokens or lengths are not int64.
+            ValueError: the shapes do not fit, the source or the target is empty, a length is not
+                between 1 and S, or a token is outside its vocabulary.
+        """
+        check_shapes(f"{SOURCE}, target_in int64 (B, L>0)", source, lengths, target_in)
         _, state = self.encode(source, lengths)
         return teacher_forced(self.step, state, target_in)
 
@@ -158,8 +205,17 @@ class ChoSeq2Seq(nn.Module):
         return states, (torch.tanh(self.start(context)), context)
 
     def step(self, token: Int64[Tensor, "B"], state: State) -> tuple[Float[Tensor, "B V"], State]:
-        """Give the logits after one more token, (B, V), and the next state with the context."""
+        """Give the logits after one more token, (B, V), and the next state with the context.
+
+        Raises:
+            TypeError: the tokens are not int64, or the state is not of this model.
+            ValueError: the shapes do not fit, or a token is outside the vocabulary.
+        """
+        if not isinstance(state, tuple) or len(state) != 2:
+            raise TypeError(f"the state is a pair (hidden, context), got {type(state).__name__}")
         hidden, context = state
+        forms = "token int64 (B,), hidden (B, d_hidden), context (B, d_hidden)"
+        check_shapes(forms, token, hidden, context, d_hidden=self.cell.d_hidden)
         token_in = self.embedding(token)
         hidden = self.cell(torch.cat([token_in, context], -1), hidden)
         return self.output(torch.cat([hidden, token_in, context], -1)), (hidden, context)
@@ -180,15 +236,20 @@ class AttentionSeq2Seq(nn.Module):
         d_embed: width of the embeddings.
         d_hidden: width of the states.
 
+    Raises:
+        TypeError: a number is no integer.
+        ValueError: a number below 1.
+
     Source: Bahdanau, Cho and Bengio 2015, section 3 and appendix A.
     """
 
     def __init__(self, source_vocab: int, target_vocab: int, d_embed: int, d_hidden: int) -> None:
         super().__init__()
+        check_sizes(target_vocab=target_vocab, d_hidden=d_hidden)
         self.encoder = _Encoder(source_vocab, d_embed, d_hidden, lstm=False)
         self.start = nn.Linear(d_hidden, d_hidden)
         self.attention = AdditiveAttention(d_hidden, d_hidden, d_hidden)
-        self.embedding = nn.Embedding(target_vocab, d_embed)
+        self.embedding = Embedding(target_vocab, d_embed)
         self.cell = GRUCell(d_embed + d_hidden, d_hidden)
         self.output = nn.Linear(d_hidden + d_embed + d_hidden, target_vocab)
 
@@ -198,7 +259,14 @@ class AttentionSeq2Seq(nn.Module):
         target_in: Int64[Tensor, "B L"],
         lengths: Int64[Tensor, "B"] | None = None,
     ) -> Float[Tensor, "B L target_vocab"]:
-        """Give the logits of every next token by teacher forcing, (B, L, V)."""
+        """Give the logits of every next token by teacher forcing, (B, L, V).
+
+        Raises:
+            TypeError: tokens or lengths are not int64.
+            ValueError: the shapes do not fit, the source or the target is empty, a length is not
+                between 1 and S, or a token is outside its vocabulary.
+        """
+        check_shapes(f"{SOURCE}, target_in int64 (B, L>0)", source, lengths, target_in)
         memory, state = self.encode(source, lengths)
         step = self._step_over(memory, source, lengths)
         return teacher_forced(step, state, target_in)
@@ -227,7 +295,15 @@ class AttentionSeq2Seq(nn.Module):
 
         Returns:
             Logits (B, V), the state, and the weights (B, S).
+
+        Raises:
+            TypeError: the tokens are not int64, the mask is not boolean, or the state or the memory
+                is not floating point.
+            ValueError: the shapes do not fit, or a token is outside the vocabulary.
         """
+        forms = "token int64 (B,), state (B, d_hidden), memory (B, S>0, d_hidden)"
+        d_hidden, mask_form = self.cell.d_hidden, "memory_mask? bool (B, S)"
+        check_shapes(f"{forms}, {mask_form}", token, state, memory, memory_mask, d_hidden=d_hidden)
         mask = None if memory_mask is None else memory_mask[:, None, :]
         context, weights = self.attention(state[:, None, :], memory, memory, mask)  # (B, 1, …)
         token_in, context = self.embedding(token), context[:, 0]
@@ -240,11 +316,21 @@ class AttentionSeq2Seq(nn.Module):
         bos: int,
         max_length: int,
         lengths: Int64[Tensor, "B"] | None = None,
+        *,
+        end: int | None = None,
     ) -> Int64[Tensor, "B max_length"]:
-        """Generate greedily, (B, max_length), without the start token ``bos``."""
+        """Generate greedily, (B, max_length), without the start token ``bos``.
+
+        After the token ``end``, where one is named, a sequence goes on with nothing else.
+
+        Raises:
+            TypeError: tokens or lengths are not int64, or a number is no integer.
+            ValueError: what forward refuses, or a negative ``max_length``.
+        """
+        check_integers(0, bos=bos, max_length=max_length)
         memory, state = self.encode(source, lengths)
         step = self._step_over(memory, source, lengths)
-        return greedy(step, state, torch.full_like(source[:, 0], bos), max_length)
+        return greedy(step, state, torch.full_like(source[:, 0], bos), max_length, end=end)
 
     def _step_over(
         self,

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from reference.shapes import check_integers, check_mask, check_shapes
+
 __all__ = ["masked_softmax", "softmax"]
 
 
@@ -24,12 +26,14 @@ def softmax(x: Float[Tensor, "*shape"], dim: int = -1) -> Float[Tensor, "*shape"
 
     Raises:
         TypeError: ``x`` is not floating point.
-        IndexError: ``x`` has no axis ``dim``.
+        ValueError: ``x`` has no axis ``dim``, or nothing stands along it.
 
     Source: Bridle 1990; for the shift, Blanchard, Higham and Higham 2021.
     """
-    if not x.is_floating_point():
-        raise TypeError(f"softmax needs floating point scores, got {x.dtype}")
+    check_shapes("x (...)", x)
+    check_integers(-max(x.dim(), 1), max(x.dim(), 1) - 1, dim=dim)
+    if x.dim() and x.shape[dim] == 0:
+        raise ValueError(f"no scores along axis {dim} of shape {tuple(x.shape)}")
     exponentials = torch.exp(x - x.amax(dim, keepdim=True))
     return exponentials / exponentials.sum(dim, keepdim=True)
 
@@ -54,21 +58,15 @@ def masked_softmax(
 
     Raises:
         TypeError: the mask is not boolean.
-        ValueError: the mask has fewer than two dimensions or does not broadcast to the scores.
+        ValueError: the mask has fewer than two dimensions or does not broadcast to the scores; or
+            there is no key at all.
 
     Source: Vaswani et al. 2017, section 3.2.3.
     """
+    check_shapes("scores (..., L, S>0)", scores)
+    check_mask(mask, *scores.shape)
     if mask is None:
         return softmax(scores)
-    if mask.dtype != torch.bool:
-        raise TypeError(f"a mask is boolean, True where attention is allowed; got {mask.dtype}")
-    sizes = zip(reversed(mask.shape), reversed(scores.shape), strict=False)
-    fits = all(given in {1, wanted} for given, wanted in sizes)
-    if not (fits and 2 <= mask.dim() <= scores.dim()):
-        raise ValueError(
-            f"a mask of shape {tuple(mask.shape)} does not broadcast to scores of shape "
-            f"{tuple(scores.shape)}"
-        )
     answerable = mask.any(-1, keepdim=True)
     blocked = ~mask & answerable
     return softmax(scores.masked_fill(blocked, -torch.inf)).masked_fill(~mask, 0.0)

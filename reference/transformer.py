@@ -13,11 +13,18 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from reference.decoding import greedy
+from reference.embedding import Embedding
 from reference.feed_forward import FeedForward
 from reference.layer_norm import LayerNorm
 from reference.masks import causal_mask
-from reference.multi_head_attention import MultiHeadAttention, multi_head_attention
+from reference.multi_head_attention import (
+    MultiHeadAttention,
+    check_heads,
+    check_heads_mask,
+    multi_head_attention,
+)
 from reference.positional_encoding import sinusoidal_positional_encoding
+from reference.shapes import check_integers, check_shapes, check_sizes
 
 __all__ = [
     "Decoder",
@@ -51,9 +58,17 @@ def residual(
     Returns:
         The tokens after the sublayer, (B, T, D).
 
+    Raises:
+        TypeError: the tokens are not floating point.
+        ValueError: the sublayer changes their shape.
+
     Source: Vaswani et al. 2017, section 3.1; for pre-norm, Xiong et al. 2020, figure 1.
     """
-    return x + sublayer(norm(x)) if pre_norm else norm(x + sublayer(x))
+    check_shapes("x (..., D)", x)
+    said = sublayer(norm(x) if pre_norm else x)
+    if said.shape != x.shape:
+        raise ValueError(f"a sublayer turns {tuple(x.shape)} into {tuple(said.shape)}")
+    return x + said if pre_norm else norm(x + said)
 
 
 class EncoderLayer(nn.Module):
@@ -64,6 +79,10 @@ class EncoderLayer(nn.Module):
         n_heads: H, a divisor of D.
         d_hidden: width inside the feed-forward network.
         pre_norm: whether sublayers read normalised tokens; otherwise sums are normalised.
+
+    Raises:
+        TypeError: a number is no integer.
+        ValueError: a number below 1, or heads that do not divide the width.
 
     Source: Vaswani et al. 2017, section 3.1.
     """
@@ -81,7 +100,14 @@ class EncoderLayer(nn.Module):
     def forward(
         self, x: Float[Tensor, "B S d_model"], mask: Mask | None = None
     ) -> Float[Tensor, "B S d_model"]:
-        """Give the tokens after this layer, (B, S, D); the mask broadcasts to (B, S, S)."""
+        """Give the tokens after this layer, (B, S, D); the mask broadcasts to (B, S, S).
+
+        Raises:
+            TypeError: the mask is not boolean, or the tokens are not floating point.
+            ValueError: the shapes do not fit, or there is no token.
+        """
+        check_shapes("x (B, S>0, d_model)", x, d_model=self.attention_norm.gain.shape[0])
+        check_heads_mask(mask, x, x, self.attention.n_heads)
 
         def attend(x: Tokens) -> Tokens:
             return self.attention(x, x, x, mask)[0]
@@ -98,6 +124,10 @@ class DecoderLayer(nn.Module):
         n_heads: H, a divisor of D.
         d_hidden: width inside the feed-forward network.
         pre_norm: whether sublayers read normalised tokens; otherwise sums are normalised.
+
+    Raises:
+        TypeError: a number is no integer.
+        ValueError: a number below 1, or heads that do not divide the width.
 
     Source: Vaswani et al. 2017, section 3.1.
     """
@@ -132,7 +162,13 @@ class DecoderLayer(nn.Module):
 
         Returns:
             The tokens after this layer, (B, L, D).
+
+        Raises:
+            TypeError: a mask is not boolean, or tokens or memory are not floating point.
+            ValueError: the shapes do not fit, or there is no token or no memory.
         """
+        self._check(x, memory, memory_mask)
+        check_heads_mask(self_mask, x, x, self.self_attention.n_heads, "self_mask")
         mask = causal_mask(x.shape[1]).to(x.device)
         mask = mask if self_mask is None else mask & self_mask
 
@@ -162,7 +198,15 @@ class DecoderLayer(nn.Module):
 
         Returns:
             The token after this layer, (B, 1, D), and the cache for the next step.
+
+        Raises:
+            TypeError: a mask is not boolean, or something else not floating point.
+            ValueError: the shapes do not fit, or there is no memory.
         """
+        self._check(x, memory, memory_mask)
+        keys_and_values = (None, None) if cache is None else cache
+        forms = "x (B, 1, D), keys? (B, past, D), values? (B, past, D)"
+        check_shapes(forms, x, *keys_and_values)
         grown: list[LayerCache] = []
 
         def attend(x: Tokens) -> Tokens:
@@ -177,6 +221,11 @@ class DecoderLayer(nn.Module):
 
         x = residual(x, attend, self.self_attention_norm, pre_norm=self.pre_norm)
         return self._after_self_attention(x, memory, memory_mask), grown[0]
+
+    def _check(self, x: Tokens, memory: Float[Tensor, "B S D"], memory_mask: Mask | None) -> None:
+        d_model = self.feed_forward_norm.gain.shape[0]
+        check_shapes("x (B, L>0, d_model), memory (B, S>0, d_model)", x, memory, d_model=d_model)
+        check_heads_mask(memory_mask, x, memory, self.cross_attention.n_heads, "memory_mask")
 
     def _after_self_attention(
         self, x: Tokens, memory: Float[Tensor, "B S D"], memory_mask: Mask | None
@@ -200,6 +249,10 @@ class Encoder(nn.Module):
         n_layers: the number of layers.
         pre_norm: as for a layer.
 
+    Raises:
+        TypeError: a number is no integer.
+        ValueError: a number below 1, or heads that do not divide the width.
+
     Source: Vaswani et al. 2017, section 3.1.
     """
 
@@ -207,6 +260,7 @@ class Encoder(nn.Module):
         self, d_model: int, n_heads: int, d_hidden: int, n_layers: int, *, pre_norm: bool = False
     ) -> None:
         super().__init__()
+        check_sizes(n_layers=n_layers)
         self.layers = nn.ModuleList(
             EncoderLayer(d_model, n_heads, d_hidden, pre_norm=pre_norm) for _ in range(n_layers)
         )
@@ -215,7 +269,12 @@ class Encoder(nn.Module):
     def forward(
         self, x: Float[Tensor, "B S d_model"], mask: Mask | None = None
     ) -> Float[Tensor, "B S d_model"]:
-        """Give the last layer's tokens, (B, S, D); the mask broadcasts to (B, S, S)."""
+        """Give the last layer's tokens, (B, S, D); the mask broadcasts to (B, S, S).
+
+        Raises:
+            TypeError: the mask is not boolean, or the tokens are not floating point.
+            ValueError: the shapes do not fit, or there is no token.
+        """
         for layer in self.layers:
             x = layer(x, mask)
         return self.norm(x)
@@ -231,6 +290,10 @@ class Decoder(nn.Module):
         n_layers: the number of layers.
         pre_norm: as for a layer.
 
+    Raises:
+        TypeError: a number is no integer.
+        ValueError: a number below 1, or heads that do not divide the width.
+
     Source: Vaswani et al. 2017, section 3.1.
     """
 
@@ -238,6 +301,7 @@ class Decoder(nn.Module):
         self, d_model: int, n_heads: int, d_hidden: int, n_layers: int, *, pre_norm: bool = False
     ) -> None:
         super().__init__()
+        check_sizes(n_layers=n_layers)
         self.layers = nn.ModuleList(
             DecoderLayer(d_model, n_heads, d_hidden, pre_norm=pre_norm) for _ in range(n_layers)
         )
@@ -250,7 +314,12 @@ class Decoder(nn.Module):
         self_mask: Mask | None = None,
         memory_mask: Mask | None = None,
     ) -> Float[Tensor, "B L d_model"]:
-        """Give the last layer's tokens, (B, L, D); the arguments are those of a layer."""
+        """Give the last layer's tokens, (B, L, D); the arguments are those of a layer.
+
+        Raises:
+            TypeError: a mask is not boolean, or tokens or memory are not floating point.
+            ValueError: the shapes do not fit, or there is no token or no memory.
+        """
         for layer in self.layers:
             x = layer(x, memory, self_mask, memory_mask)
         return self.norm(x)
@@ -262,11 +331,20 @@ class Decoder(nn.Module):
         caches: list[LayerCache] | None = None,
         memory_mask: Mask | None = None,
     ) -> tuple[Float[Tensor, "B 1 d_model"], list[LayerCache]]:
-        """Give the newest token after the last layer, and every layer's cache."""
+        """Give the newest token after the last layer, and every layer's cache.
+
+        Raises:
+            TypeError: a mask is not boolean, or something else not floating point.
+            ValueError: the shapes do not fit, or there are not as many caches as layers.
+        """
+        if caches is not None and len(caches) != len(self.layers):
+            raise ValueError(f"{len(self.layers)} layers need as many caches, got {len(caches)}")
         grown = []
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, DecoderLayer)
-            x, cache = layer.step(x, memory, caches[index] if caches else None, memory_mask)
+            x, cache = layer.step(
+                x, memory, caches[index] if caches is not None else None, memory_mask
+            )
             grown.append(cache)
         return self.norm(x), grown
 
@@ -287,7 +365,8 @@ class Transformer(nn.Module):
         pre_norm: as for a layer.
 
     Raises:
-        ValueError: an odd width, or one that the heads do not divide.
+        TypeError: a number is no integer.
+        ValueError: a number below 1, an odd width, or one that the heads do not divide.
 
     Source: Vaswani et al. 2017, sections 3.1, 3.4 and 3.5.
     """
@@ -304,10 +383,11 @@ class Transformer(nn.Module):
         pre_norm: bool = False,
     ) -> None:
         super().__init__()
+        check_heads(d_model, n_heads)
         if d_model % 2:
             raise ValueError(f"sinusoidal positions need an even width, got {d_model}")
-        self.source_embedding = nn.Embedding(source_vocab, d_model)
-        self.target_embedding = nn.Embedding(target_vocab, d_model)
+        self.source_embedding = Embedding(source_vocab, d_model)
+        self.target_embedding = Embedding(target_vocab, d_model)
         self.encoder = Encoder(d_model, n_heads, d_hidden, n_layers, pre_norm=pre_norm)
         self.decoder = Decoder(d_model, n_heads, d_hidden, n_layers, pre_norm=pre_norm)
         self.output = nn.Linear(d_model, target_vocab)
@@ -327,7 +407,14 @@ class Transformer(nn.Module):
 
         Returns:
             Logits, (B, L, V); those at t follow from target_in up to t.
+
+        Raises:
+            TypeError: tokens are not int64, or the mask is not boolean.
+            ValueError: the shapes do not fit, the source or the target is empty, or a token is
+                outside its vocabulary.
         """
+        forms = "source int64 (B, S>0), source_mask? bool (B, S), target_in int64 (B, L>0)"
+        check_shapes(forms, source, source_mask, target_in)
         return self.decode(target_in, self.encode(source, source_mask), source_mask)
 
     def encode(
@@ -336,10 +423,11 @@ class Transformer(nn.Module):
         """Give the memory, (B, S, D): the last layer's tokens, all of them.
 
         Raises:
-            ValueError: an empty source.
+            TypeError: tokens are not int64, or the mask is not boolean.
+            ValueError: the shapes do not fit, the source is empty, or a token is outside the
+                vocabulary.
         """
-        if source.shape[1] == 0:
-            raise ValueError(f"a source has at least one token, got shape {tuple(source.shape)}")
+        check_shapes("source int64 (B, S>0), source_mask? bool (B, S)", source, source_mask)
         x = self._embed(self.source_embedding, source)
         return self.encoder(x, _for_every_query(source_mask))
 
@@ -349,7 +437,15 @@ class Transformer(nn.Module):
         memory: Float[Tensor, "B S D"],
         source_mask: Bool[Tensor, "B S"] | None = None,
     ) -> Float[Tensor, "B L V"]:
-        """Give the logits of every next token, (B, L, V), from a memory."""
+        """Give the logits of every next token, (B, L, V), from a memory.
+
+        Raises:
+            TypeError: tokens are not int64, or the mask is not boolean.
+            ValueError: the shapes do not fit, the target is empty, or a token is outside the
+                vocabulary.
+        """
+        forms = "target_in int64 (B, L>0), memory (B, S>0, D), source_mask? bool (B, S)"
+        check_shapes(forms, target_in, memory, source_mask, D=self.output.in_features)
         x = self._embed(self.target_embedding, target_in)
         x = self.decoder(x, memory, memory_mask=_for_every_query(source_mask))
         return self.output(x)
@@ -371,7 +467,13 @@ class Transformer(nn.Module):
 
         Returns:
             Logits, (B, V), and the cache.
+
+        Raises:
+            TypeError: tokens are not int64, or the mask is not boolean.
+            ValueError: the shapes do not fit, or a token is outside the vocabulary.
         """
+        forms = "token int64 (B,), memory (B, S>0, D), source_mask? bool (B, S)"
+        check_shapes(forms, token, memory, source_mask, D=self.output.in_features)
         past = cache[0][0].shape[1] if cache else 0  # of the first layer's keys
         x = self._embed(self.target_embedding, token[:, None], past)
         x, cache = self.decoder.step(x, memory, cache, _for_every_query(source_mask))
@@ -383,6 +485,8 @@ class Transformer(nn.Module):
         bos: int,
         max_length: int,
         source_mask: Bool[Tensor, "B S"] | None = None,
+        *,
+        end: int | None = None,
     ) -> Int64[Tensor, "B max_length"]:
         """Generate greedily: feed back the most likely token, again and again.
 
@@ -391,13 +495,17 @@ class Transformer(nn.Module):
             bos: the start token, which is not part of the result.
             max_length: how many tokens to generate.
             source_mask: (B, S), True at real tokens.
+            end: the token that ends a sequence and fills the rest of it; None means that none does.
 
         Returns:
             The generated tokens, (B, max_length).
 
         Raises:
-            ValueError: a negative length, or an empty source.
+            TypeError: tokens are not int64, the mask is not boolean, or a number is no integer.
+            ValueError: a negative length, an empty source, shapes that do not fit, or a token
+                outside its vocabulary.
         """
+        check_integers(0, bos=bos, max_length=max_length)
         memory = self.encode(source, source_mask)
 
         def step(
@@ -405,11 +513,9 @@ class Transformer(nn.Module):
         ) -> tuple[Float[Tensor, "B V"], list[LayerCache]]:
             return self.step(token, memory, cache, source_mask)
 
-        return greedy(step, None, torch.full_like(source[:, 0], bos), max_length)
+        return greedy(step, None, torch.full_like(source[:, 0], bos), max_length, end=end)
 
-    def _embed(
-        self, embedding: nn.Embedding, tokens: Int64[Tensor, "B T"], first: int = 0
-    ) -> Tokens:
+    def _embed(self, embedding: Embedding, tokens: Int64[Tensor, "B T"], first: int = 0) -> Tokens:
         x = embedding(tokens) * math.sqrt(embedding.embedding_dim)
         positions = sinusoidal_positional_encoding(first + tokens.shape[1], x.shape[-1], x.dtype)
         return x + positions[first:].to(x.device)

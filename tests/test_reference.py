@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -25,8 +24,6 @@ from reference import (
     MultiplicativeAttention,
     SelfAttention,
     causal_mask,
-    masked_softmax,
-    padding_mask,
     scaled_dot_product_attention,
     softmax,
 )
@@ -36,95 +33,6 @@ LAWS = load_ledger().laws
 
 def noise(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-# --- What is refused ----------------------------------------------------------------------------
-
-ALL = torch.ones(2, 5, dtype=torch.bool)
-REFUSED = {
-    "a softmax of integers": (
-        lambda: softmax(torch.tensor([1, 2])),
-        TypeError,
-        "softmax needs floating point scores, got torch.int64",
-    ),
-    "widths that differ": (
-        lambda: scaled_dot_product_attention(noise(2, 3), noise(5, 4), noise(5, 1)),
-        ValueError,
-        "query (..., L, d_k), key (..., S, d_k) and value (..., S, d_v) do not fit: "
-        "(2, 3), (5, 4), (5, 1)",
-    ),
-    "as many values as there are no keys": (
-        lambda: scaled_dot_product_attention(noise(2, 3), noise(5, 3), noise(6, 1)),
-        ValueError,
-        "do not fit: (2, 3), (5, 3), (6, 1)",
-    ),
-    "a mask of numbers": (
-        lambda: scaled_dot_product_attention(noise(2, 3), noise(5, 3), noise(5, 1), ALL.double()),
-        TypeError,
-        "a mask is boolean, True where attention is allowed; got torch.float64",
-    ),
-    "a mask of another length": (
-        lambda: masked_softmax(noise(2, 5), ALL[:, :4]),
-        ValueError,
-        "a mask of shape (2, 4) does not broadcast to scores of shape (2, 5)",
-    ),
-    "a mask of one dimension": (
-        lambda: masked_softmax(noise(2, 5), ALL[0]),
-        ValueError,
-        "a mask of shape (5,) does not broadcast to scores of shape (2, 5)",
-    ),
-    "a mask with a dimension too many": (
-        lambda: masked_softmax(noise(2, 5), ALL[None]),
-        ValueError,
-        "a mask of shape (1, 2, 5) does not broadcast to scores of shape (2, 5)",
-    ),
-    "a mask that would widen the scores": (
-        lambda: masked_softmax(noise(1, 5), ALL),
-        ValueError,
-        "a mask of shape (2, 5) does not broadcast to scores of shape (1, 5)",
-    ),
-    "a negative length": (
-        lambda: causal_mask(-1),
-        ValueError,
-        "a mask's length is at least 0, got -1",
-    ),
-    "lengths that are no integers": (
-        lambda: padding_mask(torch.tensor([1.0]), 3),
-        TypeError,
-        "lengths are int64, got torch.float32",
-    ),
-    "lengths in a matrix": (
-        lambda: padding_mask(torch.tensor([[1]]), 3),
-        ValueError,
-        "lengths have shape (B,), got (1, 1)",
-    ),
-    "an empty sequence": (
-        lambda: padding_mask(torch.tensor([2, 0]), 3),
-        ValueError,
-        "lengths lie from 1 to 3, got [2, 0]",
-    ),
-    "a sequence longer than its room": (
-        lambda: padding_mask(torch.tensor([2, 4]), 3),
-        ValueError,
-        "lengths lie from 1 to 3, got [2, 4]",
-    ),
-    "heads that do not divide the width": (
-        lambda: MultiHeadAttention(6, 4),
-        ValueError,
-        "4 heads do not divide a width of 6",
-    ),
-    "no heads": (
-        lambda: MultiHeadAttention(6, 0),
-        ValueError,
-        "0 heads do not divide a width of 6",
-    ),
-}
-
-
-@pytest.mark.parametrize(("call", "error", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_does_not_fit_is_refused_by_its_shape(call, error, message):
-    with pytest.raises(error, match=re.escape(message)):
-        call()
 
 
 # --- Agreement with torch -----------------------------------------------------------------------

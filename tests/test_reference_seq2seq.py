@@ -175,37 +175,3 @@ def test_the_loss_is_the_mean_over_real_tokens():
     near(sequence_loss(logits, target, real), expected)
     wild = torch.where(real[..., None], logits, torch.inf)
     near(sequence_loss(wild, target, real), expected)
-
-
-NONE = torch.zeros(1, 2, dtype=torch.bool)
-CELL = GRUCell(3, 4)
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "says"),
-    [
-        (lambda: unroll(CELL, torch.ones(2, 0, 3), None), ValueError, r"shape \(2, 0, 3\)"),
-        (
-            lambda: unroll(CELL, torch.ones(1, 2, 3), None, torch.tensor([3])),
-            ValueError,
-            r"lie from 1 to 2, got \[3\]",
-        ),
-        (lambda: greedy(CELL, None, TARGET[:, 0], -1), ValueError, "got -1"),
-        (lambda: beam_search(CELL, None, TARGET[:, 0], 1, 0), ValueError, "got 1 and 0"),
-        (lambda: teacher_forced(CELL, None, TARGET[:, :0]), ValueError, r"shape \(2, 0\)"),
-        (lambda: sequence_loss(torch.ones(1, 2, 3), TARGET), ValueError, r"\(1, 2, 3\), \(2, 3\)"),
-        (
-            lambda: sequence_loss(torch.ones(1, 2, 3), TARGET[:1, :2], NONE),
-            ValueError,
-            "no token is real",
-        ),
-        (
-            lambda: sequence_loss(torch.ones(1, 2, 3), TARGET[:1, :2], NONE.long()),
-            TypeError,
-            "a mask is boolean",
-        ),
-    ],
-)
-def test_what_does_not_fit_is_refused(call, error, says):
-    with pytest.raises(error, match=says):
-        call()
