@@ -1,4 +1,4 @@
-"""The command line: ``attest verify``, ``attest grade`` and ``attest list``."""
+"""The command line: ``attest verify``, ``grade``, ``report`` and ``list``."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ __all__ = ["main", "run"]
 WELL, FAILED, UNUSABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 LONGEST = 1e6  # seconds; no system waits much longer at once
+
+EXAMPLES, QUICK = 100, 10
+
+REPORTS, DATA = Path("reports"), "claims.json"
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 
@@ -87,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify.set_defaults(run=_verify)
     _examining(verify)
+    _saying(verify)
+    _json(verify)
 
     grade = commands.add_parser("grade", help="grade an implementation by the same properties")
     grade.add_argument(
@@ -94,6 +100,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     grade.set_defaults(run=_grade)
     _examining(grade)
+    _json(grade)
+
+    report = commands.add_parser(
+        "report", help="verify the claims, and write the ledger with all evidence to files"
+    )
+    report.add_argument(
+        "--out",
+        metavar="FOLDER",
+        type=Path,
+        help=f"write into FOLDER/claims (default: {REPORTS})",
+    )
+    report.set_defaults(run=_report)
+    _examining(report)
 
     listing = commands.add_parser("list", help="list the claims and the properties")
     listing.set_defaults(run=_list)
@@ -121,15 +140,13 @@ def _selecting(parser: argparse.ArgumentParser) -> None:
 
 def _examining(parser: argparse.ArgumentParser) -> None:
     _selecting(parser)
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the result as data, too")
     parser.add_argument("--device", default="cpu", help="where components run: cpu, cuda, …")
     parser.add_argument("--dtype", default="float64", choices=DTYPES, help="default: %(default)s")
     parser.add_argument(
         "--examples",
-        default=100,
         type=_positive,
         metavar="N",
-        help="examples a property (default: %(default)s)",
+        help=f"examples a property (default: {EXAMPLES})",
     )
     parser.add_argument("--seed", default=0, type=int, metavar="N", help="default: %(default)s")
     parser.add_argument(
@@ -141,6 +158,22 @@ def _examining(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         metavar="S",
         help="time limit for one property (default: %(default)g)",
+    )
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the result as data, too")
+
+
+def _saying(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"{QUICK} examples a property, and more only where a change that should be seen "
+        "has not been yet",
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="say of every claim why, not of those named"
     )
 
 
@@ -169,7 +202,7 @@ class _Session:
         import torch
 
         from attest.examination import Settings
-        from attest.ledger import load_ledger, load_reference
+        from attest.ledger import LedgerError, load_ledger, load_reference
         from attest.running import usable_device
 
         torch.set_num_threads(1)  # small tensors: a second thread costs more than it brings
@@ -178,15 +211,21 @@ class _Session:
         self.errors = errors
         self.reference = load_reference()
         self.ledger = load_ledger(options.properties).only(options.only)
+        quick = getattr(options, "quick", False)
+        if quick and options.examples is not None:
+            raise LedgerError(
+                f"--quick means --examples {QUICK}; give one of the two, --quick or --examples"
+            )
         self.settings = Settings(
-            examples=options.examples,
+            examples=options.examples or (QUICK if quick else EXAMPLES),
             seed=options.seed,
             dtype=options.dtype,
             device=options.device,
             seconds=options.seconds,
+            quick=quick,
         )
         usable_device(options.device)
-        if options.json is not None:
+        if getattr(options, "json", None) is not None:
             _writable(options.json)
 
     @property
@@ -256,8 +295,52 @@ def _verify(options: argparse.Namespace, console: Console, errors: Console) -> i
     evidence = session.examine(session.ledger.properties, session.reference, "verifying")
     result = verify(session.ledger, evidence, session.settings)
     written = session.write(result.as_data(session.seconds))
-    show(console, verification_report(result, session.seconds))
+    wanted = set(session.ledger.claims) if options.verbose else set(options.only)
+    show(console, verification_report(result, session.seconds, explained=wanted))
     return UNUSABLE if not written else WELL if result.well else FAILED
+
+
+def _report(options: argparse.Namespace, console: Console, errors: Console) -> int:
+    if options.only and options.out is None:
+        _say(errors, f"--only writes a part of the ledger: say where with --out, not to {REPORTS}")
+        return UNUSABLE
+    session = _session(options, console, errors)
+    if session is None:
+        return UNUSABLE
+    from attest.markdown import HEADER, UNASKED, pages
+    from attest.publishing import PublishingError, check, publish
+    from attest.report import MARK, as_json, report
+    from attest.verification import verify
+
+    folder, marks = (options.out or REPORTS) / "claims", (HEADER, MARK)
+
+    def files(evidence: Sequence[Any]) -> tuple[bool, dict[str, str]]:
+        result = verify(session.ledger, evidence, session.settings)
+        data = report(result)
+        return result.well, {DATA: as_json(data), **pages(data)}
+
+    try:
+        check(folder, {UNASKED, *files(())[1]}, marks)
+        evidence = session.examine(session.ledger.properties, session.reference, "verifying")
+        well, written = files(evidence)
+        changed, removed = publish(folder, written, marks)
+    except PublishingError as error:
+        _say(errors, str(error))
+        return UNUSABLE
+    gone = f", {removed} removed" if removed else ""
+    console.print(
+        f"{len(written)} files in {folder}, {changed} of them new or changed{gone}, "
+        f"in {session.seconds:.1f} s.",
+        markup=False,
+        highlight=False,
+    )
+    if not well:
+        console.print(
+            "Not everything came out as the ledger says: `attest verify` shows what.",
+            markup=False,
+            highlight=False,
+        )
+    return WELL if well else FAILED
 
 
 def _grade(options: argparse.Namespace, console: Console, errors: Console) -> int:

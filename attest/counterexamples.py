@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,11 +20,12 @@ from attest.limits import ours
 from attest.subject import Setup
 from attest.tape import Tape, literal
 
-__all__ = ["describe", "difference", "reproduces"]
+__all__ = ["describe", "difference", "plain", "reproduces"]
 
 # A tensor with more entries than this is summarised in text; the script has all of them.
 MOST_ENTRIES = 64
 DIGITS = 6
+FEW_DIGITS = 3
 AGREEMENT = "the same as "
 EITHER = "either of the two may be the wrong one"
 
@@ -73,17 +75,20 @@ def describe(
         copies: copy every answer in the script.
     """
     violation = failure if isinstance(failure, Violation) else None
+    values = dict(inputs)
     given = [(name, render(value)) for name, value in inputs.items()]
     if setup is not None:
         arguments = ", ".join(f"{name}={size}" for name, size in setup.arguments.items())
         given.insert(0, (prop.component, f"({arguments})"))
         parameters = tape.parameters or setup.matrices or {}
         given += [(name, render(value)) for name, value in parameters.items()]
-    came = expected = far = None
+        values = {prop.component: dict(setup.arguments), **values, **parameters}
+    came = expected = far = compared = None
     if violation is not None:
         digits = _digits(violation)
         came = None if violation.actual is None else render(violation.actual, digits)
         both = _agreement(violation, tape)
+        compared = _compared(violation, digits, AGREEMENT if both else "")
         expected = _expectation(violation, digits, AGREEMENT if both else "")
         far = difference(violation)
         if far is not None and both:
@@ -102,7 +107,28 @@ def describe(
         script=_script(prop, failure, tape, implementation, brief=brief, copies=copies)
         if again
         else _no_script(prop),
+        given={name: plain(value) for name, value in values.items()},
+        compared=compared,
     )
+
+
+def _compared(violation: Violation, digits: int, word: str) -> dict[str, Any] | None:
+    """Give what was compared as numbers."""
+    actual, expected = violation.actual, violation.expected
+    if actual is None:
+        return None
+    word = (
+        "finite" if violation.relation == "finite" else _EXPECTATIONS.get(violation.relation, word)
+    )
+    found = {
+        "came": plain(actual, digits),
+        "word": word.strip(),
+        "expected": plain(expected, digits),
+    }
+    if expected is None:
+        return {**found, "difference": None}
+    wide, target = actual.detach().double(), expected.detach().double()
+    return {**found, "difference": plain(wide - target, FEW_DIGITS)}
 
 
 def _agreement(violation: Violation, tape: Tape) -> bool:
@@ -176,6 +202,35 @@ def render(value: Any, digits: int = DIGITS) -> str:  # noqa: ANN401
         least, most = _number(value.min(), digits), _number(value.max(), digits)
         return f"{shape} numbers, from {least} to {most}"
     return _rows(value, digits)
+
+
+def plain(value: Any, digits: int = DIGITS) -> Any:  # noqa: ANN401
+    """Give a value as JSON, with as many digits as a person is shown.
+
+    A tensor becomes nested lists, or its shape and range where it is large; an infinity or NaN,
+    which JSON has not, becomes text.
+    """
+    if isinstance(value, dict):
+        return {name: plain(inner, digits) for name, inner in value.items()}
+    if not isinstance(value, Tensor):
+        known = isinstance(value, bool | int | float | str | None)
+        return _nested(value, digits) if known else str(value)
+    value = value.detach()
+    if value.numel() <= MOST_ENTRIES:
+        return _nested(value.tolist(), digits)
+    if value.dtype == torch.bool:
+        return {"shape": list(value.shape), "true": int(value.sum())}
+    least, most = (_nested(end.item(), digits) for end in (value.min(), value.max()))
+    return {"shape": list(value.shape), "least": least, "most": most}
+
+
+def _nested(value: Any, digits: int) -> Any:  # noqa: ANN401
+    if isinstance(value, list):
+        return [_nested(inner, digits) for inner in value]
+    if not isinstance(value, float):
+        return value
+    text = f"{value:.{digits}g}"
+    return float(text) if math.isfinite(value) else text
 
 
 def _rows(value: Tensor, digits: int) -> str:

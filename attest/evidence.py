@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from attest.laws import Property
@@ -30,6 +30,10 @@ class Counterexample:
         expected: what should have.
         difference: by how much, in words.
         script: a Python script that does it again with torch and the submission alone.
+        given: the inputs by name as numbers: nested lists, or the shape and the range of a large
+            tensor.
+        compared: what was compared, as numbers: what "came", a "word" such as "at most",
+            what was "expected", and the "difference"; None where nothing was compared.
     """
 
     component: str
@@ -43,6 +47,8 @@ class Counterexample:
     expected: str | None
     difference: str | None
     script: str
+    given: dict[str, Any] = field(default_factory=dict)
+    compared: dict[str, Any] | None = None
 
     def text(self) -> str:
         """Write it out for a person, the script last."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import groupby
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.rule import Rule
 from rich.table import Table
@@ -45,6 +46,8 @@ MARKS = {
     "undecided": Text("?", "bold yellow"),
     "not_attempted": Text("·", "dim"),
 }
+# A terminal of fewer columns has no room for claims in rows.
+NARROW = 60
 # Parameters that take more characters than this are left out of a line about a counterexample.
 SHORT = 20
 # Whole counterexamples shown for one component; the others are in --json.
@@ -64,20 +67,59 @@ def progress(console: Console) -> Progress:
     )
 
 
-def verdict_table(results: Iterable[ClaimResult]) -> Group:
-    """Show claims with verdicts and reasons, section by section."""
-    sections = []
-    for section, group in groupby(results, key=lambda result: result.claim.section):
-        table = Table(
-            box=None, pad_edge=False, show_header=False, padding=(0, 1, 1, 0), expand=True
-        )
+def verdict_table(results: Iterable[ClaimResult], explained: Container[str] = ()) -> Group:
+    """Show claims with verdicts, section by section.
+
+    Args:
+        results: the claims.
+        explained: ids of the claims whose reasons are shown, too. Those of a claim that came out
+            otherwise than the ledger says always are.
+    """
+    sections: dict[str, list[ClaimResult]] = {}
+    for result in results:
+        sections.setdefault(result.claim.section, []).append(result)
+    return Group(*(_Section(title, found, explained) for title, found in sections.items()))
+
+
+@dataclass(frozen=True)
+class _Section:
+    """The claims of a section: a row each or, where the terminal is narrow, a paragraph each."""
+
+    title: str
+    results: list[ClaimResult]
+    explained: Container[str]
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        yield Rule(Text(self.title), align="left", style="dim")
+        yield from self._narrow() if options.max_width < NARROW else self._wide()
+        yield Text()
+
+    def _why(self, result: ClaimResult) -> bool:
+        return not result.as_expected or result.claim.id in self.explained
+
+    def _wide(self) -> Iterator[RenderableType]:
+        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 1, 0, 0))
         table.add_column(no_wrap=True, style="bold", width=7)
         table.add_column(no_wrap=True, width=12)
-        table.add_column(ratio=1)
-        for result in group:
-            table.add_row(result.claim.id, _verdict(result), _reasons(result))
-        sections.append(Group(Rule(Text(section), align="left", style="dim"), table, Text()))
-    return Group(*sections)
+        table.add_column()
+        for result in self.results:
+            why = self._why(result)
+            statement = _reasons(result) if why else Text(result.claim.statement)
+            last = result is self.results[-1]
+            table.add_row(
+                result.claim.id,
+                _verdict(result),
+                Padding(statement, (0, 0, int(why and not last), 0)),
+            )
+        yield table
+
+    def _narrow(self) -> Iterator[RenderableType]:
+        for result in self.results:
+            yield Text.assemble((result.claim.id, "bold"), "  ", _verdict(result))
+            text = _reasons(result) if self._why(result) else Text(result.claim.statement)
+            yield Padding(text, (0, 0, 0, 2))
 
 
 def short_verdict_table(results: Iterable[ClaimResult]) -> Table:
@@ -154,9 +196,17 @@ def show(console: Console, report: Iterable[RenderableType]) -> None:
             console.print(part)
 
 
-def verification_report(verification: Verification, seconds: float) -> list[RenderableType]:
-    """Show the whole ledger: claims, what experts demand unasked, and what went wrong."""
-    parts: list[RenderableType] = [verdict_table(verification.claims)]
+def verification_report(
+    verification: Verification, seconds: float, explained: Container[str] = ()
+) -> list[RenderableType]:
+    """Show the whole ledger: claims, what experts demand unasked, and what went wrong.
+
+    Args:
+        verification: the verdicts and the evidence.
+        seconds: how long it took.
+        explained: ids of the claims whose reasons are shown.
+    """
+    parts: list[RenderableType] = [verdict_table(verification.claims, explained)]
     wrong = [e for e in _everything(verification) if not e.well]
     unasked = verification.unasked
     if unasked:
@@ -169,8 +219,13 @@ def verification_report(verification: Verification, seconds: float) -> list[Rend
             .append(f"{sum(e.examples for e in unasked)}", "bold")
             .append(" examples.\n")
         )
-    parts += _failures(wrong, whole=3)
+    parts += _failures(wrong)
     parts.append(_summary(verification, wrong, seconds))
+    silent = [
+        r.claim.id for r in verification.claims if r.as_expected and r.claim.id not in explained
+    ]
+    if silent:
+        parts.append(Text(f"Why: `attest verify -v`, or of one claim `--only {silent[0]}`.", "dim"))
     return parts
 
 
@@ -196,17 +251,18 @@ def _summary(verification: Verification, wrong: list[Evidence], seconds: float) 
             "bold red",
         )
     settings = verification.settings
+    quick = "quick, " if settings.quick else ""
     text.append(
-        f", in {seconds:.1f} s: {settings.examples} examples a property, {settings.dtype}, "
+        f", in {seconds:.1f} s: {quick}{settings.examples} examples a property, {settings.dtype}, "
         f"{settings.device}, seed {settings.seed}.",
     )
     return text
 
 
-def _failures(wrong: list[Evidence], whole: int) -> Iterator[RenderableType]:
-    for index, evidence in enumerate(wrong):
+def _failures(wrong: list[Evidence]) -> Iterator[RenderableType]:
+    for evidence in wrong:
         yield Rule(Text(evidence.prop.id, "bold red"), align="left", style="red")
-        if evidence.counterexample is not None and index < whole:
+        if evidence.counterexample is not None:
             yield evidence.counterexample.text() + "\n"
         else:
             yield Text(f"{evidence.status}: {evidence.message}\n")

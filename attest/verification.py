@@ -17,7 +17,7 @@ from attest.evidence import Evidence
 from attest.examination import Settings
 from attest.ledger import Ledger
 
-__all__ = ["ClaimResult", "PartResult", "Verification", "environment", "verify"]
+__all__ = ["ClaimResult", "PartResult", "Verification", "environment", "side", "verify"]
 
 PROOFS = {"symbolic", "structural", "exhaustive"}
 
@@ -101,7 +101,7 @@ class ClaimResult:
             "expected": claim.verdict,
             "as_expected": self.as_expected,
             "conditions": list(claim.conditions),
-            "evidence": [_side(e, (claim, *claim.all_parts)) for e in self.evidence],
+            "evidence": [_with_side(e, (claim, *claim.all_parts)) for e in self.evidence],
             "references": list(claim.references),
             "reason": claim.reason,
         }
@@ -112,7 +112,7 @@ class ClaimResult:
                     "statement": result.part.statement,
                     "verdict": result.verdict,
                     "expected": result.part.verdict,
-                    "evidence": [_side(e, (result.part,)) for e in result.evidence],
+                    "evidence": [_with_side(e, (result.part,)) for e in result.evidence],
                     "reason": result.part.reason,
                 }
                 for result in self.parts
@@ -120,9 +120,13 @@ class ClaimResult:
         return data
 
 
-def _side(evidence: Evidence, subjects: tuple[Claim | Part, ...]) -> dict[str, Any]:
-    against = any(subject in subjects for subject in evidence.prop.refutes)
-    return {**evidence.as_data(), "side": "against" if against else "for"}
+def side(evidence: Evidence, subjects: tuple[Claim | Part, ...]) -> str:
+    """Say whether evidence is "for" a claim and its parts, or "against" one of them."""
+    return "against" if any(s in subjects for s in evidence.prop.refutes) else "for"
+
+
+def _with_side(evidence: Evidence, subjects: tuple[Claim | Part, ...]) -> dict[str, Any]:
+    return {**evidence.as_data(), "side": side(evidence, subjects)}
 
 
 @dataclass(frozen=True)
@@ -207,6 +211,7 @@ def environment(settings: Settings) -> dict[str, Any]:
         "device": settings.device,
         "dtype": settings.dtype,
         "examples": settings.examples,
+        "quick": settings.quick,
         "seed": settings.seed,
         "seconds_a_property": settings.seconds,
     }
