@@ -12,11 +12,24 @@ import reference
 from attest.contract import CONTRACT, ContractBroken
 
 SDPA = "scaled_dot_product_attention"
+LAYERS = ("d_model", "n_heads", "d_hidden")
+RECURRENT = ("source_vocab", "target_vocab", "d_embed", "d_hidden")
 MODULES = {
     "AdditiveAttention": ("d_query", "d_key", "d_hidden"),
     "MultiplicativeAttention": ("d_query", "d_key"),
     "SelfAttention": ("d_model",),
     "MultiHeadAttention": ("d_model", "n_heads"),
+    "LayerNorm": ("d_model",),
+    "FeedForward": ("d_model", "d_hidden"),
+    "EncoderLayer": LAYERS,
+    "DecoderLayer": LAYERS,
+    "Encoder": (*LAYERS, "n_layers"),
+    "Decoder": (*LAYERS, "n_layers"),
+    "LearnedPositionalEmbedding": ("max_length", "d_model"),
+    "PatchEmbedding": ("patch_size", "channels", "d_model"),
+    "Transformer": ("source_vocab", "target_vocab", *LAYERS, "n_layers"),
+    "Seq2Seq": RECURRENT,
+    "AttentionSeq2Seq": RECURRENT,
 }
 SIGNATURES = {
     "softmax": "softmax(x, dim) -> probabilities (...,)",
@@ -30,6 +43,53 @@ SIGNATURES = {
     "SelfAttention": "SelfAttention(x, mask) -> output (B, L, d_model), weights (B, L, L)",
     "MultiHeadAttention": "MultiHeadAttention(query, key, value, mask)"
     " -> output (B, L, d_model), weights (B, n_heads, L, S)",
+    "sinusoidal_positional_encoding": "sinusoidal_positional_encoding(length, d_model)"
+    " -> positions (length, d_model)",
+    "LayerNorm": "LayerNorm(x) -> output (..., d_model)",
+    "FeedForward": "FeedForward(x) -> output (B, L, d_model)",
+    "EncoderLayer": "EncoderLayer(x, mask) -> output (B, S, d_model)",
+    "DecoderLayer": "DecoderLayer(x, memory, self_mask, memory_mask) -> output (B, L, d_model)",
+    "Encoder": "Encoder(x, mask) -> output (B, S, d_model)",
+    "Decoder": "Decoder(x, memory, self_mask, memory_mask) -> output (B, L, d_model)",
+    "LearnedPositionalEmbedding": "LearnedPositionalEmbedding(length)"
+    " -> positions (length, d_model)",
+    "PatchEmbedding": "PatchEmbedding(images) -> tokens (B, patches, d_model)",
+    "Transformer": "Transformer(source, target_in, source_mask) -> logits (B, L, target_vocab)",
+    "Seq2Seq": "Seq2Seq(source, target_in, lengths) -> logits (B, L, target_vocab)",
+    "AttentionSeq2Seq": "AttentionSeq2Seq(source, target_in, lengths)"
+    " -> logits (B, L, target_vocab)",
+}
+METHODS = {
+    "Transformer": {
+        "encode": "(source, source_mask) -> memory (B, S, d_model)",
+        "decode": "(target_in, memory, source_mask) -> logits (B, L, target_vocab)",
+        "step": "(token, memory, cache, source_mask) -> logits (B, target_vocab), cache",
+        "generate": "(source, bos, max_length, source_mask) -> tokens (B, max_length)",
+    },
+    "Seq2Seq": {
+        "encode": "(source, lengths) -> states (B, S, d_hidden), state",
+        "step": "(token, state) -> logits (B, target_vocab), state",
+        "generate": "(source, bos, max_length, lengths) -> tokens (B, max_length)",
+    },
+    "AttentionSeq2Seq": {
+        "encode": "(source, lengths) -> states (B, S, d_hidden), state",
+        "step": "(token, state, memory, memory_mask)"
+        " -> logits (B, target_vocab), state, weights (B, S)",
+        "generate": "(source, bos, max_length, lengths) -> tokens (B, max_length)",
+    },
+}
+# What is no floating point tensor among the results.
+KINDS = {
+    "causal_mask": {"mask": "boolean"},
+    "padding_mask": {"mask": "boolean"},
+    "Transformer.step": {"cache": "kept"},
+    "Transformer.generate": {"tokens": "integer"},
+    "Seq2Seq.encode": {"state": "state"},
+    "Seq2Seq.step": {"state": "state"},
+    "Seq2Seq.generate": {"tokens": "integer"},
+    "AttentionSeq2Seq.encode": {"state": "state"},
+    "AttentionSeq2Seq.step": {"state": "state"},
+    "AttentionSeq2Seq.generate": {"tokens": "integer"},
 }
 EVERY = pytest.mark.parametrize("name", list(CONTRACT))
 
@@ -70,19 +130,44 @@ def test_a_constructor_takes_the_protocols_integers_and_a_function_has_none(name
 
 
 @EVERY
-def test_masks_are_boolean_results_and_nothing_else_is(name):
-    boolean = {result.name for result in CONTRACT[name].results if result.boolean}
-    assert boolean == ({"mask"} if name.endswith("_mask") else set())
+def test_the_methods_and_their_signatures_are_those_of_the_protocol(name):
+    methods = {method: call.signature for method, call in CONTRACT[name].methods.items()}
+    wanted = {m: f"{name}.{m}{rest}" for m, rest in METHODS.get(name, {}).items()}
+    assert methods == wanted
+    assert CONTRACT[name].calls("") is CONTRACT[name]
+    assert all(CONTRACT[name].calls(method).signature == wanted[method] for method in wanted)
+
+
+@EVERY
+def test_results_hold_floating_point_numbers_unless_the_contract_says_so(name):
+    spec = CONTRACT[name]
+    for call in (spec, *spec.methods.values()):
+        kinds = {result.name: result.kind for result in call.results}
+        assert kinds == dict.fromkeys(kinds, "floating") | KINDS.get(call.name, {})
+
+
+def names(function):
+    return tuple(name for name in inspect.signature(function).parameters if name != "self")
 
 
 @EVERY
 def test_the_reference_takes_the_contracts_arguments_in_their_order(name):
-    target = getattr(reference, name)
-    call = target.forward if name in MODULES else target
-    parameters = [p for p in inspect.signature(call).parameters if p != "self"]
-    assert tuple(parameters) == CONTRACT[name].parameters
-    if name in MODULES:
-        assert tuple(inspect.signature(target).parameters) == CONTRACT[name].constructor
+    target, spec = getattr(reference, name), CONTRACT[name]
+    calls = [(target.forward if name in MODULES else target, spec.parameters)]
+    calls += [(getattr(target, method), call.parameters) for method, call in spec.methods.items()]
+    calls += [(target, spec.constructor)] if spec.constructor else []
+    for function, wanted in calls:
+        assert names(function)[: len(wanted)] == wanted
+        parameters = inspect.signature(function).parameters
+        more = [parameters[extra] for extra in names(function)[len(wanted) :]]
+        assert all(p.default is not inspect.Parameter.empty for p in more)
+
+
+@EVERY
+def test_no_two_integers_of_an_example_are_alike(name):
+    example = CONTRACT[name].example
+    assert tuple(example) == MODULES.get(name, ())
+    assert len(set(example.values())) == len(example)
 
 
 def test_dimensions_are_those_of_the_annotations_and_a_mask_has_none():

@@ -112,8 +112,19 @@ def test_the_counts_are_those_of_the_ledger():
     assert (len(ledger.claims), len(ledger.properties)) == (int(claims), int(properties))
 
 
+def listed(name):
+    """Give the arguments that the table of the contract lists for a component or a method."""
+    (row,) = re.findall(rf"^\| `{re.escape(name)}\(([^)]*)\)`", README, re.MULTILINE)
+    return [word.partition("=")[0].strip() for word in row.split(",")]
+
+
 def test_the_table_of_the_contract_names_every_component():
     for name, spec in CONTRACT.items():
-        arguments = spec.constructor or spec.parameters
-        (row,) = re.findall(rf"^\| `{name}\(([^)]*)\)`", README, re.MULTILINE)
-        assert [word.partition("=")[0].strip() for word in row.split(",")] == list(arguments)
+        assert listed(name) == list(spec.constructor or spec.parameters)
+        for call in spec.methods.values():
+            assert listed(call.name) == list(call.parameters)
+
+
+def test_the_table_of_the_contract_names_nothing_else():
+    calls = [call.name for spec in CONTRACT.values() for call in (spec, *spec.methods.values())]
+    assert sorted(re.findall(r"^\| `([\w.]+)\(", README, re.MULTILINE)) == sorted(calls)
