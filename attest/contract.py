@@ -21,6 +21,7 @@ from attest.specification import (
     CallSpec,
     ComponentSpec,
     ContractBroken,
+    Entries,
     Kept,
     Result,
     State,
@@ -58,6 +59,11 @@ __all__ = [
 ]
 
 Mask = Bool[Tensor, "..."]
+Source = Annotated[Int64[Tensor, "B S"], Entries(below="source_vocab")]
+Target = Annotated[Int64[Tensor, "B L"], Entries(below="target_vocab")]
+Token = Annotated[Int64[Tensor, "B"], Entries(below="target_vocab")]
+Start = Annotated[int, Entries(below="target_vocab")]
+Lengths = Annotated[Int64[Tensor, "B"], Entries(least=1, most="S")]
 
 
 @runtime_checkable
@@ -79,7 +85,7 @@ class PaddingMask(Protocol):
     """True at real tokens, for sequences padded on the right."""
 
     def __call__(
-        self, lengths: Int64[Tensor, "B"], max_length: int
+        self, lengths: Annotated[Int64[Tensor, "B"], Entries(1, most="max_length")], max_length: int
     ) -> Bool[Tensor, "B max_length"]: ...
 
 
@@ -282,25 +288,25 @@ class Transformer(Protocol):
 
     def __call__(
         self,
-        source: Int64[Tensor, "B S"],
-        target_in: Int64[Tensor, "B L"],
+        source: Source,
+        target_in: Target,
         source_mask: Bool[Tensor, "B S"] | None = None,
     ) -> Float[Tensor, "B L target_vocab"]: ...
 
     def encode(
-        self, source: Int64[Tensor, "B S"], source_mask: Bool[Tensor, "B S"] | None = None
+        self, source: Source, source_mask: Bool[Tensor, "B S"] | None = None
     ) -> Float[Tensor, "B S d_model"]: ...
 
     def decode(
         self,
-        target_in: Int64[Tensor, "B L"],
+        target_in: Target,
         memory: Float[Tensor, "B S d_model"],
         source_mask: Bool[Tensor, "B S"] | None = None,
     ) -> Float[Tensor, "B L target_vocab"]: ...
 
     def step(
         self,
-        token: Int64[Tensor, "B"],
+        token: Token,
         memory: Float[Tensor, "B S d_model"],
         cache: Kept | None = None,
         source_mask: Bool[Tensor, "B S"] | None = None,
@@ -308,8 +314,8 @@ class Transformer(Protocol):
 
     def generate(
         self,
-        source: Int64[Tensor, "B S"],
-        bos: int,
+        source: Source,
+        bos: Start,
         max_length: int,
         source_mask: Bool[Tensor, "B S"] | None = None,
     ) -> Int64[Tensor, "B max_length"]: ...
@@ -329,25 +335,23 @@ class Seq2Seq(Protocol):
 
     def __call__(
         self,
-        source: Int64[Tensor, "B S"],
-        target_in: Int64[Tensor, "B L"],
-        lengths: Int64[Tensor, "B"] | None = None,
+        source: Source,
+        target_in: Target,
+        lengths: Lengths | None = None,
     ) -> Float[Tensor, "B L target_vocab"]: ...
 
     def encode(
-        self, source: Int64[Tensor, "B S"], lengths: Int64[Tensor, "B"] | None = None
+        self, source: Source, lengths: Lengths | None = None
     ) -> tuple[Float[Tensor, "B S d_hidden"], State]: ...
 
-    def step(
-        self, token: Int64[Tensor, "B"], state: State
-    ) -> tuple[Float[Tensor, "B target_vocab"], State]: ...
+    def step(self, token: Token, state: State) -> tuple[Float[Tensor, "B target_vocab"], State]: ...
 
     def generate(
         self,
-        source: Int64[Tensor, "B S"],
-        bos: int,
+        source: Source,
+        bos: Start,
         max_length: int,
-        lengths: Int64[Tensor, "B"] | None = None,
+        lengths: Lengths | None = None,
     ) -> Int64[Tensor, "B max_length"]: ...
 
 
@@ -361,18 +365,18 @@ class AttentionSeq2Seq(Protocol):
 
     def __call__(
         self,
-        source: Int64[Tensor, "B S"],
-        target_in: Int64[Tensor, "B L"],
-        lengths: Int64[Tensor, "B"] | None = None,
+        source: Source,
+        target_in: Target,
+        lengths: Lengths | None = None,
     ) -> Float[Tensor, "B L target_vocab"]: ...
 
     def encode(
-        self, source: Int64[Tensor, "B S"], lengths: Int64[Tensor, "B"] | None = None
+        self, source: Source, lengths: Lengths | None = None
     ) -> tuple[Float[Tensor, "B S d_hidden"], State]: ...
 
     def step(
         self,
-        token: Int64[Tensor, "B"],
+        token: Token,
         state: State,
         memory: Float[Tensor, "B S d_hidden"],
         memory_mask: Bool[Tensor, "B S"] | None = None,
@@ -380,10 +384,10 @@ class AttentionSeq2Seq(Protocol):
 
     def generate(
         self,
-        source: Int64[Tensor, "B S"],
-        bos: int,
+        source: Source,
+        bos: Start,
         max_length: int,
-        lengths: Int64[Tensor, "B"] | None = None,
+        lengths: Lengths | None = None,
     ) -> Int64[Tensor, "B max_length"]: ...
 
 

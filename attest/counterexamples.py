@@ -18,7 +18,7 @@ from attest.implementations import Implementation
 from attest.laws import Property
 from attest.limits import ours
 from attest.subject import Setup
-from attest.tape import Tape, literal
+from attest.tape import MANY, Tape, literal
 
 __all__ = ["describe", "difference", "plain", "reproduces"]
 
@@ -81,7 +81,7 @@ def describe(
         arguments = ", ".join(f"{name}={size}" for name, size in setup.arguments.items())
         given.insert(0, (prop.component, f"({arguments})"))
         parameters = tape.parameters or setup.matrices or {}
-        given += [(name, render(value)) for name, value in parameters.items()]
+        given += _weights(parameters)
         values = {prop.component: dict(setup.arguments), **values, **parameters}
     came = expected = far = compared = None
     if violation is not None:
@@ -129,6 +129,21 @@ def _compared(violation: Violation, digits: int, word: str) -> dict[str, Any] | 
         return {**found, "difference": None}
     wide, target = actual.detach().double(), expected.detach().double()
     return {**found, "difference": plain(wide - target, FEW_DIGITS)}
+
+
+def _weights(parameters: Mapping[str, Tensor]) -> list[tuple[str, str]]:
+    """Give parameters by name as text; many that hold nothing but one number share a line."""
+    alike: dict[str, list[str]] = {}
+    for name, value in parameters.items():
+        if value.numel() and bool((value == value.flatten()[0]).all()):
+            alike.setdefault(_number(value.flatten()[0], DIGITS), []).append(name)
+    many = {number: names for number, names in alike.items() if len(names) >= MANY}
+    joined = {name for names in many.values() for name in names}
+    shown = [(name, render(value)) for name, value in parameters.items() if name not in joined]
+    other = "other parameters" if shown else "parameters"
+    return shown + [
+        (f"{len(names)} {other}", f"{number} everywhere") for number, names in many.items()
+    ]
 
 
 def _agreement(violation: Violation, tape: Tape) -> bool:

@@ -34,7 +34,7 @@ from attest.implementations import Implementation, LocalImplementation
 from attest.laws import Property
 from attest.limits import TimeLimit, limited
 from attest.messages import exception_line, printable
-from attest.shrinking import narrower, simplify, slimmer
+from attest.shrinking import limits, narrower, simplify, slimmer
 from attest.subject import Modules, Setup, Subject
 from attest.tape import Tape
 
@@ -372,10 +372,13 @@ class _Examination:
         for _ in range(2):  # what is simpler may be narrower
             for _ in narrower(self.spec, latest[-1][0].inputs, _like(latest[-1][0], fails)):
                 pass
-            self._slim(latest[-1][0], fails)
+            while self._slim(latest[-1][0], fails):
+                pass
             example = latest[-1][0]
             matrices = self._matrices(example) if same else {}
-            simplify(example.inputs, matrices, _like(example, fails))
+            sizes = example.setup.arguments if example.setup is not None else {}
+            between = limits(self.spec, example.inputs, sizes)
+            simplify(example.inputs, matrices, _like(example, fails), between)
         return latest[-1]
 
     def _fails_alike(
@@ -412,14 +415,14 @@ class _Examination:
         own = replace(example, setup=replace(setup, matrices=matrices))
         return self._in_the_reference(own, same=True) is not None
 
-    def _slim(self, example: Example, fails: Callable[[Example], bool]) -> None:
-        """Look for the smallest integers of the constructor for which the law still fails.
+    def _slim(self, example: Example, fails: Callable[[Example], bool]) -> bool:
+        """Look for smaller integers of the constructor for which the law still fails.
 
         Matrices are drawn anew, until they have been simplified; then they are cut.
         """
         setup = example.setup
         if setup is None:
-            return
+            return False
         for inputs, sizes in slimmer(self.spec, example.inputs, setup.arguments):
             as_made = setup.matrices is not None and not setup.matrices
             drawn = replace(setup, arguments=sizes, matrices={} if as_made else None)
@@ -428,7 +431,8 @@ class _Examination:
                 matrices = _corners(setup.matrices, self._matrices(candidate))
                 candidate = replace(candidate, setup=replace(drawn, matrices=matrices))
             if fails(candidate):
-                return
+                return True
+        return False
 
     def _matrices(self, example: Example) -> Mapping[str, Tensor]:
         """Give the matrices that a module starts this example with, and its biases."""

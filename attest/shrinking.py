@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from attest.specification import ComponentSpec
+from attest.specification import CallSpec, ComponentSpec
 
-__all__ = ["narrower", "simplify", "slimmer"]
+__all__ = ["limits", "narrower", "simplify", "slimmer"]
 
 MOST_TRIALS = 250
 # Up to so many combinations of a constructor's integers are all tried, the smallest first.
@@ -41,19 +41,18 @@ def narrower(
     Yields:
         Ever smaller inputs on which it does.
     """
+    free = _free_dimensions(spec)
     axes = [(str(axis),) for axis in range(-_rank(spec, _arguments(inputs)), 0)]
-    named = (("*batch",), ("B",), ("L",), ("S",), ("L", "S"), ("d_k",), ("d_v",))
-    for dims in (*named, *axes):
+    for dims in (*((dim,) for dim in free), *combinations(free, 2), *axes):
         lengths = {_length(spec, _arguments(inputs), dim) for dim in dims}
         length = max(lengths) if len(lengths) == 1 else 0  # together where they are the same
         for size, start in [(n, at) for n in range(1, length) for at in sorted({0, length - n})]:
             smaller = dict(_arguments(inputs))
             for dim in dims:
                 smaller = _cut(spec, smaller, dim, start, size)
+            smaller = _within_limits(smaller, limits(spec, smaller, {}))
             candidate = {**inputs, "arguments": smaller} if "arguments" in inputs else smaller
-            masks = [m for n in spec.masks if isinstance(m := smaller.get(n), Tensor)]
-            empty = any(not bool(mask.any(-1).all()) for mask in masks)
-            if not empty and fails(candidate, {}):
+            if _every_row_has_a_key(spec, smaller) and fails(candidate, {}):
                 inputs = candidate
                 yield inputs
                 break
@@ -70,25 +69,90 @@ def slimmer(
         sizes: the constructor's integers by name.
 
     Yields:
-        Inputs that are cut to the integers, and the integers; many a constructor refuses.
+        Inputs that are cut to the integers, and the integers; many a constructor refuses. Where
+        there are many, they are all the smallest, or a single one is smaller than before.
     """
     ranges = [range(1, size + 1) for size in sizes.values()]
     if math.prod(sizes.values()) <= MOST_COMBINATIONS:
         smaller = [dict(zip(sizes, numbers, strict=True)) for numbers in product(*ranges)]
+        smaller.sort(key=lambda c: sum(c.values()))
     else:
-        smaller = [{**sizes, name: n} for name in sizes for n in range(1, sizes[name])]
-    for candidate in sorted(smaller, key=lambda c: sum(c.values())):
+        smaller = [{name: min(size, most) for name, size in sizes.items()} for most in (1, 2)]
+        smaller += [{**sizes, name: n} for name in sizes for n in range(1, sizes[name])]
+    for candidate in smaller:
         if candidate == dict(sizes):
             continue
         cut = _arguments(inputs)
         for name, size in candidate.items():
             cut = _cut(spec, cut, name, 0, size)
+        cut = _within_limits(cut, limits(spec, cut, candidate))
         yield ({**inputs, "arguments": cut} if "arguments" in inputs else cut), candidate
+
+
+def limits(
+    spec: ComponentSpec, inputs: Mapping[str, Any], sizes: Mapping[str, int]
+) -> dict[str, tuple[int, int]]:
+    """Give the smallest and the largest number that each argument of whole numbers may hold.
+
+    Args:
+        spec: says so.
+        inputs: the law's inputs by name, perhaps inside a dict ``arguments``.
+        sizes: the constructor's integers by name.
+    """
+    arguments = _arguments(inputs)
+    known = {dim: size for dim in _free_dimensions(spec) if (size := _length(spec, arguments, dim))}
+    known |= {name: value for name, value in arguments.items() if type(value) is int}
+    found = {}
+    for call in _calls(spec):
+        for name, held in call.entries.items():
+            between = held.limits({**known, **sizes})
+            if between is not None:
+                found[name] = between
+    return found
+
+
+def _within_limits(
+    inputs: Mapping[str, Any], between: Mapping[str, tuple[int, int]]
+) -> dict[str, Any]:
+    fitted = dict(inputs)
+    for name, (least, most) in between.items():
+        value = fitted.get(name)
+        if isinstance(value, Tensor) and value.dtype == torch.int64:
+            fitted[name] = value.clamp(least, most)
+        elif type(value) is int:
+            fitted[name] = min(max(value, least), most)
+    return fitted
+
+
+def _calls(spec: ComponentSpec) -> tuple[CallSpec, ...]:
+    return (*spec.methods.values(), spec)  # what the plain call says comes last, and counts
+
+
+def _dims(spec: ComponentSpec) -> dict[str, tuple[str, ...]]:
+    """Give the named dimensions of every tensor that the component or a method of it takes."""
+    return {name: dims for call in _calls(spec) for name, dims in call.dims.items()}
+
+
+def _masks(spec: ComponentSpec) -> dict[str, tuple[str, ...]]:
+    return {name: dims for call in _calls(spec) for name, dims in call.masks.items()}
+
+
+def _free_dimensions(spec: ComponentSpec) -> list[str]:
+    """Give the named dimensions that no constructor fixes."""
+    named = [dim for call in reversed(_calls(spec)) for dims in call.dims.values() for dim in dims]
+    return [dim for dim in dict.fromkeys(named) if dim not in (*spec.example, "*shape")]
+
+
+def _every_row_has_a_key(spec: ComponentSpec, inputs: Mapping[str, Any]) -> bool:
+    named = [inputs.get(name) for name in (*_masks(spec), *_dims(spec))]
+    masks = [m for m in named if isinstance(m, Tensor) and m.dtype == torch.bool]
+    return all(bool(mask.any(-1).all()) for mask in masks)
 
 
 def _rank(spec: ComponentSpec, inputs: Mapping[str, Any]) -> int:
     """Give the number of axes of an argument of any shape."""
-    ranks = [v.dim() for n, v in inputs.items() if spec.dims.get(n) == ("*shape",)]
+    dims = _dims(spec)
+    ranks = [v.dim() for n, v in inputs.items() if dims.get(n) == ("*shape",)]
     return max(ranks, default=0)
 
 
@@ -99,7 +163,7 @@ def _arguments(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _axis(spec: ComponentSpec, name: str, value: object, dim: str) -> int | None:
     """Say which axis of an argument has this name, counted from its end."""
-    dims = spec.dims.get(name, ())
+    dims = _dims(spec).get(name, ())
     if isinstance(value, Tensor) and dims == ("*shape",) and dim.startswith("-"):
         return int(dim)
     if not isinstance(value, Tensor) or dim not in dims:
@@ -125,7 +189,7 @@ def _cut(
             if id(value) not in made:
                 made[id(value)] = value.narrow(axis, start, size).clone()
             smaller[name] = made[id(value)]
-    for name, dims in spec.masks.items():
+    for name, dims in _masks(spec).items():
         mask = smaller.get(name)
         if not isinstance(mask, Tensor):
             continue
@@ -142,6 +206,7 @@ def simplify(
     inputs: Mapping[str, Any],
     parameters: Mapping[str, Tensor],
     fails: Callable[[Mapping[str, Any], Mapping[str, Tensor]], bool],
+    between: Mapping[str, tuple[int, int]] | None = None,
 ) -> None:
     """Replace entries by simpler ones as long as the law still fails.
 
@@ -150,6 +215,8 @@ def simplify(
         parameters: the module's weight matrices by name.
         fails: runs the law on a candidate and says whether it still fails; it remembers the last
             candidate that does, which is the result.
+        between: the smallest and the largest number that tensors of whole numbers may hold; others
+            stay as they are.
     """
     values: dict[tuple[str, ...], Tensor] = dict(_tensors(inputs, ("inputs",)))
     values |= {("parameters", name): value for name, value in parameters.items()}
@@ -169,43 +236,47 @@ def simplify(
             return True
         return False
 
-    for path in list(values):
-        for candidate in _whole(values[path]):
+    def simpler(path: tuple[str, ...], candidates: Iterator[Tensor]) -> None:
+        for candidate in candidates:
             if torch.equal(candidate, values[path]) or attempt(path, candidate):
-                break
+                return
+
+    least = {name: numbers[0] for name, numbers in (between or {}).items()}
     for path in list(values):
-        if not values[path].is_floating_point():
-            continue
+        simpler(path, _whole(values[path], least.get(path[-1])))
+    for path in list(values):
         for index in range(min(values[path].numel(), MOST_TRIALS)):
-            _simplify_entry(path, index, values, attempt)
+            simpler(path, _by_entry(values[path], index, least.get(path[-1])))
 
 
-def _simplify_entry(
-    path: tuple[str, ...],
-    index: int,
-    values: Mapping[tuple[str, ...], Tensor],
-    attempt: Callable[[tuple[str, ...], Tensor], bool],
-) -> None:
-    entry = float(values[path].flatten()[index])
-    rounded = float(round(entry)) if abs(entry) < 1e6 else entry
-    for simpler in (0.0, 1.0, rounded, round(entry, 1) + 0.0):
+def _by_entry(value: Tensor, index: int, least: int | None) -> Iterator[Tensor]:
+    """Give tensors with one entry that is simpler, the simplest first, and at last the same."""
+    entry = value.flatten()[index].item()
+    for simpler in _simpler(entry, least if value.dtype == torch.int64 else None):
+        candidate = value.clone().contiguous()
+        candidate.view(-1)[index] = simpler
+        yield candidate
         if simpler == entry:
             return  # nothing that follows is simpler
-        if abs(simpler) > abs(entry) + 1:
-            continue
-        candidate = values[path].clone().contiguous()
-        candidate.view(-1)[index] = simpler
-        if attempt(path, candidate):
-            return
 
 
-def _whole(value: Tensor) -> Iterator[Tensor]:
+def _simpler(entry: float, least: int | None) -> tuple[float, ...]:
+    if isinstance(entry, bool):
+        return (True,)
+    if isinstance(entry, int):
+        return () if least is None else tuple(n for n in (least, least + 1) if n <= entry)
+    rounded = float(round(entry)) if abs(entry) < 1e6 else entry
+    small = (0.0, 1.0, rounded, round(entry, 1) + 0.0)
+    return tuple(n for n in small if not abs(n) > abs(entry) + 1)  # whatever is simpler than NaN
+
+
+def _whole(value: Tensor, least: int | None) -> Iterator[Tensor]:
     """Give simpler tensors of the same shape, the simplest first."""
     if value.dtype == torch.bool:
         yield torch.ones_like(value)
     elif value.dtype == torch.int64:
-        yield torch.zeros_like(value)
-        yield torch.ones_like(value)
+        if least is not None:
+            yield torch.full_like(value, least)
     elif value.is_floating_point():
         yield torch.zeros_like(value)
         yield torch.ones_like(value)

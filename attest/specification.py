@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 from jaxtyping import AbstractArray
@@ -16,6 +16,7 @@ __all__ = [
     "CallSpec",
     "ComponentSpec",
     "ContractBroken",
+    "Entries",
     "Kept",
     "Result",
     "State",
@@ -36,6 +37,26 @@ class Kept:
     """What a component gives only to get it back, unread: anything at all."""
 
     value: Any
+
+
+@dataclass(frozen=True)
+class Entries:
+    """The whole numbers that a tensor may hold, such as tokens, by a size that limits them.
+
+    Attributes:
+        least: the smallest.
+        below: the name of a size that all are below, such as a vocabulary.
+        most: the name of a size that none is above, such as a length.
+    """
+
+    least: int = 0
+    below: str = ""
+    most: str = ""
+
+    def limits(self, sizes: Mapping[str, int]) -> tuple[int, int] | None:
+        """Give the smallest and the largest number at these sizes; None where they do not say."""
+        size = sizes.get(self.below or self.most)
+        return None if size is None else (self.least, size - 1 if self.below else size)
 
 
 class ContractBroken(Exception):  # noqa: N818 - a report about a submission, not an error of ours
@@ -85,6 +106,7 @@ class CallSpec:
         parameters: the names of its arguments, in order.
         dims: the named dimensions of every tensor argument whose shape the contract fixes.
         masks: the named dimensions that a mask broadcasts to.
+        entries: what the arguments of whole numbers may hold.
         results: what it gives, in order.
     """
 
@@ -92,6 +114,7 @@ class CallSpec:
     parameters: tuple[str, ...]
     dims: Mapping[str, tuple[str, ...]]
     masks: Mapping[str, tuple[str, ...]]
+    entries: Mapping[str, Entries]
     results: tuple[Result, ...]
 
     @property
@@ -230,6 +253,7 @@ def _rebuilt(like: tuple[Any, ...] | list[Any], inner: list[Any]) -> Any:  # noq
     return type(like)(*inner) if hasattr(like, "_fields") else tuple(inner)
 
 
+Noted = TypeVar("Noted")
 Size = tuple[int, ...] | int | None
 
 
@@ -394,6 +418,7 @@ def read_protocol(
         parameters=call.parameters,
         dims=call.dims,
         masks=call.masks,
+        entries=call.entries,
         results=call.results,
         protocol=protocol,
         constructor=tuple(example) if example else None,
@@ -413,7 +438,10 @@ def _read_call(name: str, function: Callable[..., Any], results: tuple[str, ...]
         name=name,
         parameters=tuple(inspect.signature(function).parameters)[1:],
         dims={key: dims for key, hint in hints.items() if (dims := _dims(hint)) is not None},
-        masks={key: dims for key, hint in hints.items() if (dims := _mask_dims(hint)) is not None},
+        masks={
+            key: tuple(mask.split()) for key, hint in hints.items() if (mask := _noted(hint, str))
+        },
+        entries={key: held for key, hint in hints.items() if (held := _noted(hint, Entries))},
         results=tuple(
             Result(result, _dims(part) or (), _kind(part))
             for result, part in zip(results, parts, strict=True)
@@ -422,18 +450,27 @@ def _read_call(name: str, function: Callable[..., Any], results: tuple[str, ...]
 
 
 def _dims(annotation: Any) -> tuple[str, ...] | None:  # noqa: ANN401
-    for candidate in (annotation, *get_args(annotation)):  # an optional argument is a union
+    for candidate in _within(annotation):
         if isinstance(candidate, type) and issubclass(candidate, AbstractArray):
             dims = str(candidate.dim_str).split()
             return None if "..." in dims else tuple(dims)
     return None
 
 
-def _mask_dims(annotation: Any) -> tuple[str, ...] | None:  # noqa: ANN401
-    for candidate in (annotation, *get_args(annotation)):
-        if get_origin(candidate) is Annotated:
-            return tuple(str(candidate.__metadata__[0]).split())
+def _noted(annotation: Any, kind: type[Noted]) -> Noted | None:  # noqa: ANN401
+    """Give what a protocol notes about an argument beside its type."""
+    for candidate in _within(annotation):
+        if get_origin(candidate) is Annotated and isinstance(candidate.__metadata__[0], kind):
+            return candidate.__metadata__[0]
     return None
+
+
+def _within(annotation: Any) -> Iterator[Any]:  # noqa: ANN401
+    """Give an annotation and what it is made of: an optional argument is a union."""
+    yield annotation
+    if get_origin(annotation) is not None:
+        for inner in get_args(annotation):
+            yield from _within(inner)
 
 
 def _kind(annotation: Any) -> Kind:  # noqa: ANN401

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Self
 
 import torch
@@ -20,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from attest.specification import CallSpec, ComponentSpec, Kept, tensors_in
 
-__all__ = ["Tape", "literal"]
+__all__ = ["MANY", "Tape", "literal"]
 
 Token = Any
 """A piece of text, or what stands in its place: a tensor, a state, or what is kept."""
@@ -58,9 +59,10 @@ class _CannotWrite(Exception):  # noqa: N818 - control flow of the tape
 class _Step:
     """One operation: its expression as text with tensors in it, and the tensors it gave.
 
-    A step that overwrites parameters names the module in ``overwrites``, one that calls or
-    differentiates it in ``uses``; a call says in ``graded`` whether gradients were recorded, and
-    a differentiation in ``gives`` which gradients are taken out of it later.
+    A step that overwrites a parameter names the module in ``overwrites`` and the parameter in
+    ``filled``, with the number where all its entries are the same; one that calls or
+    differentiates a module names it in ``uses``; a call says in ``graded`` whether gradients were
+    recorded, and a differentiation in ``gives`` which gradients are taken out of it later.
     """
 
     tokens: list[Token] | None
@@ -69,6 +71,7 @@ class _Step:
     changes: list[Tensor] = field(default_factory=list)
     always: bool = False
     overwrites: str = ""
+    filled: tuple[str, float | None] = ("", None)
     uses: str = ""
     graded: bool | None = None
     gives: list[Tensor] | None = None
@@ -198,7 +201,9 @@ class Tape(TorchFunctionMode):
                 if step.always and str((step.tokens or [""])[0]).startswith(target):
                     self._steps.remove(step)
                     break
-            self._always(f"{target}{literal(value)})", overwrites=label)
+            text = f"{target}{literal(value)})"
+            filled = name, _only_number(value)
+            self._steps.append(_Step([text], [], [], always=True, overwrites=label, filled=filled))
 
     def called(
         self,
@@ -219,10 +224,16 @@ class Tape(TorchFunctionMode):
         for index, name in enumerate(given):
             prefix = ", " if index else ""
             positional = index < 3 and name == spec.parameters[index]
-            tokens += [prefix if positional else f"{prefix}{name}=", *_tokens(arguments[name])]
+            value = arguments[name]
+            # What was given is given back by its name: a namedtuple is more than its tensors.
+            known = any(value is result for step in self._steps for result in step.results)
+            tokens.append(prefix if positional else f"{prefix}{name}=")
+            tokens += [value] if known else _tokens(value)
         tokens += [")"]
         self._calls += 1
-        suffix = "" if self._calls == 1 else f"_{self._calls}"
+        taken = {name for name, _ in self._inputs.values()}
+        first = self._calls == 1 and not taken & {result.name for result in spec.results}
+        suffix = "" if first else f"_{self._calls}"
         names = [result.name + suffix for result in spec.results]
         if not results:
             tokens = ["answer = ", *tokens]
@@ -320,10 +331,10 @@ class Tape(TorchFunctionMode):
                 needed |= {id(t) for t in step.needs}
         kept.reverse()
         kept = _without_repetitions(kept) if brief else kept
-        return _Writer(self._inputs, kept, copies=copies).write(wanted)
+        return _Writer(self._inputs, _filled_together(kept), copies=copies).write(wanted)
 
-    def _always(self, text: str, overwrites: str = "") -> None:
-        self._steps.append(_Step([text], [], [], always=True, overwrites=overwrites))
+    def _always(self, text: str) -> None:
+        self._steps.append(_Step([text], [], [], always=True))
 
     def _note(
         self,
@@ -379,6 +390,37 @@ def _without_repetitions(steps: list[_Step]) -> list[_Step]:
             values[step.target] = step.tokens
         final.append(step)
     return final
+
+
+# So many parameters that hold one number are shown, and filled, together.
+MANY = 4
+
+
+def _filled_together(steps: list[_Step]) -> list[_Step]:
+    """Fill parameters in a loop where many are given the same number before anything else."""
+    together: list[_Step] = []
+    for (label, _), group in groupby(
+        steps, key=lambda step: (step.overwrites, step.filled[0] == "")
+    ):
+        run = list(group)
+        for number in dict.fromkeys(step.filled[1] for step in run) if label else ():
+            alike = [step for step in run if step.filled[1] == number]
+            if number is None or len(alike) < MANY:
+                continue
+            run = [step for step in run if step not in alike]
+            names = "\n".join(f'    "{step.filled[0]}",' for step in alike)
+            fill = f"{label}.get_parameter(name).data.fill_({number})"
+            together.append(_Step([f"for name in [\n{names}\n]:\n    {fill}"], [], [], always=True))
+        together += run
+    return together
+
+
+def _only_number(value: Tensor) -> float | None:
+    """Give the number that all entries of a tensor are; None where they are several."""
+    numbers = set(value.flatten().tolist())
+    number = numbers.pop() if len(numbers) == 1 else math.nan
+    negative = math.copysign(1, number) < 0 and number == 0
+    return float(number) if math.isfinite(number) and not negative else None
 
 
 class _Writer:

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from attest.contract import CONTRACT
-from attest.shrinking import MOST_TRIALS, narrower, simplify, slimmer
+from attest.shrinking import MOST_TRIALS, limits, narrower, simplify, slimmer
 
 
-def simplified(inputs, parameters, law_fails):
+def simplified(inputs, parameters, law_fails, between=None):
     """Give the last failing candidate and every candidate that was tried."""
     latest, tried = [(inputs, parameters)], []
 
@@ -20,7 +20,7 @@ def simplified(inputs, parameters, law_fails):
             return True
         return False
 
-    simplify(inputs, parameters, fails)
+    simplify(inputs, parameters, fails, between)
     return (*latest[-1], tried)
 
 
@@ -78,10 +78,12 @@ def test_a_mask_comes_to_allow_everything():
     assert bool(found["mask"].all())
 
 
-def test_a_mask_that_matters_stays():
+def test_a_mask_that_matters_allows_as_much_as_it_can():
     mask = torch.tensor([[True, False], [False, True]])
     found, _, _ = simplified({"mask": mask}, {}, lambda c, _: not bool(c["mask"].all()))
-    assert torch.equal(found["mask"], mask)
+    assert int(found["mask"].sum()) == 3
+    kept, _, _ = simplified({"mask": mask}, {}, lambda c, _: torch.equal(c["mask"], mask))
+    assert torch.equal(kept["mask"], mask)
 
 
 def test_integers_none_and_sizes_are_left_alone():
@@ -89,6 +91,25 @@ def test_integers_none_and_sizes_are_left_alone():
     found, _, tried = simplified(inputs, {}, lambda *_: True)
     assert found == inputs
     assert tried == []
+
+
+def test_tokens_and_lengths_become_the_least_that_they_may_be():
+    inputs = {"source": torch.tensor([[4, 2, 3]]), "lengths": torch.tensor([3])}
+    between = {"source": (0, 4), "lengths": (1, 3)}
+    found, _, tried = simplified(inputs, {}, lambda *_: True, between)
+    assert (found["source"].tolist(), found["lengths"].tolist()) == ([[0, 0, 0]], [1])
+    for candidate, _ in tried:
+        assert set(candidate["source"].flatten().tolist()) <= {0, 1, 2, 3, 4}
+        assert 1 <= int(candidate["lengths"]) <= 3
+
+
+def test_a_token_that_matters_stays_or_becomes_the_second():
+    inputs = {"source": torch.tensor([[4, 2, 3]])}
+    between = {"source": (0, 4)}
+    found, _, _ = simplified(inputs, {}, lambda c, _: bool(c["source"][0, 1] > 0), between)
+    assert found["source"].tolist() == [[0, 1, 0]]
+    found, _, _ = simplified(inputs, {}, lambda c, _: bool(c["source"][0, 2] == 3), between)
+    assert found["source"].tolist() == [[0, 0, 3]]
 
 
 def test_arguments_inside_a_dict_are_simplified():
@@ -205,7 +226,7 @@ def test_modules_become_slimmer_with_what_they_are_given():
 def test_many_integers_are_tried_one_by_one():
     spec = CONTRACT["MultiHeadAttention"]
     inputs = {name: torch.randn(1, 1, 64) for name in ("query", "key", "value")}
-    assert len(list(slimmer(spec, inputs, {"d_model": 64, "n_heads": 16}))) == 63 + 15
+    assert len(list(slimmer(spec, inputs, {"d_model": 64, "n_heads": 16}))) == 2 + 63 + 15
 
 
 def test_a_mask_is_cut_like_what_it_masks_and_leaves_every_query_some_key():
@@ -237,3 +258,101 @@ def test_one_tensor_under_two_names_stays_one():
     simplify(found, {}, fails)
     assert simplified
     assert all(candidate["key"] is candidate["value"] for candidate in simplified)
+
+
+# --- Tokens --------------------------------------------------------------------------------------
+
+
+def tokens(component, batch=3, queries=4, keys=6):
+    generator = torch.Generator().manual_seed(0)
+    sizes = CONTRACT[component].example
+    drawn = {
+        "source": torch.randint(sizes["source_vocab"], (batch, keys), generator=generator),
+        "target_in": torch.randint(sizes["target_vocab"], (batch, queries), generator=generator),
+    }
+    lengths = torch.tensor([keys, 2, 5])[:batch]
+    if component == "Transformer":
+        real = torch.arange(keys) < lengths[:, None]
+        return {**drawn, "source_mask": real.flip(-1)}
+    return {**drawn, "lengths": lengths}
+
+
+def assert_within_the_contract(component, inputs, sizes):
+    assert inputs["source"].dtype == inputs["target_in"].dtype == torch.int64
+    assert inputs["source"].shape[0] == inputs["target_in"].shape[0] >= 1
+    for name, vocabulary in (("source", "source_vocab"), ("target_in", "target_vocab")):
+        assert inputs[name].numel()
+        assert 0 <= int(inputs[name].min()) <= int(inputs[name].max()) < sizes[vocabulary]
+    if component == "Transformer":
+        assert inputs["source_mask"].shape == inputs["source"].shape
+        assert bool(inputs["source_mask"].any(-1).all())
+    else:
+        assert inputs["lengths"].shape == inputs["source"].shape[:1]
+        assert int(inputs["lengths"].min()) >= 1
+        assert int(inputs["lengths"].max()) <= inputs["source"].shape[1]
+
+
+MODELS = pytest.mark.parametrize("component", ["Transformer", "Seq2Seq", "AttentionSeq2Seq"])
+
+
+@MODELS
+def test_tokens_are_dropped_and_lengths_and_masks_follow(component):
+    spec, tried = CONTRACT[component], []
+
+    def fails(inputs):
+        tried.append(inputs)
+        assert_within_the_contract(component, inputs, spec.example)
+        return inputs["source"].shape[1] >= 2
+
+    found = narrowed(spec, tokens(component), fails)
+    assert found["source"].shape == (1, 2)
+    assert found["target_in"].shape == (1, 1)
+    assert len(tried) >= 5
+
+
+@MODELS
+def test_tokens_stay_within_smaller_vocabularies(component):
+    spec = CONTRACT[component]
+    inputs = {"arguments": tokens(component), "bos": 6}
+    seen = set()
+    for candidate, sizes in slimmer(spec, inputs, spec.example):
+        assert_within_the_contract(component, candidate["arguments"], sizes)
+        seen |= {name for name, size in sizes.items() if size < spec.example[name]}
+    assert seen == set(spec.example)
+    assert all(
+        set(sizes.values()) == {1} for _, sizes in [next(slimmer(spec, inputs, spec.example))]
+    )
+
+
+def test_the_first_token_of_a_generation_stays_within_its_vocabulary():
+    spec = CONTRACT["Seq2Seq"]
+    inputs = {**tokens("Seq2Seq"), "bos": 6}
+    for candidate, sizes in slimmer(spec, inputs, spec.example):
+        assert candidate["bos"] == min(6, sizes["target_vocab"] - 1)
+
+
+def test_the_memory_of_a_method_is_cut_with_the_source_and_with_the_width():
+    spec = CONTRACT["Transformer"]
+    inputs = {**tokens("Transformer"), "memory": torch.randn(3, 6, spec.example["d_model"])}
+    found = narrowed(spec, inputs, lambda _: True)
+    assert found["memory"].shape == (1, 1, spec.example["d_model"])
+    for candidate, sizes in slimmer(spec, inputs, spec.example):
+        assert candidate["memory"].shape[-1] == sizes["d_model"]
+
+
+def test_limits_are_those_of_the_contract():
+    sizes = CONTRACT["Seq2Seq"].example
+    found = limits(CONTRACT["Seq2Seq"], {"arguments": tokens("Seq2Seq")}, sizes)
+    assert found["source"] == (0, 4)
+    assert found["target_in"] == found["token"] == found["bos"] == (0, 6)
+    assert found["lengths"] == (1, 6)
+    lengths = {"lengths": torch.tensor([2, 9]), "max_length": 9}
+    assert limits(CONTRACT["padding_mask"], lengths, {}) == {"lengths": (1, 9)}
+    assert limits(CONTRACT["padding_mask"], {"lengths": torch.tensor([2, 9])}, {}) == {}
+
+
+def test_an_image_is_cut_in_rows_and_in_columns():
+    images = {"images": torch.randn(2, 3, 6, 8)}
+    spec = CONTRACT["PatchEmbedding"]
+    found = narrowed(spec, images, lambda i: all(n % 2 == 0 for n in i["images"].shape[-2:]))
+    assert found["images"].shape == (1, 3, 2, 2)
