@@ -112,6 +112,9 @@ class SymbolicTensor:
     def __pow__(self, other: Any) -> SymbolicTensor:
         return _entrywise(lambda a, b: a**b, self, other)
 
+    def __rpow__(self, other: Any) -> SymbolicTensor:
+        return _entrywise(lambda a, b: b**a, self, other)
+
     def __neg__(self) -> SymbolicTensor:
         return SymbolicTensor(-self.entries)
 
@@ -337,6 +340,7 @@ _OPERATIONS: dict[str, Operation] = {
 _OPERATIONS |= {"bmm": _OPERATIONS["matmul"], "true_divide": _OPERATIONS["div"]}
 _OPERATIONS |= {f"__{n}__": _OPERATIONS[n] for n in ("add", "sub", "mul", "matmul")}
 _OPERATIONS |= {"__truediv__": _OPERATIONS["div"], "__rmatmul__": lambda a, b: b @ a}
+_OPERATIONS |= {"cos": _mapped(sympy.cos), "sin": _mapped(sympy.sin)}
 
 
 def _apply(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import product
+from typing import Any
 
+import mpmath
+import numpy as np
+import sympy
 import torch
+from hypothesis import assume
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
+from attest import symbolic
 from attest.checks import (
     Crash,
     above,
     at_least,
+    at_most,
     close,
     identical,
     refused,
@@ -21,8 +30,8 @@ from attest.checks import (
     sometimes_differs,
 )
 from attest.claims import Claim, Verdict
-from attest.laws import law
-from attest.strategies import learned_positions, sinusoidal_positions
+from attest.laws import law, proof, refutation
+from attest.strategies import fill, learned_positions, seeds, sinusoidal_positions
 from attest.subject import Subject
 from attest.tolerances import gamma, unit_roundoff
 from properties.bounds import position_bounds
@@ -507,6 +516,478 @@ def no_two_positions_are_encoded_alike(positions: Subject, length: int, d_model:
     sometimes(length > 2, "there are positions to tell apart")
 
 
+# --- Sinusoids in symbols -----------------------------------------------------------------------
+
+
+class _Places(TorchFunctionMode):
+    """Count positions by any real numbers, where the code counts them by 0, 1, 2 and so on.
+
+    Only what is counted in floating point is meant; tensors of symbols count their own entries.
+
+    Args:
+        places: the numbers or symbols to count by.
+        free: whether whatever else is counted, which is frequencies, becomes a symbol each.
+    """
+
+    def __init__(self, places: Sequence[Any], *, free: bool) -> None:
+        super().__init__()
+        self.places, self.free = list(places), free
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Answer a function of torch."""
+        result = func(*args, **(kwargs or {}))
+        if func.__name__ != "arange" or not result.is_floating_point():
+            return result
+        if len(result) == len(self.places):
+            return symbolic.tensor(self.places)
+        return symbolic.symbols("e", len(result)) if self.free else symbolic.tensor(result)
+
+
+def _at(
+    encoding: Callable[..., Any], width: int, *places: Any, free: bool = True
+) -> list[list[tuple[Any, Any]]]:
+    """Give the pairs of sine and cosine at any places, as the code itself computes them.
+
+    One place more than there are columns, so that nothing else is counted up to the same number.
+    """
+    padded = [*places, *[0] * (width + 1 - len(places))]
+    with _Places(padded, free=free):
+        rows = encoding(len(padded), width).entries[: len(places)]
+    return [list(zip(row[0::2], row[1::2], strict=True)) for row in rows]
+
+
+def _zero(expression: Any) -> bool:
+    """Decide whether a polynomial of sines and cosines of sums is zero everywhere."""
+    apart = sympy.expand(sympy.expand_trig(sympy.expand(expression)))
+    squares = {a: 1 - sympy.sin(a.args[0]) ** 2 for a in apart.atoms(sympy.cos)}
+    for cosine, square in squares.items():
+        apart = sympy.expand(apart.replace(cosine**2, square))
+    return bool(apart == 0)
+
+
+def _differs(expression: Any) -> bool:
+    """Decide whether an expression is something else than zero at one place."""
+    names = sorted(expression.free_symbols, key=str)
+    place = {name: sympy.Rational(2 * i + 3, 7) for i, name in enumerate(names)}
+    return bool(abs(expression.evalf(subs=place)) > 1e-6)
+
+
+def _turn(pairs: list[tuple[Any, Any]]) -> list[Any]:
+    """Give M_k, a rotation of each pair, from the encoding of position k alone."""
+    return [sympy.Matrix([[cosine, sine], [-sine, cosine]]) for sine, cosine in pairs]
+
+
+WIDTHS = (2, 4, 6, 8)
+"""No width enters the code but as the number of frequencies and their exponents' denominator."""
+
+P, K, L = sympy.symbols("p k l", real=True)
+
+
+@proof(
+    SINUSOIDS,
+    method="symbolic",
+    formula="PE(p, 2i) = sin(p ω_i), PE(p, 2i+1) = cos(p ω_i), ω_i = 10000^(−2i/d), p any number",
+    claim=PE_09.part("defined"),
+)
+def symbols_are_encoded_at_every_position(encoding: Callable[..., Any]) -> None:
+    """The code takes any number for a position, and makes the same of it: no position is the last.
+
+    The frequencies are exact in symbols, so that a wrong exponent or base shows at every width.
+    """
+    for width in WIDTHS:
+        (pairs,) = _at(encoding, width, P, free=False)
+        for i, (sine, cosine) in enumerate(pairs):
+            angle = P * sympy.Integer(10000) ** sympy.Rational(-2 * i, width)
+            assert sympy.expand(sine - sympy.sin(angle)) == 0, f"column {2 * i} is {sine}"
+            assert sympy.expand(cosine - sympy.cos(angle)) == 0, f"column {2 * i + 1} is {cosine}"
+
+
+@proof(
+    SINUSOIDS,
+    method="symbolic",
+    formula="PE_{p+k} = M_k PE_p, M_kᵀ M_k = 1, det M_k = 1, M_k M_l = M_{k+l} for real p, k, l",
+    claim=PE_07.part("shifts are rotations"),
+)
+def symbols_move_on_by_rotations(encoding: Callable[..., Any]) -> None:
+    """Position, offset and frequencies are symbols: M_k is made of PE_k, and p is not in it."""
+    for width in WIDTHS[:3]:
+        start, by_k, by_l, there, by_both = _at(encoding, width, P, K, L, P + K, K + L)
+        turns = zip(_turn(by_k), _turn(by_l), _turn(by_both), start, there, strict=True)
+        for first, second, both, before, after in turns:
+            assert P not in first.free_symbols, "the rotation depends on the position"
+            moved = first * sympy.Matrix(before) - sympy.Matrix(after)
+            assert all(map(_zero, moved)), f"{moved} is left after moving on"
+            assert all(map(_zero, first.T * first - sympy.eye(2))), f"{first} is not orthogonal"
+            assert _zero(first.det() - 1), f"{first} is no rotation"
+            assert all(map(_zero, first * second - both)), "two moves do not make one"
+
+
+def _product(one: list[tuple[Any, Any]], other: list[tuple[Any, Any]]) -> Any:
+    return sum(a * b for x, y in zip(one, other, strict=True) for a, b in zip(x, y, strict=True))
+
+
+@proof(
+    SINUSOIDS,
+    method="symbolic",
+    formula="PE_p · PE_{p+k} = Σ_i cos(ω_i k), which does not depend on p;  ‖PE_p‖² = d/2",
+    claim=PE_05.part("distance"),
+)
+def symbols_multiply_to_a_function_of_their_distance(encoding: Callable[..., Any]) -> None:
+    """For any position, offset and frequencies; the encoding of the offset holds the cosines."""
+    for width in WIDTHS[:3]:
+        here, there, by_k = _at(encoding, width, P, P + K, K)
+        cosines = sum(cosine for _, cosine in by_k)
+        assert _zero(_product(here, there) - cosines), "the product is not one of the distance"
+        assert _zero(_product(here, here) - sympy.Rational(width, 2)), "the length is not √(d/2)"
+
+
+@proof(
+    SINUSOIDS,
+    method="symbolic",
+    formula="PE_p · PE_{p+k} = PE_p · PE_{p−k}",
+    against=PE_04.part("plain product"),
+)
+def symbols_do_not_tell_before_from_after(encoding: Callable[..., Any]) -> None:
+    """The product is even in the distance: k after and k before are the same to it."""
+    for width in WIDTHS[:3]:
+        here, after, before = _at(encoding, width, P, P + K, P - K)
+        assert _zero(_product(here, after) - _product(here, before)), "the product is not even"
+        assert _differs(_product(here, after) - _product(here, here)), "the product is constant"
+
+
+@proof(
+    SINUSOIDS,
+    method="symbolic",
+    formula="PE_p W_Q W_Kᵀ PE_{p+k} = sin(ω k) for some W, which is odd in k",
+    claim=PE_04.part("projected"),
+)
+def a_quarter_turn_between_them_tells_before_from_after(encoding: Callable[..., Any]) -> None:
+    """Let W_Q keep the slowest pair alone, and W_K turn it by a right angle.
+
+    The score is then sin(ω k), which has the sign of k as long as |k| < π/ω, some thirty thousand
+    positions at the usual widths.
+    """
+    for width in WIDTHS:
+        here, after, by_k = (pairs[-1] for pairs in _at(encoding, width, P, P + K, K))
+        quarter = sympy.Matrix([[0, -1], [1, 0]])
+        score = (sympy.Matrix([here]) * quarter * sympy.Matrix(after))[0]
+        assert _zero(score - by_k[0]), f"the score is {score}"
+        odd = by_k[0] + by_k[0].subs(K, -K)
+        assert odd == 0, "the score is not odd"
+        assert _differs(by_k[0]), "the score is always zero"
+    turned = sympy.Symbol("turned", positive=True)  # ω k between 0 and π
+    assert sympy.sin(sympy.pi * turned / (1 + turned)).subs(turned, 1) > 0
+
+
+@proof(
+    SINUSOIDS,
+    method="symbolic",
+    formula="PE_m = PE_n ⇒ 2 − 2 cos(m − n) = 0 ⇒ m − n ∈ 2πℤ ⇒ m = n for whole m, n",
+    claim=PE_02.part("told apart"),
+    against=(PE_05.part("repeated patterns"), PE_09.part("periodic")),
+)
+def only_a_multiple_of_two_pi_repeats_the_first_pair(encoding: Callable[..., Any]) -> None:
+    """The first frequency is 1, so the first pair repeats after 2π alone, and π is irrational.
+
+    A whole number other than 0 is no multiple of 2π, and so no whole encoding ever comes again,
+    though each pair by itself does along the real line.
+    """
+    m, n = sympy.symbols("m n", integer=True)
+    for width in WIDTHS:
+        one, other = (pairs[0] for pairs in _at(encoding, width, m, n, free=False))
+        assert one == (sympy.sin(m), sympy.cos(m)), f"the first pair is {one}"
+        gap = sum((a - b) ** 2 for a, b in zip(one, other, strict=True))
+        assert _zero(gap - (2 - 2 * sympy.cos(m - n))), "the first pair's distance is another"
+        for i in range(width // 2):
+            period = 2 * sympy.pi * sympy.Integer(10000) ** sympy.Rational(2 * i, width)
+            here, again = (pairs[i] for pairs in _at(encoding, width, P, P + period, free=False))
+            same = (sympy.expand(a - b) == 0 for a, b in zip(here, again, strict=True))
+            assert all(same), f"pair {i} does not repeat after {period}"
+    turns = sympy.Symbol("turns", real=True)
+    zeros = sympy.solveset(sympy.cos(turns) - 1, turns, sympy.S.Reals)
+    assert zeros.base_sets == (sympy.S.Integers,), f"cos is 1 at {zeros}"
+    assert zeros.lamda(m) == 2 * sympy.pi * m, f"cos is 1 at {zeros}"
+    whole = sympy.Symbol("whole", integer=True, nonzero=True)
+    assert (2 * sympy.pi * whole).is_irrational, "some multiple of 2π may be whole"
+
+
+# --- Sinusoids counted out ----------------------------------------------------------------------
+
+
+@proof(
+    SINUSOIDS,
+    method="exhaustive",
+    formula="float64: |PE − exact| ≤ u ((2i/d ln 10000 + 3) p ω + 2);  float32: u |exact| more",
+)
+def angles_are_rounded_no_further_than_they_must(encoding: Callable[..., Any]) -> None:
+    """Against 40 digits: each exponent, power, angle and sine is rounded once, in float64.
+
+    An exponent that is rounded changes its power by ln 10000 as much. Only the last step, which
+    stores the result, may be rounded to less.
+    """
+    places = [*range(17), 100, 999, 1024, 4095, 4999]
+    u, low = mpmath.mpf(2) ** -53, mpmath.mpf(2) ** -24
+    with mpmath.workdps(40):
+        for width in (2, 6, 20):
+            wide, single = (encoding(5000, width, t) for t in (torch.float64, torch.float32))
+            for i, p in product(range(width // 2), places):
+                share = mpmath.mpf(2 * i) / width
+                angle = p * mpmath.mpf(10000) ** -share
+                bound = u * ((share * mpmath.log(10000) + 3) * angle + 2)
+                for column, exact in enumerate((mpmath.sin(angle), mpmath.cos(angle)), 2 * i):
+                    off = abs(float(wide[p, column]) - exact)
+                    assert off <= bound, f"position {p}, column {column}: off by {off}"
+                    off = abs(float(single[p, column]) - exact)
+                    assert off <= bound + low * abs(exact), f"{off} off in float32"
+
+
+@proof(
+    SINUSOIDS,
+    method="exhaustive",
+    formula="PE(n)[:m] = PE(m), bit by bit, for all m ≤ 100 and even d ≤ 64, in four dtypes",
+    claim=PE_08,
+)
+def every_table_begins_with_every_shorter_one_bit_by_bit(encoding: Callable[..., Any]) -> None:
+    """Try all lengths and widths; each row is computed from its own position, and in one way."""
+    dtypes = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+    for width in range(2, 66, 2):
+        for dtype in dtypes if width < 8 else dtypes[:2]:
+            longest = encoding(100, width, dtype)
+            assert bool((longest[1:] != longest[:-1]).any(-1).all()), "positions coincide"
+            for length in range(100) if width < 8 else range(0, 100, 3):
+                table = encoding(length, width, dtype)
+                assert torch.equal(table, longest[:length]), f"{length} positions of {width}"
+
+
+FIRST_RISES = {4: 3, 64: 5, 128: 11, 512: 43}
+
+
+@proof(
+    SINUSOIDS,
+    method="exhaustive",
+    formula="PE_0 · PE_k falls up to k = 3, 5, 11, 43 and rises after, for d = 4, 64, 128, 512",
+    against=PE_05.part("nearer is more alike"),
+)
+def the_product_first_rises_where_it_is_said_to(encoding: Callable[..., Any]) -> None:
+    """A wider encoding falls for longer, and none for long."""
+    for width, turning in FIRST_RISES.items():
+        table = encoding(64, width, torch.float64)
+        products = table @ table[0]
+        rises = (products[1:] > products[:-1]).nonzero().flatten()
+        assert int(rises[0]) == turning, f"at width {width} it first rises from {int(rises[0])}"
+
+
+@proof(
+    SINUSOIDS,
+    method="exhaustive",
+    formula="at d = 512, 172 of 256 pairs have not turned once within 128 positions",
+    against=PE_09.part("periodic"),
+)
+def most_wavelengths_are_longer_than_a_sequence(encoding: Callable[..., Any]) -> None:
+    """What was seen in training is a part of the first turn, of two in three pairs."""
+    table = encoding(129, 512, torch.float64)
+    hands = torch.complex(table[:, 1::2], table[:, 0::2])
+    turned = (hands[1:] / hands[:-1]).angle().sum(0)  # no pair turns by π between neighbours
+    slow = int((turned < 2 * math.pi).sum())
+    assert slow == 172, f"{slow} pairs have not turned once"
+
+
+def _different(rows: Tensor) -> int:
+    return len(torch.unique(rows.double(), dim=0))
+
+
+HALF_PRECISION = {torch.bfloat16: 769, torch.float16: 3073}
+"""How many different numbers 0 … 4095 are rounded to."""
+
+
+@proof(
+    SINUSOIDS,
+    method="exhaustive",
+    formula="4,096 rows computed in float64 and rounded once to bfloat16 or float16 all differ",
+    claim=PE_02.part("in low precision"),
+)
+def rounding_the_encoding_keeps_positions_apart(encoding: Callable[..., Any]) -> None:
+    """Eight bits for each number are enough, since there are many numbers."""
+    for dtype in HALF_PRECISION:
+        table = encoding(4096, 64, dtype)
+        assert table.dtype == dtype, f"the encoding is {table.dtype}"
+        assert _different(table) == 4096, f"{_different(table)} encodings in {dtype}"
+
+
+@proof(
+    SINUSOIDS,
+    method="exhaustive",
+    formula="4,096 rows at positions rounded to bfloat16 (float16) are 769 (3,073) different ones",
+    against=PE_02.part("in low precision"),
+)
+def rounding_the_position_makes_encodings_coincide(encoding: Callable[..., Any]) -> None:
+    """Numbering tokens in low precision gives many of them their neighbour's number."""
+    table = encoding(4097, 64, torch.float64)
+    assert _different(table) == 4097, f"{_different(table)} encodings in float64"
+    for dtype, count in HALF_PRECISION.items():
+        numbers = torch.arange(4096).to(dtype).long()  # 4095 becomes 4096
+        found = _different(table[numbers])
+        assert found == count, f"{found} encodings of positions in {dtype}"
+
+
+# --- Sinusoids: what they do not show -----------------------------------------------------------
+
+
+@refutation(
+    SINUSOIDS,
+    claim=PE_04.part("plain product"),
+    formula="PE_i · PE_{i+k} ≠ PE_i · PE_{i−k}",
+    inputs=sinusoidal_positions(),
+    pinned={"length": 3, "d_model": 2},
+)
+def the_product_with_the_next_is_not_that_with_the_last(
+    positions: Subject, length: int, d_model: int
+) -> None:
+    """One position further and one position back look the same to the product."""
+    assume(length > 2)
+    table = positions(length, d_model)
+    found, bound, _ = _products(table, 0, min(length, 24))
+    ahead, back = found.diagonal(1)[1:], found.diagonal(-1)[:-1]
+    gap = (ahead - back).abs() - 2 * bound.diagonal()[1:-1]
+    above(gap.amax(), torch.zeros(()).double(), "how far apart the products are at most")
+
+
+@refutation(
+    SINUSOIDS,
+    claim=PE_05.part("nearer is more alike"),
+    formula="PE_0 · PE_{k+1} ≤ PE_0 · PE_k",
+    inputs=sinusoidal_positions(),
+    pinned={"length": 5, "d_model": 4},
+)
+def a_position_further_off_is_less_alike(positions: Subject, length: int, d_model: int) -> None:
+    """The fastest pairs come round again before the slow ones have moved."""
+    table = positions(length, d_model)
+    found, bound, _ = _products(table, 0, length)
+    step = (bound[0, 1:] + bound[0, :-1]) if length > 1 else bound[0, :0]
+    at_most(found[0, 1:], found[0, :-1], step, "the product with the position further off")
+
+
+@refutation(
+    SINUSOIDS,
+    claim=(PE_05.part("repeated patterns"), PE_09.part("periodic")),
+    formula="PE_p = PE_0 for some p > 0",
+    inputs=sinusoidal_positions(),
+    pinned={"length": 7, "d_model": 2},
+)
+def the_first_position_comes_again(positions: Subject, length: int, d_model: int) -> None:
+    """Position 6 comes near, since 6 is almost 2π; none comes back."""
+    assume(length > 1)
+    table = positions(length, d_model)
+    apart = (table[1:] - table[0]).double().norm(dim=-1)
+    bound = 2 * math.sqrt(d_model) * _error(table)[1:]
+    at_most((apart - bound).amin(), torch.zeros(()).double(), 0.0, "how near a position comes to 0")
+
+
+@st.composite
+def _two_words(draw: Any) -> dict[str, Any]:
+    """Two words of a few widths, and how far both of them move."""
+    width, shift = draw(st.sampled_from([(d, k) for d in (2, 4, 6, 8) for k in (1, 2, 5)]))
+    generator = torch.Generator().manual_seed(draw(seeds()))
+    first, second = fill(generator, "normal", 2, width)
+    return {"first": first, "second": second, "shift": shift}
+
+
+@refutation(
+    SINUSOIDS,
+    claim=PE_07.part("scores of words"),
+    formula="(x + PE_{p+k}) · (y + PE_{q+k}) = (x + PE_p) · (y + PE_q)",
+    inputs=_two_words(),
+    pinned={
+        "first": torch.tensor([1.0, 0.0]).double(),
+        "second": torch.tensor([0.0, 0.0]).double(),
+        "shift": 1,
+    },
+)
+def scores_of_words_depend_on_their_distance_alone(
+    positions: Subject, first: Tensor, second: Tensor, shift: int
+) -> None:
+    """The terms x · PE_q and PE_p · y move with the words, though their distance stays."""
+    table = positions(shift + 2, len(first)).double()
+    off = math.sqrt(len(first)) * _error(table)
+    one, other = first.double() + table, second.double() + table
+
+    def bound(i: int, j: int) -> Tensor:
+        products = one[i].norm() * off[j] + other[j].norm() * off[i] + off[i] * off[j]
+        return products + gamma(len(first), 2.0**-53) * one[i].norm() * other[j].norm()
+
+    here, there = one[0] @ other[1], one[shift] @ other[shift + 1]
+    close(there, here, bound(0, 1) + bound(shift, shift + 1), "the score after both have moved")
+
+
+# --- Positions that enter the scores ------------------------------------------------------------
+
+
+@proof(
+    SINUSOIDS,
+    "rotary_positions",
+    method="symbolic",
+    formula="⟨R_m q, R_n k⟩ = ⟨R_{m+s} q, R_{n+s} k⟩ for symbols q, k, m, n, s and frequencies",
+    claim=PE_07.part("positions in the scores"),
+)
+def rotary_scores_depend_on_the_distance_alone(
+    encoding: Callable[..., Any], rotary: Callable[..., Any]
+) -> None:
+    """Turned by their positions, a query and a key score by content and distance.
+
+    Added sinusoids, in the same symbols, do not: terms of a word and a position are left.
+    """
+    m, n, s = sympy.symbols("m n s", real=True)
+    places = [m, n, m + s, n + s]
+    for width in (2, 4):
+        words = symbolic.symbols("x", 2, width).entries
+        query, key = words
+        rows = symbolic.tensor([query, key, query, key])
+        with _Places([], free=True):
+            turned = rotary(rows, symbolic.tensor(places)).entries
+        before, after = turned[0] @ turned[1], turned[2] @ turned[3]
+        assert _zero(before - after), "the score changes when both have moved"
+        assert _differs(before - turned[0] @ turned[3]), "the score does not see the distance"
+        plain = [sum(pairs, ()) for pairs in _at(encoding, 4, *places)]
+        added = [w + np.array(p[:width]) for w, p in zip([*words, *words], plain, strict=True)]
+        assert _differs(added[0] @ added[1] - added[2] @ added[3]), "so do added positions"
+
+
+@proof(
+    SINUSOIDS,
+    "alibi_bias",
+    "clipped_distances",
+    method="exhaustive",
+    formula="bias_{i+1, j+1} = bias_ij and index_{i+1, j+1} = index_ij, for up to 12 tokens",
+    claim=PE_07.part("positions in the scores"),
+)
+def alibi_and_clipped_positions_depend_on_the_distance_alone(
+    encoding: Callable[..., Any], alibi: Callable[..., Any], clipped: Callable[..., Any]
+) -> None:
+    """Along each diagonal both are constant, bit by bit; the products of sinusoids are so too."""
+    for queries, keys in product(range(1, 13), repeat=2):
+        if queries > keys:
+            continue
+        offset = torch.arange(keys) - torch.arange(keys - queries, keys)[:, None]
+        tables = [*alibi(4, queries, keys), *(clipped(queries, keys, most) for most in (1, 2, 20))]
+        for table in tables:
+            assert torch.equal(table[1:, 1:], table[:-1, :-1]), "a distance has two values"
+        for bias in tables[:4]:
+            far = bias[offset.abs() == offset.abs().max()]
+            assert bool((far < 0).all() | (keys == 1)), "what is far is not lowered"
+            assert bool((bias[offset == 0] == 0).all()), "a token's own score is lowered"
+        for most, index in zip((1, 2, 20), tables[4:], strict=True):
+            assert torch.equal(index - most, offset.clamp(-most, most)), "distances are misnumbered"
+    table = encoding(12, 8, torch.float64)
+    products = table @ table.mT
+    assert torch.allclose(products[1:, 1:], products[:-1, :-1], rtol=0, atol=1e-12)
+
+
 # --- Learned positions --------------------------------------------------------------------------
 
 
@@ -543,7 +1024,8 @@ def rows_are_those_of_the_table(positions: Subject, length: int) -> None:
 
     def scaled(rows: Tensor) -> Tensor:
         largest = rows.abs().argmax()
-        return rows * (table.flatten()[largest] / rows.flatten()[largest])
+        factor: Tensor = table.flatten()[largest] / rows.flatten()[largest]
+        return rows * factor
 
     exact = min((scaled(upright), scaled(lying)), key=lambda rows: float((rows - table).norm()))
     bound = gamma(4, unit_roundoff(table.dtype)) * exact.abs()
