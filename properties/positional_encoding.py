@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import product
+from itertools import permutations, product
 from typing import Any
 
-import mpmath
 import numpy as np
 import sympy
 import torch
@@ -31,10 +30,19 @@ from attest.checks import (
 )
 from attest.claims import Claim, Verdict
 from attest.laws import law, proof, refutation
-from attest.strategies import fill, learned_positions, seeds, sinusoidal_positions
-from attest.subject import Subject
+from attest.strategies import (
+    attention_inputs,
+    fill,
+    layer_inputs,
+    learned_positions,
+    seeds,
+    sinusoidal_positions,
+    token_inputs,
+)
+from attest.subject import Setup, Subject
 from attest.tolerances import gamma, unit_roundoff
-from properties.bounds import position_bounds
+from properties.bounds import measured_bound, position_bounds, result_bounds
+from properties.families import STACKS
 
 SINUSOIDS = "sinusoidal_positional_encoding"
 LEARNED = "LearnedPositionalEmbedding"
@@ -732,19 +740,19 @@ def angles_are_rounded_no_further_than_they_must(encoding: Callable[..., Any]) -
     stores the result, may be rounded to less.
     """
     places = [*range(17), 100, 999, 1024, 4095, 4999]
-    u, low = mpmath.mpf(2) ** -53, mpmath.mpf(2) ** -24
-    with mpmath.workdps(40):
-        for width in (2, 6, 20):
-            wide, single = (encoding(5000, width, t) for t in (torch.float64, torch.float32))
-            for i, p in product(range(width // 2), places):
-                share = mpmath.mpf(2 * i) / width
-                angle = p * mpmath.mpf(10000) ** -share
-                bound = u * ((share * mpmath.log(10000) + 3) * angle + 2)
-                for column, exact in enumerate((mpmath.sin(angle), mpmath.cos(angle)), 2 * i):
-                    off = abs(float(wide[p, column]) - exact)
-                    assert off <= bound, f"position {p}, column {column}: off by {off}"
-                    off = abs(float(single[p, column]) - exact)
-                    assert off <= bound + low * abs(exact), f"{off} off in float32"
+    for width in (2, 6, 20):
+        wide, single = (encoding(5000, width, t) for t in (torch.float64, torch.float32))
+        for i, p in product(range(width // 2), places):
+            share = sympy.Rational(2 * i, width)
+            angle = p * sympy.Integer(10000) ** -share
+            relative = float(share) * math.log(10000) + 3
+            bound = 2.0**-53 * (relative * float(angle) + 2)
+            for column, exact in enumerate((sympy.sin(angle), sympy.cos(angle)), 2 * i):
+                digits = exact.evalf(40)
+                off = float(abs(sympy.Float(float(wide[p, column]), 40) - digits))
+                assert off <= bound, f"position {p}, column {column}: off by {off}"
+                off = float(abs(sympy.Float(float(single[p, column]), 40) - digits))
+                assert off <= bound + 2.0**-24 * abs(digits), f"off by {off} in float32"
 
 
 @proof(
@@ -918,8 +926,9 @@ def scores_of_words_depend_on_their_distance_alone(
     one, other = first.double() + table, second.double() + table
 
     def bound(i: int, j: int) -> Tensor:
-        products = one[i].norm() * off[j] + other[j].norm() * off[i] + off[i] * off[j]
-        return products + gamma(len(first), 2.0**-53) * one[i].norm() * other[j].norm()
+        x, y = one[i].norm(), other[j].norm()
+        error: Tensor = x * off[j] + y * off[i] + off[i] * off[j]
+        return error + gamma(len(first), 2.0**-53) * x * y
 
     here, there = one[0] @ other[1], one[shift] @ other[shift + 1]
     close(there, here, bound(0, 1) + bound(shift, shift + 1), "the score after both have moved")
@@ -988,6 +997,266 @@ def alibi_and_clipped_positions_depend_on_the_distance_alone(
     assert torch.allclose(products[1:, 1:], products[:-1, :-1], rtol=0, atol=1e-12)
 
 
+# --- Order, without positions and with them -----------------------------------------------------
+
+
+def _shuffled(length: int, seed: int) -> Tensor:
+    """Draw a permutation that is not undone by doing it twice, of three tokens or more."""
+    order = torch.randperm(length, generator=torch.Generator().manual_seed(seed))
+    if torch.equal(order[order], torch.arange(length)):
+        order = torch.cat([torch.tensor([1, 2, 0]), torch.arange(3, length)])
+    return order
+
+
+def _unmasked(component: str) -> Any:
+    regimes = ("integers", "normal", "large", "sparse")
+    if component in STACKS:
+        return layer_inputs(component, "none", 3, regimes)
+    return attention_inputs(component, "none", 3, regimes)
+
+
+def _alone(component: Subject, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the output for a sequence that attends to itself, and a bound on its error."""
+    names = [n for n in component.spec.parameters if n in {"x", "query", "key", "value"}]
+    given: dict[str, Any] = dict.fromkeys(names, tokens)
+    answer = component(**given)
+    output: Tensor = answer[0] if isinstance(answer, tuple) else answer
+    return output, result_bounds(component, {**given, "mask": None})[0]
+
+
+@law(
+    "SelfAttention",
+    "MultiHeadAttention",
+    "Encoder",
+    inputs=_unmasked,
+    formula="f(P x) = P f(x) for permutations P of at least three tokens with P² ≠ 1",
+    claim=PE_01.part("unmasked"),
+)
+def outputs_follow_their_tokens_to_any_place(component: Subject, arguments: dict[str, Any]) -> None:
+    """Without positions a sequence is a set: the outputs are shuffled as the tokens are."""
+    tokens = arguments["x"] if "x" in arguments else arguments["query"]
+    assume(tokens.shape[-2] >= 3)
+    assert component.setup is not None
+    order = _shuffled(tokens.shape[-2], component.setup.seed)
+    output, bound = _alone(component, tokens)
+    moved, _ = _alone(component, tokens[:, order])
+    close(moved, output[:, order], 2 * bound, "the outputs of shuffled tokens")
+    apart = (output[:, :, None] - output[:, None]).double().norm(dim=-1)
+    apart = apart + torch.eye(len(order)) * apart.amax()  # a token need not differ from itself
+    far = bool(apart.amin() > 1000 * bound.amax())
+    sometimes(far, "all outputs differ by a thousand times the rounding")
+
+
+@law(
+    "SelfAttention",
+    inputs=_unmasked("SelfAttention"),
+    formula="Σ_i f(P x)_i = Σ_i f(x)_i",
+    claim=PE_06.part("without positions"),
+)
+def pooled_outputs_do_not_know_the_order(
+    attention: Subject, x: Tensor, mask: Tensor | None
+) -> None:
+    """What is pooled over a set is the same for every order of it; other tokens change it."""
+    assert attention.setup is not None
+    order = _shuffled(x.shape[-2], attention.setup.seed)
+    output, _ = attention(x, mask)
+    moved, _ = attention(x[:, order], mask)
+    bound = result_bounds(attention, {"x": x, "mask": mask})[0].amax() * len(order)
+    bound = bound + gamma(len(order), unit_roundoff(x.dtype)) * output.abs().sum(1)
+    close(moved.sum(1), output.sum(1), 2 * bound, "the sum over all tokens")
+    others, _ = attention(1 - x, mask)
+    sometimes_differs(others.sum(1), output.sum(1), "other tokens have another sum", 2 * bound)
+
+
+GENERATORS = ((1, 0, 2), (1, 2, 0))
+"""A swap and a rotation, of which all permutations of three tokens are made."""
+
+
+def _shuffled_in_symbols(
+    attention: Callable[..., Any], sizes: tuple[int, ...], order: tuple[int, ...]
+) -> tuple[Any, Any]:
+    """Give the outputs for tokens of symbols, and for the same in another order, (L, D) each.
+
+    A maximum that is subtracted is any number; that of a query goes with its query, since it is
+    one of the same scores.
+    """
+    module, parameters = symbolic.symbolic_module(attention, *sizes)
+    other, _ = symbolic.symbolic_module(attention, *sizes, values=parameters)
+    count, width = len(order), sizes[0]
+    x = symbolic.symbols("x", 1, count, width)
+    inputs = 1 if attention.__name__.startswith("Self") else 3
+    before = module(*[x] * inputs)[0].entries[0]
+    shuffled = symbolic.SymbolicTensor(x.entries[:, list(order)])
+    after = other(*[shuffled] * inputs)[0].entries[0]
+
+    def maxima(entries: Any) -> list[Any]:
+        found = set().union(*(entry.atoms(sympy.Dummy) for entry in entries.flat))
+        return sorted(found, key=lambda dummy: int(dummy.name[1:]))
+
+    ours, theirs = maxima(before), maxima(after)
+    assert len(ours) == len(theirs), f"{len(ours)} and {len(theirs)} maxima are subtracted"
+    ours = [ours[i - i % count + order[i % count]] for i in range(len(ours))]
+    same = dict(zip(theirs, ours, strict=True))
+    return before, np.vectorize(lambda entry: entry.xreplace(same), otypes=[object])(after)
+
+
+@proof(
+    "SelfAttention",
+    method="symbolic",
+    formula="f(P x) = P f(x) for symbols x and W, a swap P and a rotation P, and so for every P",
+    claim=PE_01.part("unmasked"),
+)
+def symbols_come_out_in_the_order_they_went_in(attention: Callable[..., Any]) -> None:
+    """The outputs for shuffled tokens are the outputs shuffled, as expressions.
+
+    No number of tokens enters the code but as that of the terms of its sums, and a sum does not
+    depend on their order.
+    """
+    for order in GENERATORS:
+        before, after = _shuffled_in_symbols(attention, (2,), order)
+        assert (before[list(order)] == after).all(), f"the outputs are not shuffled by {order}"
+        assert (before[0] != before[1]).all(), "different tokens have the same output"
+
+
+@proof(
+    "MultiHeadAttention",
+    method="symbolic",
+    formula="f(P x) = P f(x) for symbols x, W and b and two heads, and so for every P",
+    claim=PE_01.part("unmasked"),
+)
+def symbols_come_out_of_all_heads_in_the_order_they_went_in(attention: Callable[..., Any]) -> None:
+    """Neither do heads know the order: they are the same sums side by side."""
+    for order in GENERATORS:
+        before, after = _shuffled_in_symbols(attention, (2, 2), order)
+        assert (before[list(order)] == after).all(), f"the outputs are not shuffled by {order}"
+        assert (before[0] != before[1]).all(), "different tokens have the same output"
+
+
+@refutation(
+    "SelfAttention",
+    claim=PE_01.part("under a causal mask"),
+    formula="f(P x, causal) = P f(x, causal)",
+    inputs=attention_inputs("SelfAttention", "none", 2),
+    pinned={
+        "x": torch.tensor([[[0.0], [1.0]]]).double(),
+        "mask": None,
+        "setup": Setup(
+            {"d_model": 1},
+            matrices={f"{n}.weight": torch.ones(1, 1).double() for n in ("query", "key", "value")},
+        ),
+    },
+)
+def masked_outputs_follow_their_tokens(attention: Subject, x: Tensor, mask: Tensor | None) -> None:
+    """Under a causal mask the first token sees itself alone, which tells it from the second."""
+    length = x.shape[-2]
+    mask = torch.ones(length, length, dtype=torch.bool).tril()
+    output, _ = attention(x, mask)
+    moved, _ = attention(x.roll(1, -2), mask)
+    bound = result_bounds(attention, {"x": x, "mask": mask})[0]
+    close(moved, output.roll(1, -2), 2 * bound, "the output for rolled tokens")
+
+
+@proof(
+    "SelfAttention",
+    method="symbolic",
+    formula="Σ_i f(P x)_i = Σ_i f(x)_i in symbols, so that one answer serves two labels",
+    claim=PE_06.part("without positions"),
+)
+def a_pooled_classifier_is_right_on_one_of_two_orders(attention: Callable[..., Any]) -> None:
+    """Both orders give one sum, and what is computed of it is one answer for two labels.
+
+    Whatever the answer is, it is right for one of the two: on half of all such pairs.
+    """
+    for order in GENERATORS:
+        before, after = _shuffled_in_symbols(attention, (2,), order)
+        pooled, again = before.sum(0), after.sum(0)
+        assert (pooled == again).all(), f"the sum knows the order {order}"
+        assert all(entry.free_symbols for entry in pooled), "the sum is a constant"
+    for answer, labels in product((0, 1), ((0, 1), (1, 0))):
+        right = sum(answer == label for label in labels)
+        assert right == 1, f"the answer {answer} is right on {right} of two orders"
+
+
+def _in_every_order(
+    attention: Callable[..., Any], positions: Tensor
+) -> list[tuple[list[int], Tensor]]:
+    """Give the outputs for four different words in all orders, positions added, (L, D) each."""
+    length, width = positions.shape
+    torch.manual_seed(0)
+    module = attention(width).double()
+    words = torch.randn(length, width, dtype=torch.float64)
+    orders = [list(order) for order in permutations(range(length))]
+    with torch.no_grad():
+        return [(order, module((words[order] + positions)[None])[0][0]) for order in orders]
+
+
+@proof(
+    SINUSOIDS,
+    "SelfAttention",
+    method="exhaustive",
+    formula="f(P x + PE) ≠ P f(x + PE) for each of the 23 permutations P ≠ 1 of four words",
+    claim=PE_02.part("order matters"),
+)
+def added_positions_break_the_symmetry(
+    encoding: Callable[..., Any], attention: Callable[..., Any]
+) -> None:
+    """One attention with drawn weights shows it; without positions the same one does not."""
+    positions = encoding(4, 4, torch.float64)
+    for table, aware in ((positions, True), (torch.zeros_like(positions), False)):
+        (_, plain), *others = _in_every_order(attention, table)
+        for order, output in others:
+            off = float((output - plain[order]).abs().max())
+            assert (off > 1e-3) if aware else (off < 1e-12), f"{off} apart in the order {order}"
+
+
+@proof(
+    SINUSOIDS,
+    "SelfAttention",
+    method="exhaustive",
+    formula="Σ_i f(P x + PE)_i is another vector for each of the 24 orders P of four words",
+    claim=PE_06.part("with positions"),
+)
+def pooled_outputs_with_positions_tell_all_orders_apart(
+    encoding: Callable[..., Any], attention: Callable[..., Any]
+) -> None:
+    """One attention with drawn weights is enough for a classifier to look the order up."""
+    pooled = torch.stack(
+        [output.sum(0) for _, output in _in_every_order(attention, encoding(4, 4, torch.float64))]
+    )
+    apart = (pooled[:, None] - pooled).norm(dim=-1) + 9 * torch.eye(len(pooled))
+    assert float(apart.amin()) > 1e-4, f"two orders are {float(apart.amin())} apart"
+
+
+@law(
+    "Transformer",
+    inputs=token_inputs("Transformer", "none", 2),
+    formula="source = (w, w, …)  ⇒  memory_i ≠ memory_j;  so too target and logits",
+    claim=PE_02.part("order matters"),
+)
+def equal_words_are_told_apart_by_their_places(
+    model: Subject, source: Tensor, target_in: Tensor, source_mask: Tensor | None
+) -> None:
+    """A sentence of one word again and again has different states only where positions are added.
+
+    In the decoder too: a mean over equal tokens, however many, is the same.
+    """
+    same, again = source[:, :1].expand_as(source), target_in[:, :1].expand_as(target_in)
+    memory = model.encode(same, source_mask)
+    bound = measured_bound(model, {"source": same, "source_mask": source_mask}, "encode")
+    for i in range(1, min(source.shape[1], 4)):
+        apart = (memory[:, i] - memory[:, 0]).abs().amax()
+        sometimes(bool(apart > 2 * bound), f"word {i} of the source differs from the first")
+    logits = model.decode(again, memory, source_mask)
+    given = {"target_in": again, "memory": memory, "source_mask": source_mask}
+    bound = measured_bound(model, given, "decode")
+    sometimes_differs(
+        logits[:, 1:],
+        logits[:, :1].expand_as(logits[:, 1:]),
+        "the logits after equal words differ",
+        2 * bound,
+    )
+
+
 # --- Learned positions --------------------------------------------------------------------------
 
 
@@ -1025,7 +1294,8 @@ def rows_are_those_of_the_table(positions: Subject, length: int) -> None:
     def scaled(rows: Tensor) -> Tensor:
         largest = rows.abs().argmax()
         factor: Tensor = table.flatten()[largest] / rows.flatten()[largest]
-        return rows * factor
+        result: Tensor = rows * factor
+        return result
 
     exact = min((scaled(upright), scaled(lying)), key=lambda rows: float((rows - table).norm()))
     bound = gamma(4, unit_roundoff(table.dtype)) * exact.abs()
