@@ -283,6 +283,11 @@ def _softmax(x: Any, dim: int, dtype: Any = None) -> Any:  # noqa: ARG001 - torc
     return exponentials / _sum(exponentials, dim, keepdim=True)
 
 
+def _relu(x: sympy.Expr) -> sympy.Expr:
+    """Give max(0, x) as (x + |x|) / 2, in which positive factors move out of the absolute value."""
+    return (x + sympy.Abs(x)) / 2
+
+
 def _where(condition: Tensor, yes: Any, no: Any) -> SymbolicTensor:
     return SymbolicTensor(np.where(condition.numpy(), _lift(yes), _lift(no)))
 
@@ -328,8 +333,10 @@ _OPERATIONS: dict[str, Operation] = {
     "matmul": lambda a, b: SymbolicTensor(np.matmul(_lift(a), _lift(b))),
     "mean": lambda x, dim, keepdim=False: _sum(x, dim, keepdim) / x.shape[dim],
     "neg": lambda x: -x,
+    "relu": _mapped(lambda x: _relu(sympy.factor(x))),
     "softmax": _softmax,
-    "sqrt": _mapped(sympy.sqrt),
+    "sqrt": _mapped(lambda x: sympy.sqrt(sympy.expand(x))),  # one form for each root
+    "square": lambda x: x * x,
     "stack": _joined("stack"),
     "sum": _sum,
     "tanh": _mapped(sympy.tanh),

@@ -19,6 +19,7 @@ __all__ = [
     "RowErrors",
     "attention_errors",
     "gamma",
+    "layer_norm_errors",
     "log_weight_error",
     "precision",
     "smallest",
@@ -152,3 +153,38 @@ def log_weight_error(relative: Tensor) -> Tensor:
     """Bound the error of a weight's logarithm, taken in float64, from its relative error."""
     below_one = relative.clamp_max(1 - 1e-9)
     return torch.maximum(-torch.log1p(-below_one), torch.log1p(relative)) + 4 * math.ulp(1.0)
+
+
+def layer_norm_errors(x: Tensor, eps: float = 1e-5) -> Tensor:
+    """Bound the errors of ``(x − μ) / √(σ² + ε)`` over the last axis.
+
+        e = γ_{d+1} mean |x|,  t = (e + u (|r| + e)) / σ_ε,  κ = γ_{d+4} + (e / σ_ε)²
+        E = t (1 + κ) + |y| (0.55 κ + γ_6),  with r = x − μ and σ_ε = √(σ² + ε)
+
+    The mean is off by e, which shifts every entry and adds e² to the variance; the variance is
+    otherwise off by the roundings of its sum. What counts is mean |x| / σ: a token that lies far
+    off zero has lost digits before anything is computed.
+
+    Args:
+        x: tokens in the dtype of the computation, (..., D).
+        eps: ε.
+
+    Returns:
+        A bound for every entry, in float64, in the shape of ``x``.
+
+    Source: after Higham 2002, sections 1.9 and 3.5.
+    """
+    u, low = precision(x.dtype), unit_roundoff(x.dtype)
+    stored = 0.0 if u == low else low  # what is stored on the way is rounded once more
+    d, wide = x.shape[-1], x.detach().double()
+    mean = wide.mean(-1, keepdim=True)
+    r = wide - mean
+    variance = r.square().mean(-1, keepdim=True) + eps
+    spread = variance.sqrt()
+    e = gamma(d + 1, u) * wide.abs().mean(-1, keepdim=True) + 2 * stored * mean.abs()
+    t = (e + max(u, low) * (r.abs() + e)) / spread
+    # Below the smallest normal number roundings are absolute: squares and ε may lie there.
+    lost = 4 * smallest(x.dtype) * low / variance
+    own = gamma(d + 4, u) + 6 * stored + lost
+    kappa = own + (e / spread).square()
+    return t * (1 + kappa) + (r / spread).abs() * (0.55 * kappa + gamma(6, u) + 4 * stored)

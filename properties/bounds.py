@@ -19,6 +19,7 @@ from attest.subject import Subject
 from attest.tolerances import (
     attention_errors,
     gamma,
+    layer_norm_errors,
     precision,
     smallest,
     softmax_errors,
@@ -27,6 +28,7 @@ from attest.tolerances import (
 from properties.families import EVERY
 
 __all__ = [
+    "LAYER_NORM_EPS",
     "AttentionBounds",
     "allowed_keys",
     "attention_bounds",
@@ -35,10 +37,15 @@ __all__ = [
     "largest_input",
     "largest_result",
     "largest_score",
+    "layer_norm_bound",
     "measured_bound",
     "position_bounds",
     "result_bounds",
 ]
+
+
+LAYER_NORM_EPS = 1e-5
+"""What the contract adds to the variance, inside the root."""
 
 
 @dataclass(frozen=True)
@@ -215,11 +222,29 @@ def result_bounds(subject: Subject, arguments: Mapping[str, Any]) -> tuple[Tenso
             return (torch.zeros(()).double(),)
         case "sinusoidal_positional_encoding":
             return (position_bounds(**arguments),)
+        case "LayerNorm":
+            return (layer_norm_bound(subject, arguments["x"]),)
         case name if name in EVERY:
             bounds = attention_bounds(subject, arguments)
             return bounds.output, bounds.weights
         case _:
             return (measured_bound(subject, arguments),)
+
+
+def layer_norm_bound(norm: Subject, x: Tensor) -> Tensor:
+    """Bound the errors of a layer normalisation, in the shape of ``x``.
+
+        E_w = w E + γ_2 (w |y| + w),  w the largest parameter and 1 at least
+
+    E bounds the error of the normalised token y; a gain and a bias of any layout are at most w.
+    """
+    w = max(1.0, norm.largest_parameter())
+    wide = x.detach().double()
+    y = (wide - wide.mean(-1, keepdim=True)) / (
+        wide.var(-1, correction=0, keepdim=True) + LAYER_NORM_EPS
+    ).sqrt()
+    u = max(precision(x.dtype), unit_roundoff(x.dtype))
+    return w * layer_norm_errors(x, LAYER_NORM_EPS) + gamma(2, u) * w * (y.abs() + 1)
 
 
 def position_bounds(length: int, d_model: int) -> Tensor:
