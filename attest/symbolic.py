@@ -6,12 +6,17 @@ of positions. Algebra is sympy's.
 
 A maximum over symbols is not known, and code that subtracts one should not depend on it: it becomes
 a fresh symbol, any real number at all. What is then proved holds for every shift.
+
+Entries may bring an algebra of their own: an :class:`Entry` answers the operators and says what its
+exponential, its maximum and the like are. :mod:`attest.dependence` traces dependence that way.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from itertools import count
 from typing import Any
 
@@ -20,11 +25,39 @@ import sympy
 import torch
 from torch import Tensor
 
-__all__ = ["SymbolicTensor", "derivative", "equal", "symbolic_module", "symbols", "tensor"]
+__all__ = [
+    "Entry",
+    "SymbolicTensor",
+    "derivative",
+    "equal",
+    "symbolic_module",
+    "symbols",
+    "tensor",
+]
 
 Operation = Callable[..., Any]
 
 _fresh = count()
+
+
+class Entry(ABC):
+    """An entry with an algebra of its own, beside the operators + − · / ** that it defines."""
+
+    @abstractmethod
+    def applied(self, function: str) -> Entry:
+        """Give a function of this entry: exp, sqrt, tanh or relu."""
+
+    @abstractmethod
+    def looked_up(self, rows: Sequence[Any]) -> Any:
+        """Give the entry of a table's column that this one, an unknown index, points at."""
+
+    @abstractmethod
+    def larger(self, other: Any) -> Any:
+        """Give the larger of this entry and another, or a number."""
+
+    @abstractmethod
+    def smaller(self, other: Any) -> Any:
+        """Give the smaller of this entry and another, or a number."""
 
 
 class SymbolicTensor:
@@ -142,7 +175,10 @@ def tensor(entries: Any) -> SymbolicTensor:
 
 
 def symbolic_module(
-    cls: Callable[..., Any], *arguments: int, values: Mapping[str, SymbolicTensor] | None = None
+    cls: Callable[..., Any],
+    *arguments: int,
+    values: Mapping[str, SymbolicTensor] | None = None,
+    make: Callable[..., SymbolicTensor] = symbols,
 ) -> tuple[Any, dict[str, SymbolicTensor]]:
     """Construct a module whose parameters are symbols.
 
@@ -150,6 +186,7 @@ def symbolic_module(
         cls: the module's class.
         arguments: what its constructor takes.
         values: parameters by name that are to be something else.
+        make: makes all others from a name and sizes.
 
     Returns:
         The module, and its parameters by name; ``query.weight`` is made of ``query_weight_i_j``.
@@ -158,7 +195,7 @@ def symbolic_module(
     parameters: dict[str, SymbolicTensor] = {}
     for name, parameter in list(module.named_parameters()):
         given = (values or {}).get(name)
-        own = symbols(name.replace(".", "_"), *parameter.shape) if given is None else given
+        own = make(name.replace(".", "_"), *parameter.shape) if given is None else given
         parameters[name] = own
         owner = module.get_submodule(name.rpartition(".")[0])
         last = name.rpartition(".")[2]
@@ -218,7 +255,7 @@ def derivative(expressions: SymbolicTensor, by: sympy.Symbol) -> SymbolicTensor:
 
 def _exact(value: Any) -> sympy.Expr:
     """Read a number as what it rounds: a whole number, or the root of one, or one over it."""
-    if isinstance(value, sympy.Basic):
+    if isinstance(value, sympy.Basic | Entry):
         return value
     number = float(value)
     if not math.isfinite(number):
@@ -272,14 +309,43 @@ def _sum(x: Any, dim: Any = None, keepdim: bool = False) -> SymbolicTensor:  # n
     return SymbolicTensor(np.sum(_lift(x), axis=dim, keepdims=keepdim))
 
 
+def _function(name: str, symbolic: Operation) -> Operation:
+    """Give a function that entries with an algebra of their own answer themselves."""
+    return lambda e: e.applied(name) if isinstance(e, Entry) else symbolic(e)
+
+
+_exp = _function("exp", sympy.exp)
+
+
+def _brings_its_algebra(x: Any) -> bool:
+    return any(isinstance(entry, Entry) for entry in _lift(x).flat)
+
+
+def _larger(one: Any, other: Any) -> Any:
+    if isinstance(one, Entry):
+        return one.larger(other)
+    return other.larger(one) if isinstance(other, Entry) else sympy.Max(one, other)
+
+
+def _smaller(one: Any, other: Any) -> Any:
+    if isinstance(one, Entry):
+        return one.smaller(other)
+    return other.smaller(one) if isinstance(other, Entry) else sympy.Min(one, other)
+
+
 def _amax(x: Any, dim: int, keepdim: bool = False) -> SymbolicTensor:  # noqa: FBT001, FBT002
+    if _brings_its_algebra(x):
+        largest = np.apply_along_axis(lambda row: reduce(_larger, row), dim, _lift(x))
+        return SymbolicTensor(np.expand_dims(largest, dim) if keepdim else largest)
     entries = np.max(np.zeros(_lift(x).shape), axis=dim, keepdims=keepdim)
     names = [sympy.Dummy(f"m{next(_fresh)}", real=True) for _ in range(entries.size)]
     return SymbolicTensor(np.array(names, dtype=object).reshape(entries.shape))
 
 
 def _softmax(x: Any, dim: int, dtype: Any = None) -> Any:  # noqa: ARG001 - torch's
-    exponentials = _mapped(sympy.exp)(x)
+    if _brings_its_algebra(x):  # there is a maximum to subtract, as in every softmax that is used
+        x = x - _amax(x, dim, keepdim=True)
+    exponentials = _mapped(_exp)(x)
     return exponentials / _sum(exponentials, dim, keepdim=True)
 
 
@@ -304,10 +370,22 @@ def _linear(x: Any, weight: Any, bias: Any = None) -> SymbolicTensor:
 def _clamp(x: Any, min: Any = None, max: Any = None) -> SymbolicTensor:  # noqa: A002 - torch's
     result = _lift(x)
     if min is not None:
-        result = np.vectorize(lambda e: sympy.Max(e, _exact(min)), otypes=[object])(result)
+        result = np.vectorize(lambda e: _larger(e, _exact(min)), otypes=[object])(result)
     if max is not None:
-        result = np.vectorize(lambda e: sympy.Min(e, _exact(max)), otypes=[object])(result)
+        result = np.vectorize(lambda e: _smaller(e, _exact(max)), otypes=[object])(result)
     return SymbolicTensor(result)
+
+
+def _embedding(tokens: Any, weight: Any, *_: Any, **__: Any) -> SymbolicTensor:
+    """Look up rows of a table; an unknown token may point at any."""
+    table = _lift(weight)
+    if not isinstance(tokens, SymbolicTensor):
+        return SymbolicTensor(table[tokens.numpy()])
+    found = np.empty((*tokens.shape, table.shape[1]), dtype=object)
+    for index in np.ndindex(*found.shape):
+        token: Any = tokens.entries[index[:-1]]
+        found[index] = token.looked_up(table[:, index[-1]])
+    return SymbolicTensor(found)
 
 
 _ATTRIBUTES = {"mT", "T", "data"}
@@ -327,19 +405,21 @@ _OPERATIONS: dict[str, Operation] = {
     "clamp": _clamp,
     "double": lambda x: x,
     "einsum": lambda equation, *xs: SymbolicTensor(np.einsum(equation, *map(_lift, xs))),
-    "exp": _mapped(sympy.exp),
+    "embedding": _embedding,
+    "exp": _mapped(_exp),
     "linear": _linear,
     "masked_fill": _masked_fill,
     "matmul": lambda a, b: SymbolicTensor(np.matmul(_lift(a), _lift(b))),
     "mean": lambda x, dim, keepdim=False: _sum(x, dim, keepdim) / x.shape[dim],
     "neg": lambda x: -x,
-    "relu": _mapped(lambda x: _relu(sympy.factor(x))),
+    "relu": _mapped(_function("relu", lambda x: _relu(sympy.factor(x)))),
     "softmax": _softmax,
-    "sqrt": _mapped(lambda x: sympy.sqrt(sympy.expand(x))),  # one form for each root
+    # one form for each root
+    "sqrt": _mapped(_function("sqrt", lambda x: sympy.sqrt(sympy.expand(x)))),
     "square": lambda x: x * x,
     "stack": _joined("stack"),
     "sum": _sum,
-    "tanh": _mapped(sympy.tanh),
+    "tanh": _mapped(_function("tanh", sympy.tanh)),
     "to": lambda x, *_, **__: x,
     "where": _where,
     "zeros_like": lambda x: SymbolicTensor(np.zeros(x.shape, dtype=int)),
