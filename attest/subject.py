@@ -242,6 +242,7 @@ class Subject:
         self._after = [
             (name + path, before, after)
             for name, value in arguments.items()
+            if not isinstance(value, Kept)
             for (path, before), (_, after) in zip(
                 tensors_in(value), tensors_in(private[name]), strict=True
             )

@@ -390,9 +390,9 @@ def _embedding(tokens: Any, weight: Any, *_: Any, **__: Any) -> SymbolicTensor:
 
 _ATTRIBUTES = {"mT", "T", "data"}
 _MOVES = {
-    "chunk", "clone", "contiguous", "detach", "expand", "flatten", "flip", "movedim", "permute",
-    "repeat", "reshape", "roll", "split", "squeeze", "swapaxes", "transpose", "unbind", "unflatten",
-    "unsqueeze", "view",
+    "chunk", "clone", "contiguous", "detach", "expand", "flatten", "flip", "gather", "movedim",
+    "permute", "repeat", "reshape", "roll", "split", "squeeze", "swapaxes", "transpose", "unbind",
+    "unflatten", "unsqueeze", "view",
 }  # fmt: skip
 _OPERATIONS: dict[str, Operation] = {
     "add": lambda a, b: _entrywise(lambda x, y: x + y, a, b),
@@ -408,6 +408,7 @@ _OPERATIONS: dict[str, Operation] = {
     "embedding": _embedding,
     "exp": _mapped(_exp),
     "linear": _linear,
+    "logsumexp": lambda x, dim: _mapped(sympy.log)(_sum(_mapped(_exp)(x), dim)),
     "masked_fill": _masked_fill,
     "matmul": lambda a, b: SymbolicTensor(np.matmul(_lift(a), _lift(b))),
     "mean": lambda x, dim, keepdim=False: _sum(x, dim, keepdim) / x.shape[dim],

@@ -26,6 +26,7 @@ from attest.checks import (
     sometimes_differs,
 )
 from attest.claims import Claim, Verdict
+from attest.counting import Calls, depth
 from attest.differentiation import gradients, leaf
 from attest.laws import law, proof, refutation
 from attest.strategies import attention_inputs, fill, seeds
@@ -581,33 +582,6 @@ def every_token_always_reaches_every_output(
     above(grad[0, 1].abs().double(), rounding, "how much the second token moves the first output")
 
 
-def _depth(output: Tensor) -> int:
-    """Give the longest chain of operations behind a tensor, in its autograd graph."""
-    depths: dict[Any, int] = {None: 0}
-    stack = [output.grad_fn]
-    while stack:
-        node = stack[-1]
-        parents = [parent for parent, _ in (node.next_functions if node is not None else ())]
-        missing = [parent for parent in parents if parent not in depths]
-        if missing:
-            stack.extend(missing)
-            continue
-        depths[stack.pop()] = 1 + max((depths[parent] for parent in parents), default=0)
-    return depths[output.grad_fn]
-
-
-class _Calls(TorchFunctionMode):
-    """Counts the calls of torch's functions, however large their tensors are."""
-
-    number = 0
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        self.number += 1
-        return func(*args, **(kwargs or {}))
-
-
 LENGTHS = (2, 3, 8, 64)
 
 
@@ -628,18 +602,18 @@ def the_depth_does_not_depend_on_the_length(attention: Callable[..., Any]) -> No
     depths, calls, recurrent = [], [], []
     for n in LENGTHS:
         x = torch.zeros(1, n, 4, requires_grad=True)
-        with _Calls() as counted:
+        with Calls() as counted:
             output, _ = module(x)
-        depths.append(_depth(output))
+        depths.append(depth(output))
         calls.append(counted.number)
         state = torch.zeros(1, 4)
         for t in range(n):
             state = cell(x[:, t], state)
-        recurrent.append(_depth(state))
+        recurrent.append(depth(state))
     assert len(set(depths)) == 1, f"the depth at lengths 2, 3, 8 and 64 is {depths}"
     assert len(set(calls)) == 1, f"the operations at lengths 2, 3, 8 and 64 number {calls}"
     first, *others = recurrent
-    slopes = {(depth - first) / (n - 2) for n, depth in zip(LENGTHS[1:], others, strict=True)}
+    slopes = {(far - first) / (n - 2) for n, far in zip(LENGTHS[1:], others, strict=True)}
     assert len(slopes) == 1, f"an RNN's depth at these lengths is {recurrent}"
     assert slopes.pop() > 0, "an RNN's depth does not grow"
 
@@ -936,7 +910,7 @@ def one_layer_connects_the_ends_of_a_long_sequence(attention: Callable[..., Any]
     silent = [j for j in range(64) if not bool(grad[0, j].abs().max() > 0)]
     assert not silent, f"tokens {silent} do not reach the first output"
     near = torch.randn(1, 2, 4, dtype=torch.float64, requires_grad=True)
-    assert _depth(output) == _depth(module(near)[0]), "the way from the far end is longer"
+    assert depth(output) == depth(module(near)[0]), "the way from the far end is longer"
 
 
 @law(
