@@ -367,6 +367,19 @@ def _linear(x: Any, weight: Any, bias: Any = None) -> SymbolicTensor:
     return result if bias is None else result + bias
 
 
+def _logsumexp(x: Any, dim: int, keepdim: bool = False) -> SymbolicTensor:  # noqa: FBT001, FBT002
+    return _mapped(_function("log", sympy.log))(_sum(_mapped(_exp)(x), dim, keepdim))  # type: ignore[no-any-return]
+
+
+def _sigmoid(x: Any) -> SymbolicTensor:
+    return _entrywise(lambda e: 1 / (1 + e), _mapped(_exp)(-x))
+
+
+def _new_zeros(_: Any, *shape: Any, **__: Any) -> SymbolicTensor:
+    sizes = shape if shape and isinstance(shape[0], int) else shape[0]
+    return SymbolicTensor(np.zeros(tuple(sizes), dtype=int))
+
+
 def _clamp(x: Any, min: Any = None, max: Any = None) -> SymbolicTensor:  # noqa: A002 - torch's
     result = _lift(x)
     if min is not None:
@@ -408,12 +421,14 @@ _OPERATIONS: dict[str, Operation] = {
     "embedding": _embedding,
     "exp": _mapped(_exp),
     "linear": _linear,
-    "logsumexp": lambda x, dim: _mapped(sympy.log)(_sum(_mapped(_exp)(x), dim)),
+    "logsumexp": _logsumexp,
     "masked_fill": _masked_fill,
     "matmul": lambda a, b: SymbolicTensor(np.matmul(_lift(a), _lift(b))),
     "mean": lambda x, dim, keepdim=False: _sum(x, dim, keepdim) / x.shape[dim],
     "neg": lambda x: -x,
+    "new_zeros": _new_zeros,
     "relu": _mapped(_function("relu", lambda x: _relu(sympy.factor(x)))),
+    "sigmoid": _sigmoid,
     "softmax": _softmax,
     # one form for each root
     "sqrt": _mapped(_function("sqrt", lambda x: sympy.sqrt(sympy.expand(x)))),

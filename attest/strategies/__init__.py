@@ -24,7 +24,7 @@ from attest.strategies.layers import (
     layer_inputs,
     layer_norm_inputs,
 )
-from attest.strategies.models import Padding, token_inputs
+from attest.strategies.models import Padding, string_inputs, token_inputs
 from attest.strategies.sizes import Sizes
 from attest.strategies.values import LARGEST_ENTRY, REGIMES, fill, random_mask, seeds
 
@@ -47,5 +47,6 @@ __all__ = [
     "seeds",
     "sinusoidal_positions",
     "softmax_inputs",
+    "string_inputs",
     "token_inputs",
 ]

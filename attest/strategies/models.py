@@ -13,7 +13,7 @@ from attest.strategies.sizes import Sizes, coprime, distinct, mixed
 from attest.strategies.values import Draw, random_mask, seeds
 from attest.subject import Setup
 
-__all__ = ["Padding", "token_inputs"]
+__all__ = ["Padding", "string_inputs", "token_inputs"]
 
 Padding = Literal["any", "none", "some"]
 
@@ -99,5 +99,38 @@ def token_inputs(
         else:
             drawn["source_mask"] = random_mask(generator, s.batch, s.keys)
         return {**drawn, "setup": Setup(arguments, seed, gain)}
+
+    return inputs()
+
+
+@cache
+def string_inputs(component: str) -> st.SearchStrategy[dict[str, Any]]:
+    """One source (1, S) and a vocabulary so small that every target of some length can be tried.
+
+    There are at most 64 strings of ``length`` tokens. For a model whose constructor takes two
+    vocabularies first and then the widths of embedding and state; a setup goes with it.
+
+    Args:
+        component: Seq2Seq or AttentionSeq2Seq.
+
+    Shrinks towards strings of one token.
+    """
+    strings = [(v, m) for v, m in product((2, 3, 4), range(1, 7)) if v**m <= 64]
+    cases = tuple(
+        (length, size, (3, vocabulary, *widths))
+        for (vocabulary, length), size, widths in product(
+            sorted(strings, key=lambda case: case[1]), (1, 2, 4), ((1, 3), (2, 3), (3, 2))
+        )
+    )
+    some_case, some_gain, some_seed = st.sampled_from(cases), st.sampled_from((1.0, 2.0)), seeds()
+
+    @st.composite
+    def inputs(draw: Draw) -> dict[str, Any]:
+        length, size, widths = draw(some_case)
+        gain, seed = draw(some_gain), draw(some_seed)
+        generator = torch.Generator().manual_seed(seed)
+        arguments = dict(zip(_CONSTRUCTORS[component], widths, strict=True))
+        source = torch.randint(widths[0], (1, size), generator=generator)
+        return {"source": source, "length": length, "setup": Setup(arguments, seed, gain)}
 
     return inputs()
