@@ -928,7 +928,8 @@ def scores_of_words_depend_on_their_distance_alone(
     def bound(i: int, j: int) -> Tensor:
         x, y = one[i].norm(), other[j].norm()
         error: Tensor = x * off[j] + y * off[i] + off[i] * off[j]
-        return error + gamma(len(first), 2.0**-53) * x * y
+        total: Tensor = error + gamma(len(first), 2.0**-53) * x * y
+        return total
 
     here, there = one[0] @ other[1], one[shift] @ other[shift + 1]
     close(there, here, bound(0, 1) + bound(shift, shift + 1), "the score after both have moved")

@@ -77,6 +77,8 @@ def _check_dtype(form: _Form, x: Any) -> None:  # noqa: ANN401 - it checks it
     dtype = getattr(x, "dtype", None)
     if not isinstance(dtype, torch.dtype):
         raise TypeError(f"{form.name} is a tensor, got {type(x).__name__}")
+    if not isinstance(x, Tensor):
+        return  # what only stands for a tensor, such as one of symbols, stands for any numbers
     if form.dtype is None and not dtype.is_floating_point:
         raise TypeError(f"{form.name} is floating point, got {dtype} of shape {tuple(x.shape)}")
     if form.dtype not in {None, dtype}:
