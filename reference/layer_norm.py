@@ -25,7 +25,7 @@ def layer_norm(
         x: tokens, (..., D).
         gain: (D,).
         bias: (D,).
-        eps: ε, which keeps a token of equal entries from 0/0.
+        eps: ε, which keeps a token of equal entries from 0/0; with 0 such a token gives NaN.
 
     Returns:
         The normalised tokens, (..., D).
@@ -37,8 +37,8 @@ def layer_norm(
     Source: Ba, Kiros and Hinton 2016, equation 3, there without ε.
     """
     check_shapes("x (..., D>0), gain (D,), bias (D,)", x, gain, bias)
-    if not eps > 0:
-        raise ValueError(f"eps is positive, got {eps}")
+    if not eps >= 0:
+        raise ValueError(f"eps is at least 0, got {eps}")
     centred = x - x.mean(-1, keepdim=True)
     variance = centred.square().mean(-1, keepdim=True)
     return gain * centred / torch.sqrt(variance + eps) + bias

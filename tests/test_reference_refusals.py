@@ -418,7 +418,7 @@ REFUSED = {
     # norm and feed-forward
     "a short gain": (lambda: r.layer_norm(X, T(5), T(6)), F, "(2, 6), (5,), (6,)"),
     "a short bias": (lambda: r.layer_norm(X, T(6), T(5)), F, "(2, 6), (6,), (5,)"),
-    "an eps of zero": (lambda: r.layer_norm(X, T(6), T(6), 0.0), F, "eps is positive, got 0.0"),
+    "a negative eps": (lambda: r.layer_norm(X, T(6), T(6), -1.0), F, "eps is at least 0, got -1.0"),
     "an eps that is none": (lambda: r.layer_norm(X, T(6), T(6), math.nan), F, "got nan"),
     "integers to normalise": (lambda: MADE[r.LayerNorm](IDS), TypeError, "torch.int64"),
     "another width to normalise": (lambda: MADE[r.LayerNorm](T(2, 5)), F, "(2, 5), (6,), (6,)"),
