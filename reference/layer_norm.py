@@ -32,7 +32,7 @@ def layer_norm(
 
     Raises:
         TypeError: a tensor is not floating point.
-        ValueError: gain or bias is not as wide as the tokens, or ε is not positive.
+        ValueError: gain or bias is not as wide as the tokens, or ε is negative.
 
     Source: Ba, Kiros and Hinton 2016, equation 3, there without ε.
     """
