@@ -16,14 +16,7 @@ __all__ = [
 
 
 def split_heads(x: Float[Tensor, "B T D"], n_heads: int) -> Float[Tensor, "B n_heads T d_h"]:
-    """Cut the width into one slice a head, (B, T, D) to (B, H, T, D / H).
-
-    Raises:
-        TypeError: ``x`` is not floating point.
-        ValueError: ``x`` has no three dimensions, or the heads do not divide its width.
-    """
-    check_shapes("x (B, T, D)", x)
-    check_heads(x.shape[-1], n_heads)
+    """Cut the width into one slice a head, (B, T, D) to (B, H, T, D / H)."""
     batch, length, width = x.shape
     return x.reshape(batch, length, n_heads, width // n_heads).transpose(1, 2)
 

@@ -5,8 +5,8 @@ stands for one size wherever it occurs, and dots for the same leading dimensions
 """
 
 import re
-from functools import cache
-from typing import Any, NamedTuple
+from functools import cache, lru_cache
+from typing import Any
 
 import torch
 from jaxtyping import Int64
@@ -24,27 +24,6 @@ __all__ = [
 _FORM = re.compile(r"(\w+)(\??)(?: (int64|bool))? \(([^)]*)\)")
 
 
-class _Form(NamedTuple):
-    """One tensor of a form: ``name? dtype (dimensions)``."""
-
-    name: str
-    optional: bool
-    dtype: torch.dtype | None
-    dots: bool
-    letters: tuple[str, ...]
-
-
-@cache
-def _read(forms: str) -> tuple[_Form, ...]:
-    read = []
-    for name, optional, dtype, dimensions in _FORM.findall(forms):
-        letters = [letter.strip() for letter in dimensions.split(",") if letter.strip()]
-        dots = letters[:1] == ["..."]
-        kind = getattr(torch, dtype) if dtype else None
-        read.append(_Form(name, bool(optional), kind, dots, tuple(letters[dots:])))
-    return tuple(read)
-
-
 def check_shapes(forms: str, *tensors: Any, **sizes: int) -> None:  # noqa: ANN401 - it checks them
     """Refuse tensors that do not have the form they should.
 
@@ -59,45 +38,72 @@ def check_shapes(forms: str, *tensors: Any, **sizes: int) -> None:  # noqa: ANN4
         TypeError: something is no tensor, or its dtype is another.
         ValueError: the shapes do not fit.
     """
+    kinds = tuple(_dtype(x) for x in tensors)
+    shapes = tuple(getattr(x, "shape", None) for x in tensors)
+    _check(forms, kinds, shapes, tuple(sizes.items()))
+
+
+def _dtype(x: Any) -> torch.dtype | str | None:  # noqa: ANN401 - it asks what it is
+    """Give a tensor's dtype; None for what stands for one, and for numbers of any dtype."""
+    if isinstance(x, Tensor):
+        return x.dtype
+    stands = isinstance(getattr(x, "dtype", None), torch.dtype)
+    return None if stands else type(x).__name__
+
+
+@lru_cache(maxsize=4096)  # what fitted once is not read again; an error is raised every time
+def _check(
+    forms: str,
+    kinds: tuple[torch.dtype | str | None, ...],
+    shapes: tuple[torch.Size | None, ...],
+    sizes: tuple[tuple[str, int], ...],
+) -> None:
     read = _read(forms)
     known: dict[str, Any] = dict(sizes)
-    for form, x in zip(read, tensors, strict=True):
-        if x is None and form.optional:
+    for (name, optional, wanted, letters), kind, shape in zip(read, kinds, shapes, strict=True):
+        if optional and kind == "NoneType":
             continue
-        _check_dtype(form, x)
-        if not _fits(form, x.shape, known):
-            where = "".join(f", where {letter} = {size}," for letter, size in sizes.items())
+        if isinstance(kind, str) or shape is None:
+            raise TypeError(f"{name} is a tensor, got {kind}")
+        if kind and not (kind.is_floating_point if wanted is None else kind == wanted):
+            right = "floating point" if wanted is None else wanted
+            raise TypeError(f"{name} is {right}, got {kind} of shape {tuple(shape)}")
+        if not _fits(letters, shape, known):
+            where = "".join(f", where {letter} = {size}," for letter, size in sizes)
             names = re.sub(r"\), (\w+ ?\w* \([^)]*\))$", r") and \1", forms.replace("?", ""))
-            given = ", ".join(str(tuple(getattr(t, "shape", ()))) for t in tensors if t is not None)
             does = "do" if len(read) > 1 else "does"
+            given = ", ".join(str(tuple(shape)) for shape in shapes if shape is not None)
             raise ValueError(f"{names}{where} {does} not fit: {given}")
 
 
-def _check_dtype(form: _Form, x: Any) -> None:  # noqa: ANN401 - it checks it
-    dtype = getattr(x, "dtype", None)
-    if not isinstance(dtype, torch.dtype):
-        raise TypeError(f"{form.name} is a tensor, got {type(x).__name__}")
-    if not isinstance(x, Tensor):
-        return  # what only stands for a tensor, such as one of symbols, stands for any numbers
-    if form.dtype is None and not dtype.is_floating_point:
-        raise TypeError(f"{form.name} is floating point, got {dtype} of shape {tuple(x.shape)}")
-    if form.dtype not in {None, dtype}:
-        raise TypeError(f"{form.name} is {form.dtype}, got {dtype} of shape {tuple(x.shape)}")
+@cache
+def _read(forms: str) -> tuple[tuple[str, bool, torch.dtype | None, tuple[str, ...]], ...]:
+    """Read forms: a name, whether it may be None, a dtype other than floating point, letters."""
+    return tuple(
+        (
+            name,
+            bool(optional),
+            getattr(torch, dtype) if dtype else None,
+            tuple(letter.strip() for letter in dimensions.split(",") if letter.strip()),
+        )
+        for name, optional, dtype, dimensions in _FORM.findall(forms)
+    )
 
 
-def _fits(form: _Form, shape: torch.Size, known: dict[str, Any]) -> bool:
-    lead = len(shape) - len(form.letters)
-    if lead < 0 or (lead and not form.dots):
+def _fits(letters: tuple[str, ...], shape: torch.Size, known: dict[str, Any]) -> bool:
+    """Say whether a shape has these letters, and note what they stand for."""
+    sizes: list[Any] = list(shape)
+    if letters[:1] == ("...",):
+        lead = len(shape) - len(letters) + 1
+        if lead < 0:
+            return False
+        sizes = [sizes[:lead], *sizes[lead:]]
+    if len(sizes) != len(letters):
         return False
-    if form.dots and known.setdefault("...", shape[:lead]) != shape[:lead]:
-        return False
-    for letter, size in zip(form.letters, shape[lead:], strict=True):
-        if letter.isdigit():
-            fits = size == int(letter)
-        else:
-            name, filled, _ = letter.partition(">")
-            fits = known.setdefault(name, size) == size and not (filled and size == 0)
-        if not fits:
+    for letter, size in zip(letters, sizes, strict=True):
+        name, filled, _ = letter.partition(">")
+        wanted = int(name) if name.isdigit() else known.setdefault(name, size)
+        if size != wanted or (filled and size == 0):
             return False
     return True
 
@@ -121,11 +127,19 @@ def check_mask(mask: Tensor | None, *shape: int, name: str = "mask") -> None:
         raise TypeError(f"a {name} is boolean, True where attention is allowed; got {dtype}")
     if mask.dim() < 2 or not broadcasts(mask.shape, shape):
         raise ValueError(
-            f"a {name} of shape {tuple(mask.shape)} does not broadcast to scores of shape "
-            f"{tuple(shape)}"
+            f"a {name} of shape {tuple(mask.shape)} does not broadcast to scores of shape {shape}"
         )
 
 
+def _kind(x: Any) -> torch.dtype | str | None:  # noqa: ANN401 - it asks what it is
+    """Give a tensor's dtype; None for what stands for one, and for numbers of any dtype."""
+    if isinstance(x, Tensor):
+        return x.dtype
+    stands = isinstance(getattr(x, "dtype", None), torch.dtype)
+    return None if stands else type(x).__name__
+
+
+@lru_cache(maxsize=4096)
 def broadcasts(given: torch.Size, wanted: tuple[int, ...]) -> bool:
     """Say whether a shape can be repeated to another one, without that one growing."""
     pairs = zip(reversed(given), reversed(wanted), strict=False)
