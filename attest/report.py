@@ -169,21 +169,17 @@ def _counterexample(found: Counterexample) -> dict[str, Any]:
 
 def as_json(data: Any) -> str:  # noqa: ANN401
     """Write data as JSON in which whatever fits into a line is one line."""
-    return _lines(data, "") + "\n"
+    return _lines(data, "", 0) + "\n"
 
 
-def _lines(value: Any, indent: str) -> str:  # noqa: ANN401
-    line = json.dumps(value, ensure_ascii=False)
-    if not isinstance(value, dict | list) or len(indent) + len(line) <= WIDTH:
+def _lines(value: Any, indent: str, before: int) -> str:  # noqa: ANN401
+    line = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if not isinstance(value, dict | list) or before + len(line) < WIDTH:
         return line
-    inner = indent + "  "
-    if isinstance(value, dict):
-        items = [
-            f"{json.dumps(k, ensure_ascii=False)}: {_lines(v, inner)}" for k, v in value.items()
-        ]
-        brackets = "{}"
-    else:
-        items = [_lines(v, inner) for v in value]
-        brackets = "[]"
+    inner, items = indent + "  ", []
+    for key, item in value.items() if isinstance(value, dict) else ((None, v) for v in value):
+        name = "" if key is None else f"{json.dumps(key, ensure_ascii=False)}: "
+        items.append(name + _lines(item, inner, len(inner) + len(name)))
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
     joint = f",\n{inner}"
-    return f"{brackets[0]}\n{inner}{joint.join(items)}\n{indent}{brackets[1]}"
+    return f"{opening}\n{inner}{joint.join(items)}\n{indent}{closing}"

@@ -10,9 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
+from attest.claims import Verdict
 from attest.command import FAILED, INTERRUPTED, UNUSABLE, WELL, main
+from attest.evidence import Counterexample, Evidence
 from attest.implementations import SubmissionError, load_submission
+from attest.ledger import load_ledger
 
 RIGHT = """
 import torch
@@ -245,6 +249,108 @@ def test_a_narrow_terminal_cuts_no_word_of_a_claim(monkeypatch, capsys):
     main(["verify", "--only", "SA-02", "--examples", "5"])
     printed = " ".join(capsys.readouterr().out.split())
     assert "Nothing is processed one after another: the whole sequence is taken at once." in printed
+
+
+def as_seen(monkeypatch, capsys, width, *options):
+    monkeypatch.setenv("COLUMNS", str(width))
+    code = main(["verify", *options])
+    return code, capsys.readouterr().out
+
+
+@pytest.fixture
+def nothing_is_examined(monkeypatch):
+    """All properties hold, as if examined, but for those that are named."""
+
+    def let_fail(*names):
+        def examined(properties, *_):
+            return [
+                Evidence(p, "refuted", 3, 3, message="no", counterexample=odd(p))
+                if p.function.__name__ in names
+                else Evidence(p, "holds", 3, 3)
+                for p in properties
+            ]
+
+        monkeypatch.setattr("attest.running.examine_all", examined)
+
+    def odd(prop):
+        given = (("x", f"[{prop.id}]"),)
+        return Counterexample(
+            prop.component, prop.sentence, "Why.", "x = y", None, given, "the x", "1", "2",
+            "off by 1", "print('again')\n",
+        )  # fmt: skip
+
+    let_fail()
+    return let_fail
+
+
+@pytest.mark.parametrize("width", [40, 80, 160])
+@pytest.mark.parametrize("verbose", [[], ["--verbose"]], ids=["short", "verbose"])
+def test_a_report_keeps_to_its_width_and_has_no_colours_in_a_file(
+    width, verbose, nothing_is_examined, monkeypatch, capsys
+):
+    _, printed = as_seen(monkeypatch, capsys, width, *verbose)
+    assert max(map(cell_len, printed.splitlines())) <= width
+    assert "\x1b" not in printed
+    assert all(c.isprintable() for c in printed.replace("\n", ""))
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_claims_take_a_line_or_two_under_the_headings_of_their_sections(
+    width, nothing_is_examined, monkeypatch, capsys
+):
+    ledger = load_ledger()
+    _, printed = as_seen(monkeypatch, capsys, width)
+    lines, words = printed.splitlines(), " ".join(printed.split())
+    sections = list(dict.fromkeys(claim.section for claim in ledger.claims.values()))
+    headings = [line.rstrip("─ ") for line in lines if line.endswith("──")]
+    assert [line for line in headings if line in sections] == sections
+    for claim in ledger.claims.values():
+        if claim.verdict == Verdict.PROVED:
+            assert f"{claim.id} " in words
+            assert claim.quote not in words
+            assert claim.formal not in words
+    assert "attest verify -v" in words
+
+
+def test_a_statement_is_whole_beside_its_verdict(monkeypatch, capsys):
+    for width in (40, 80):
+        options = ["--only", "causal_mask", "--only", "ATT-02", "--examples", "5"]
+        _, printed = as_seen(monkeypatch, capsys, width, *options)
+        assert "ATT-02 proved Attention selects by weights: a distribution whose" in " ".join(
+            printed.split()
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [([], set()), (["-v"], None), (["--only", "ATT-04", "--only", "SA-05"], {"ATT-04", "SA-05"})],
+    ids=["short", "verbose", "named"],
+)
+def test_reasons_are_given_of_claims_that_are_named_and_of_all_where_asked_for(
+    options, named, nothing_is_examined, monkeypatch, capsys
+):
+    _, printed = as_seen(monkeypatch, capsys, 80, *options)
+    words, claims = " ".join(printed.split()), load_ledger().claims
+    for claim in claims.values():
+        explained = named is None or claim.id in named
+        assert (f"«{claim.quote}»" in words) == explained
+        assert (" ".join(claim.formal.split()) in words) == explained
+    assert ("attest verify -v" in words) == (named == set())
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_what_failed_is_shown_whole(width, nothing_is_examined, monkeypatch, capsys):
+    laws = [p for p in load_ledger().laws if p.component == "softmax"][:5]
+    nothing_is_examined(*(law.function.__name__ for law in laws))
+    code, printed = as_seen(monkeypatch, capsys, width)
+    assert code == FAILED
+    for law in laws:
+        assert f"x = [{law.id}]" in printed
+    assert printed.count("print('again')") >= len(laws)
+    words = " ".join(printed.split())
+    for claim in {claim.id: claim for law in laws for claim in law.claims}.values():
+        assert "✗ expected" in words
+        assert claim.formal in words
 
 
 def test_the_list_names_claims_and_properties(capsys):
