@@ -2,10 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: verify test lint grade bench
+.PHONY: verify report test lint grade bench
 
 verify: .venv/installed
 	$(BIN)/attest verify
+
+report: .venv/installed
+	$(BIN)/attest report
 
 test: .venv/installed
 	$(BIN)/python -m pytest -m "" -n auto --cov --cov-branch --cov-report=term

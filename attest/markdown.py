@@ -14,6 +14,7 @@ __all__ = ["HEADER", "INDEX", "UNASKED", "pages"]
 
 HEADER = "<!-- Written by `attest report`, which overwrites this file. -->"
 INDEX, UNASKED = "README.md", "unasked.md"
+EVIDENCE = ("property", "formula", "method", "tried", "outcome")
 
 Data = Mapping[str, Any]
 
@@ -130,11 +131,13 @@ def _claim(claim: Data, properties: Data) -> list[str]:
         lines += [f"No evidence: {_text(claim['reason'])}.", ""]
     lines += [f"> {_text(claim['quote'])}", "", _code(claim["formal"]), ""]
     if claim["parts"]:
-        rows = [
-            [part["part"], _verdict(part), _text(part["statement"]), _text(part["reason"] or "")]
-            for part in claim["parts"]
-        ]
-        lines += _table(["part", "verdict", "statement", "why without evidence"], rows)
+        titles = ["part", "verdict", "statement"]
+        rows = [[p["part"], _verdict(p), _text(p["statement"])] for p in claim["parts"]]
+        if any(part["reason"] for part in claim["parts"]):
+            titles.append("why without evidence")
+            for row, part in zip(rows, claim["parts"], strict=True):
+                row.append(_text(part["reason"] or ""))
+        lines += _table(titles, rows)
     for title in ("conditions", "references"):
         if claim[title]:
             lines += [f"{title.capitalize()}:", ""]
@@ -145,8 +148,9 @@ def _claim(claim: Data, properties: Data) -> list[str]:
     for side in claim["evidence"]:
         parts = [p["part"] for p in claim["parts"] if side["property"] in p["evidence"]]
         extra = [", ".join(parts)] if claim["parts"] else []
-        rows.append([*_evidence(properties[side["property"]]), side["side"], *extra])
-    titles = ["property", "formula", "method", "tried", "outcome", "speaks"]
+        found = properties[side["property"]]
+        rows.append([_code(found["component"]), *_evidence(found), side["side"], *extra])
+    titles = ["component", *EVIDENCE, "speaks"]
     lines += _table(titles + ["part"] * bool(claim["parts"]), rows)
     for side in claim["evidence"]:
         lines += _details(properties[side["property"]])
@@ -190,8 +194,8 @@ def _unasked(data: Data) -> str:
     for found in components:
         lines += [f"## {found['component']}", ""]
         selected = [data["properties"][name] for name in found["properties"]]
-        titles = ["property", "formula", "method", "tried", "outcome", "kind"]
-        lines += _table(titles, [[*_evidence(prop), prop["kind"]] for prop in selected])
+        rows = [[*_evidence(prop), prop["kind"]] for prop in selected]
+        lines += _table([*EVIDENCE, "kind"], rows)
         for prop in selected:
             lines += _details(prop)
     return "\n".join(lines)
@@ -202,9 +206,9 @@ def _unasked(data: Data) -> str:
 
 def _evidence(prop: Data) -> list[str]:
     """Give a property's cells: what it says, how it argues, how much was tried, what came out."""
-    sentence = f"{_code(prop['component'])}: {_text(prop['sentence'])}"
     outcome = prop["outcome"] if prop["well"] else f"**{prop['outcome']}**"
-    return [sentence, _code(prop["formula"]), prop["method"], _tried(prop), _plain(outcome)]
+    formula, sentence = _code(prop["formula"]), _text(prop["sentence"])
+    return [sentence, formula, prop["method"], _tried(prop), _plain(outcome)]
 
 
 def _tried(prop: Data) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import sympy
 
 from attest.claims import Verdict
+from attest.contract import CONTRACT
 from attest.evidence import Counterexample, Evidence
 from attest.verification import ClaimResult, Verification, environment, side
 
@@ -126,7 +127,8 @@ def _claim(result: ClaimResult) -> dict[str, Any]:
 def _unasked(evidence: Iterable[Evidence]) -> list[dict[str, Any]]:
     """What no claim of the notes asks for and experts demand, by component."""
     components: dict[str, list[Evidence]] = {}
-    for found in evidence:
+    order = list(CONTRACT)
+    for found in sorted(evidence, key=lambda e: order.index(e.prop.component)):
         components.setdefault(found.prop.component, []).append(found)
     return [
         {

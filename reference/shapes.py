@@ -131,14 +131,6 @@ def check_mask(mask: Tensor | None, *shape: int, name: str = "mask") -> None:
         )
 
 
-def _kind(x: Any) -> torch.dtype | str | None:  # noqa: ANN401 - it asks what it is
-    """Give a tensor's dtype; None for what stands for one, and for numbers of any dtype."""
-    if isinstance(x, Tensor):
-        return x.dtype
-    stands = isinstance(getattr(x, "dtype", None), torch.dtype)
-    return None if stands else type(x).__name__
-
-
 @lru_cache(maxsize=4096)
 def broadcasts(given: torch.Size, wanted: tuple[int, ...]) -> bool:
     """Say whether a shape can be repeated to another one, without that one growing."""

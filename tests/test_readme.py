@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from attest.command import FAILED, WELL, main
+from attest.command import FAILED, WELL, _parser, main
 from attest.contract import ADDED, CONTRACT, Softmax, add_component
 from attest.ledger import load_ledger
 
@@ -116,6 +116,17 @@ def listed(name):
     """Give the arguments that the table of the contract lists for a component or a method."""
     (row,) = re.findall(rf"^\| `{re.escape(name)}\(([^)]*)\)`", README, re.MULTILINE)
     return [word.partition("=")[0].strip() for word in row.split(",")]
+
+
+@pytest.mark.parametrize("command", ["verify", "grade", "report"])
+def test_every_option_is_in_the_table(command):
+    assert f"attest {command}" in README
+    (commands,) = (a for a in _parser()._actions if a.choices)
+    rows = "\n".join(line for line in README.splitlines() if line.startswith("| `--"))
+    for action in commands.choices[command]._actions:
+        for option in action.option_strings:
+            if option.startswith("--") and option != "--help":
+                assert f"`{option}" in rows
 
 
 def test_the_table_of_the_contract_names_every_component():

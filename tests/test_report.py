@@ -189,7 +189,8 @@ def test_a_page_shows_all_there_is_to_say_of_a_claim(data, texts):
         assert f"- {reference}\n" in page
     for side in claim["evidence"]:
         prop = data["properties"][side["property"]]
-        (row,) = [line for line in page.splitlines() if f"`: {prop['sentence']} |" in line]
+        start = f"| `{prop['component']}` | {prop['sentence']} |"
+        (row,) = [line for line in page.splitlines() if line.startswith(start)]
         assert f"| {prop['method']} |" in row
         assert f"| {side['side']} |" in row
         assert f"| {prop['outcome']} |" in row
