@@ -80,7 +80,9 @@ def describe(
     if setup is not None:
         arguments = ", ".join(f"{name}={size}" for name, size in setup.arguments.items())
         given.insert(0, (prop.component, f"({arguments})"))
-        parameters = tape.parameters or setup.matrices or {}
+        made = setup.matrices is not None and not setup.matrices
+        told = violation is not None or not made
+        parameters = (tape.parameters or setup.matrices or {}) if told else {}
         given += _weights(parameters)
         values = {prop.component: dict(setup.arguments), **values, **parameters}
     came = expected = far = compared = None

@@ -8,6 +8,7 @@ import io
 import math
 import os
 import random
+import re
 import time
 import traceback
 import warnings
@@ -353,9 +354,12 @@ class _Examination:
         are simplified only as far as the law holds for the reference with the same ones.
         """
         example, failure = self.failures[-1]
-        if not isinstance(failure, Violation) or failure.relation == "is":
+        if (
+            not isinstance(failure, Violation | ContractBroken | Crash)
+            or _relation(failure) == "is"
+        ):
             return example, failure
-        moves = failure.relation in {"differs", "above"}
+        moves = _relation(failure) in {"differs", "above"}
 
         latest: list[tuple[Example, BaseException]] = [(example, failure)]
         held = self._holds_in_the_reference(example)
@@ -366,9 +370,11 @@ class _Examination:
                 latest.append((candidate, again))
             return again is not None
 
-        if failure.relation == "differs" and not fails(example):
+        if _relation(failure) == "differs" and not fails(example):
             return example, failure  # nothing says that something should change here
         same = not moves or self._comparable(example)
+        if not isinstance(failure, Violation):  # numbers hardly matter
+            same = example.setup is not None and not fails(_as_made(example))
         for _ in range(2):  # what is simpler may be narrower
             for _ in narrower(self.spec, latest[-1][0].inputs, _like(latest[-1][0], fails)):
                 pass
@@ -382,8 +388,8 @@ class _Examination:
         return latest[-1]
 
     def _fails_alike(
-        self, candidate: Example, failure: Violation, *, held: bool
-    ) -> Violation | None:
+        self, candidate: Example, failure: BaseException, *, held: bool
+    ) -> BaseException | None:
         """Run the law on a candidate; None where it does not fail, or in another way.
 
         Args:
@@ -393,16 +399,18 @@ class _Examination:
         """
         try:
             observer = self.run(candidate)
-        except Violation as violation:
-            if violation.relation != failure.relation:
+        except (Violation, ContractBroken, Crash) as again:
+            if not _alike(again, failure):
                 return None
             if held and not self._holds_in_the_reference(candidate):
                 return None
-            return violation
+            return again
         except Exception:  # noqa: BLE001 - another failure, or sizes that the law cannot take
             return None
+        if not isinstance(failure, Violation) or failure.relation != "differs":
+            return None
         sentence = failure.what.partition(": ")[2]
-        if failure.relation != "differs" or observer.witnesses.get(sentence, True):
+        if observer.witnesses.get(sentence, True):
             return None
         return failure if self._changes_in_the_reference(candidate, sentence) else None
 
@@ -729,6 +737,20 @@ def _counterexample(
 
 def _relation(failure: BaseException) -> str:
     return failure.relation if isinstance(failure, Violation) else ""
+
+
+def _alike(one: BaseException, other: BaseException) -> bool:
+    """Whether two failures are the same but for sizes: of one kind, in the same words."""
+    if isinstance(one, Violation) and isinstance(other, Violation):
+        return one.relation == other.relation
+    first, second = (re.sub(r"[^A-Za-z_]+", " ", str(failure)) for failure in (one, other))
+    return type(one) is type(other) and first == second
+
+
+def _as_made(example: Example) -> Example:
+    """Leave a module's weights as its constructor makes them."""
+    assert example.setup is not None
+    return replace(example, setup=replace(example.setup, matrices={}))
 
 
 def _cast(value: Any, dtype: torch.dtype, made: dict[int, Tensor]) -> Any:  # noqa: ANN401
