@@ -238,11 +238,11 @@ class Subject:
         constructed = {} if self.setup is None else self.setup.arguments
         dtype = self._dtype if self.spec.is_module else None
         results = spec.check(answer, arguments, constructed, dtype)
-        self._require_same_device(spec, results, private)
+        own = {name: value for name, value in arguments.items() if not isinstance(value, Kept)}
+        self._require_same_device(spec, results, {name: private[name] for name in own})
         self._after = [
             (name + path, before, after)
-            for name, value in arguments.items()
-            if not isinstance(value, Kept)
+            for name, value in own.items()
             for (path, before), (_, after) in zip(
                 tensors_in(value), tensors_in(private[name]), strict=True
             )
