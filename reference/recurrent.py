@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from reference.shapes import check_integers, check_lengths, check_shapes, check_sizes
+from reference.shapes import check_integers, check_lengths, check_pair, check_shapes, check_sizes
 
 __all__ = ["Cell", "ElmanCell", "GRUCell", "LSTMCell", "State", "unroll"]
 
@@ -183,8 +183,7 @@ class LSTMCell(_Gates):
             TypeError: the state is no pair, or a tensor is not floating point.
             ValueError: the shapes do not fit.
         """
-        if not isinstance(state, tuple) or len(state) != 2:
-            raise TypeError(f"an LSTM's state is a pair (hidden, cell), got {type(state).__name__}")
+        check_pair(state, "(hidden, cell)")
         hidden, cell = state
         self._check(x, hidden=hidden, cell=cell)
         write, keep, new, read = (self.input(x) + self.recurrent(hidden)).chunk(4, -1)
@@ -194,6 +193,7 @@ class LSTMCell(_Gates):
     @staticmethod
     def hidden(state: tuple[Hidden, Hidden]) -> Hidden:
         """Give the hidden state without the cell."""
+        check_pair(state, "(hidden, cell)")
         return state[0]
 
 

@@ -13,7 +13,7 @@ from reference.decoding import Step, greedy, teacher_forced
 from reference.embedding import Embedding
 from reference.masks import padding_mask
 from reference.recurrent import Cell, GRUCell, LSTMCell, State, unroll
-from reference.shapes import check_integers, check_lengths, check_shapes, check_sizes
+from reference.shapes import check_integers, check_lengths, check_pair, check_shapes, check_sizes
 
 __all__ = ["AttentionSeq2Seq", "ChoSeq2Seq", "Seq2Seq"]
 
@@ -61,6 +61,10 @@ class Seq2Seq(nn.Module):
         d_embed: width of the embeddings.
         d_hidden: width of the states.
         lstm: whether the cells are LSTMs, as in the paper; otherwise they are GRUs.
+
+    Parameters: ``encoder.embedding.weight`` (source_vocab, d_embed), ``embedding.weight``
+    (V, d_embed), ``output.weight`` (V, d_hidden), ``output.bias`` (V,), and those of two cells,
+    ``encoder.cell`` and ``cell``, both (d_embed, d_hidden).
 
     Raises:
         TypeError: a number is no integer.
@@ -113,7 +117,12 @@ class Seq2Seq(nn.Module):
     def encode(
         self, source: Int64[Tensor, "B S"], lengths: Int64[Tensor, "B"] | None = None
     ) -> tuple[Float[Tensor, "B S d_hidden"], State]:
-        """Give the states in reading order, (B, S, d_hidden), and the decoder's first state."""
+        """Give the states in reading order, (B, S, d_hidden), and the decoder's first state.
+
+        Raises:
+            TypeError: tokens or lengths are not int64.
+            ValueError: what forward refuses of a source.
+        """
         return self.encoder(source, lengths)
 
     def step(self, token: Int64[Tensor, "B"], state: State) -> tuple[Float[Tensor, "B V"], State]:
@@ -162,6 +171,10 @@ class ChoSeq2Seq(nn.Module):
         d_embed: width of the embeddings.
         d_hidden: width of the states.
 
+    Parameters: as Seq2Seq, but ``cell`` reads d_embed + d_hidden entries and ``output.weight`` is
+    (V, d_hidden + d_embed + d_hidden); and ``summary`` and ``start``, V and V′, each
+    (d_hidden, d_hidden) with a bias.
+
     Raises:
         TypeError: a number is no integer.
         ValueError: a number below 1.
@@ -199,7 +212,12 @@ class ChoSeq2Seq(nn.Module):
     def encode(
         self, source: Int64[Tensor, "B S"], lengths: Int64[Tensor, "B"] | None = None
     ) -> tuple[Float[Tensor, "B S d_hidden"], State]:
-        """Give the states in reading order, and the decoder's first state with the context."""
+        """Give the states in reading order, and the decoder's first state with the context.
+
+        Raises:
+            TypeError: tokens or lengths are not int64.
+            ValueError: what forward refuses of a source.
+        """
         states, last = self.encoder(source, lengths)
         context = torch.tanh(self.summary(last))
         return states, (torch.tanh(self.start(context)), context)
@@ -211,8 +229,7 @@ class ChoSeq2Seq(nn.Module):
             TypeError: the tokens are not int64, or the state is not of this model.
             ValueError: the shapes do not fit, or a token is outside the vocabulary.
         """
-        if not isinstance(state, tuple) or len(state) != 2:
-            raise TypeError(f"the state is a pair (hidden, context), got {type(state).__name__}")
+        check_pair(state, "(hidden, context)")
         hidden, context = state
         forms = "token int64 (B,), hidden (B, d_hidden), context (B, d_hidden)"
         check_shapes(forms, token, hidden, context, d_hidden=self.cell.d_hidden)
@@ -235,6 +252,9 @@ class AttentionSeq2Seq(nn.Module):
         target_vocab: V, the number of target tokens.
         d_embed: width of the embeddings.
         d_hidden: width of the states.
+
+    Parameters: as ChoSeq2Seq, without ``summary``, and with an additive ``attention`` whose three
+    widths are d_hidden.
 
     Raises:
         TypeError: a number is no integer.
@@ -274,7 +294,12 @@ class AttentionSeq2Seq(nn.Module):
     def encode(
         self, source: Int64[Tensor, "B S"], lengths: Int64[Tensor, "B"] | None = None
     ) -> tuple[Float[Tensor, "B S d_hidden"], State]:
-        """Give the memory, which is all states, (B, S, d_hidden), and the decoder's first state."""
+        """Give the memory, which is all states, (B, S, d_hidden), and the decoder's first state.
+
+        Raises:
+            TypeError: tokens or lengths are not int64.
+            ValueError: what forward refuses of a source.
+        """
         states, last = self.encoder(source, lengths)
         return states, torch.tanh(self.start(last))
 

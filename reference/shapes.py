@@ -17,6 +17,7 @@ __all__ = [
     "check_integers",
     "check_lengths",
     "check_mask",
+    "check_pair",
     "check_shapes",
     "check_sizes",
 ]
@@ -148,8 +149,8 @@ def check_sizes(**sizes: int) -> None:
     check_integers(1, **sizes)
 
 
-def check_integers(least: int, most: int | None = None, /, **values: int) -> None:
-    """Refuse what is no integer from ``least`` to ``most``.
+def check_integers(least: int, largest: int | None = None, /, **values: int) -> None:
+    """Refuse what is no integer from ``least`` to ``largest``.
 
     Raises:
         TypeError: a value is no integer.
@@ -160,8 +161,18 @@ def check_integers(least: int, most: int | None = None, /, **values: int) -> Non
             raise TypeError(f"{name} is an integer, got {value!r}")
         if value < least:
             raise ValueError(f"{name} is at least {least}, got {value}")
-        if most is not None and value > most:
-            raise ValueError(f"{name} is at most {most}, got {value}")
+        if largest is not None and value > largest:
+            raise ValueError(f"{name} is at most {largest}, got {value}")
+
+
+def check_pair(state: Any, form: str) -> None:  # noqa: ANN401 - it checks it
+    """Refuse a state that is no pair.
+
+    Raises:
+        TypeError: the state is something else.
+    """
+    if not isinstance(state, tuple) or len(state) != 2:
+        raise TypeError(f"the state is a pair {form}, got {type(state).__name__}")
 
 
 def check_lengths(lengths: Int64[Tensor, "B"] | None, longest: int) -> None:

@@ -364,6 +364,9 @@ class Transformer(nn.Module):
         n_layers: layers of the encoder, and as many of the decoder.
         pre_norm: as for a layer.
 
+    Parameters, beside those of the stacks: ``source_embedding.weight`` (source_vocab, D),
+    ``target_embedding.weight`` (V, D), ``output.weight`` (V, D) and ``output.bias`` (V,).
+
     Raises:
         TypeError: a number is no integer.
         ValueError: a number below 1, an odd width, or one that the heads do not divide.

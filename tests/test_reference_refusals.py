@@ -318,6 +318,7 @@ LSTM, GRU, ELMAN = MADE[r.LSTMCell], MADE[r.GRUCell], MADE[r.ElmanCell]
 CHO, BAHDANAU, TRANSFORMER = (
     MADE[cls] for cls in (r.ChoSeq2Seq, r.AttentionSeq2Seq, r.Transformer)
 )
+OF_LSTMS = r.Seq2Seq(4, 5, 3, 6, lstm=True)
 FIRST, STATE = IDS[:, 0], T(2, 6)
 LOGITS, TARGET = T(2, 4, 5), IDS
 X = T(2, 6)
@@ -511,6 +512,11 @@ REFUSED = {
     "unknown tokens to embed": (lambda: MADE[r.Embedding](IDS + 1), F, "0 to 3, got 1 to 4"),
     "a state for a plain step": (lambda: MADE[r.Seq2Seq].step(FIRST, None), TypeError, "NoneType"),
     "tokens in a matrix for a step": (lambda: MADE[r.Seq2Seq].step(IDS, STATE), F, "(2, 4)"),
+    "no state for an LSTM's step": (
+        lambda: OF_LSTMS.step(FIRST, None),
+        TypeError,
+        "pair (hidden, cell), got NoneType",
+    ),
     "a state without its context": (lambda: CHO.step(FIRST, STATE), TypeError, "pair", "Tensor"),
     "a context of another batch": (
         lambda: CHO.step(FIRST, (STATE, T(1, 6))),
