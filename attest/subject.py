@@ -237,7 +237,12 @@ class Subject:
             raise Crash(spec.name, error) from None
         constructed = {} if self.setup is None else self.setup.arguments
         dtype = self._dtype if self.spec.is_module else None
-        results = spec.check(answer, arguments, constructed, dtype)
+        try:
+            results = spec.check(answer, arguments, constructed, dtype)
+        except ContractBroken as broken:
+            if not method:
+                raise
+            raise ContractBroken(f"{spec.name} {broken}", broken.check) from None
         own = {name: value for name, value in arguments.items() if not isinstance(value, Kept)}
         self._require_same_device(spec, results, {name: private[name] for name in own})
         self._after = [

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import re
+from typing import NamedTuple
 
 import pytest
 import torch
 
 import reference
 from attest.contract import CONTRACT, ContractBroken
+from attest.specification import Kept, mapped, tensors_in
 
 SDPA = "scaled_dot_product_attention"
 LAYERS = ("d_model", "n_heads", "d_hidden")
@@ -286,3 +288,158 @@ def test_a_call_that_does_not_fit_is_refused_with_the_signature(args, kwargs, me
     whole = f"{SIGNATURES['softmax']} {message}"
     with pytest.raises(TypeError, match=f"^{re.escape(whole)}$"):
         CONTRACT["softmax"].bind(args, kwargs)
+
+
+# --- Methods, states, caches and tokens ----------------------------------------------------------
+
+SEQ2SEQ, TRANSFORMER = CONTRACT["Seq2Seq"], CONTRACT["Transformer"]
+BUILT = {"source_vocab": 5, "target_vocab": 7, "d_embed": 3, "d_hidden": 4}
+TOKEN = torch.tensor([1, 2])
+
+
+class Cell(NamedTuple):
+    hidden: torch.Tensor
+    cell: torch.Tensor
+
+
+def encoded(state):
+    call, source = SEQ2SEQ.methods["encode"], torch.zeros(2, 6, dtype=torch.int64)
+    return call.check((zeros(2, 6, 4), state), {"source": source}, BUILT, torch.float64)[1]
+
+
+STATES = {
+    "a tensor": zeros(2, 4),
+    "a tensor of its own shape": zeros(2, 3, 9, 1),
+    "a pair": (zeros(2, 4), zeros(2, 4)),
+    "a nested tuple": ((zeros(2, 4), (zeros(2, 1),)), zeros(2)),
+    "a list": [zeros(2, 4), zeros(2, 4)],
+    "a namedtuple": Cell(zeros(2, 4), zeros(2, 4)),
+    "one with counts": (zeros(2, 4), torch.tensor([3, 4])),
+}
+
+
+@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
+def test_a_state_is_a_tensor_or_a_nested_tuple_of_tensors(state):
+    checked = encoded(state)
+    assert type(checked) is type(state)
+    expected, found = list(tensors_in(state)), list(tensors_in(checked))
+    assert [path for path, _ in expected] == [path for path, _ in found]
+    assert all(torch.equal(a, b) for (_, a), (_, b) in zip(expected, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (None, "returned None; expected state as a tensor or a nested tuple of tensors"),
+        ((), "returned a tuple; expected state as a tensor or a nested tuple of tensors"),
+        ({"h": zeros(2, 4)}, "returned a dict; expected state as a tensor or"),
+        ((zeros(2, 4), None), "returned a tuple; expected state as a tensor or a nested tuple"),
+        ((zeros(2, 4), 3), "returned a tuple; expected state as a tensor or a nested tuple"),
+        (zeros(1, 2, 4), "returned state of shape (1, 2, 4); expected the batch of 2 first"),
+        ((zeros(2, 4), zeros(4, 2)), "returned state[1] of shape (4, 2); expected the batch of 2"),
+        (zeros(), "returned state of shape (); expected the batch of 2 first"),
+        (zeros(2, 4).float(), "returned state of dtype torch.float32; expected torch.float64"),
+        (((zeros(2), zeros(2).half()),), "returned state[0][1] of dtype torch.float16; expected"),
+        (zeros(2, 4).to("meta"), "returned state as a meta tensor; expected one that holds"),
+    ],
+)
+def test_a_state_that_is_none_is_refused(state, message):
+    with pytest.raises(ContractBroken) as caught:
+        encoded(state)
+    assert str(caught.value).startswith(message)
+
+
+def test_the_check_of_a_state_fails_on_the_state_alone():
+    for state in ((zeros(2, 4), zeros(4, 2)), zeros(2, 4).float(), None):
+        with pytest.raises(ContractBroken) as caught:
+            encoded(state)
+        assert not eval(caught.value.check, {"torch": torch, "answer": (zeros(2, 6, 4), state)})  # noqa: S307
+    right = (zeros(2, 6, 4), (zeros(2, 4), zeros(2, 4)))
+    assert eval("answer[1][1].shape[0] == 2", {"answer": right})  # noqa: S307
+
+
+CACHES = [None, 3, [], {}, object(), (n for n in "abc"), lambda: 1, [zeros(2)], torch]
+
+
+@pytest.mark.parametrize("cache", CACHES, ids=[type(cache).__name__ for cache in CACHES])
+def test_what_is_kept_may_be_anything_and_stays_what_it_is(cache):
+    arguments = {"token": TOKEN, "memory": zeros(2, 6, 6)}
+    built = TRANSFORMER.example
+    answer = (zeros(2, 7), cache)
+    logits, kept = TRANSFORMER.methods["step"].check(answer, arguments, built, torch.float64)
+    assert isinstance(kept, Kept)
+    assert kept.value is cache
+    assert logits.shape == (2, 7)
+
+
+def generated(tokens):
+    arguments = {"source": torch.zeros(2, 6, dtype=torch.int64), "bos": 0, "max_length": 3}
+    return SEQ2SEQ.methods["generate"].check(tokens, arguments, BUILT, torch.float64)
+
+
+def test_what_is_generated_is_int64():
+    tokens = torch.zeros(2, 3, dtype=torch.int64)
+    assert generated(tokens)[0] is tokens
+    for wrong, message in {
+        tokens.float(): "returned tokens of dtype torch.float32; expected torch.int64",
+        tokens.int(): "returned tokens of dtype torch.int32; expected torch.int64",
+        tokens[:, :2]: "returned tokens of shape (2, 2); expected tokens (B, max_length) = (2, 3)",
+        tokens.mT: "returned tokens of shape (3, 2); expected tokens (B, max_length) = (2, 3)",
+    }.items():
+        with pytest.raises(ContractBroken) as caught:
+            generated(wrong)
+        assert str(caught.value) == message
+
+
+def test_where_no_argument_is_floating_the_parameters_give_the_dtype():
+    arguments = {"source": torch.zeros(2, 6, dtype=torch.int64), "target_in": TOKEN[:, None]}
+    logits = zeros(2, 1, 7)
+    assert SEQ2SEQ.check(logits, arguments, BUILT, torch.float64) == (logits,)
+    with pytest.raises(ContractBroken, match=r"torch\.float64; expected torch\.float32"):
+        SEQ2SEQ.check(logits, arguments, BUILT, torch.float32)
+
+
+def test_positions_hold_floating_point_numbers_of_any_precision():
+    spec = CONTRACT["sinusoidal_positional_encoding"]
+    arguments = {"length": 3, "d_model": 4}
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        assert spec.check(torch.zeros(3, 4, dtype=dtype), arguments, {})
+    message = refused("sinusoidal_positional_encoding", torch.zeros(3, 4).long(), arguments)
+    assert message == "returned positions of dtype torch.int64; expected floating point numbers"
+
+
+def test_the_number_of_patches_follows_from_the_image():
+    spec, images = CONTRACT["PatchEmbedding"], {"images": zeros(2, 3, 6, 8)}
+    built = {"patch_size": 2, "channels": 3, "d_model": 5}
+    assert spec.check(zeros(2, 12, 5), images, built)
+    message = refused("PatchEmbedding", zeros(2, 48, 5), images, **built)
+    assert message == (
+        "returned tokens of shape (2, 48, 5); expected tokens (B, patches, d_model) = (2, 12, 5)"
+    )
+
+
+def test_arguments_of_methods_are_named_by_their_position():
+    step = TRANSFORMER.methods["step"]
+    kept = Kept([])
+    bound = step.bind((TOKEN, None, kept), {"source_mask": None})
+    assert bound == {"token": TOKEN, "memory": None, "cache": kept, "source_mask": None}
+    with pytest.raises(TypeError, match=r"^Transformer\.step\(.*wrong argument 'state'$"):
+        step.bind((TOKEN,), {"state": None})
+
+
+def test_tensors_are_found_in_nested_tuples_and_replaced_there():
+    value = (zeros(1), [zeros(2), Cell(zeros(3), zeros(4))], 5, None)
+    assert [path for path, _ in tensors_in(value)] == ["[0]", "[1][0]", "[1][1][0]", "[1][1][1]"]
+    sizes = mapped(value, len)
+    assert sizes == (1, [2, Cell(3, 4)], 5, None)
+    assert type(sizes[1][1]) is Cell
+
+
+def test_tokens_lengths_and_starts_say_what_they_may_hold():
+    assert SEQ2SEQ.entries["source"].limits({"source_vocab": 5}) == (0, 4)
+    assert SEQ2SEQ.entries["lengths"].limits({"S": 6}) == (1, 6)
+    assert SEQ2SEQ.entries["lengths"].limits({}) is None
+    assert SEQ2SEQ.methods["generate"].entries["bos"].limits({"target_vocab": 7}) == (0, 6)
+    assert TRANSFORMER.masks == {}
+    assert CONTRACT["DecoderLayer"].masks["self_mask"] == ("B", "L", "L")
+    assert CONTRACT["DecoderLayer"].entries == {}

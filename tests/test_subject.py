@@ -1,0 +1,221 @@
+"""The component as a law sees it: methods, gradients, nudges, and parameters left as they were."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import reference
+from attest.checks import Crash
+from attest.contract import CONTRACT, ContractBroken
+from attest.differentiation import leaf
+from attest.implementations import LocalImplementation
+from attest.specification import Kept, tensors_in
+from attest.subject import Setup, Subject
+
+SIZES = {
+    "source_vocab": 5,
+    "target_vocab": 7,
+    "d_model": 4,
+    "n_heads": 2,
+    "d_hidden": 6,
+    "n_layers": 1,
+}
+RECURRENT = {"source_vocab": 5, "target_vocab": 7, "d_embed": 3, "d_hidden": 4}
+SOURCE, TARGET = torch.tensor([[1, 2, 0], [4, 3, 2]]), torch.tensor([[0, 6], [5, 1]])
+
+
+class Namespace:
+    def __init__(self, **names):
+        self.__dict__.update(names)
+
+
+def subject(name, target=reference, sizes=None, device="cpu"):
+    sizes = sizes or (SIZES if name == "Transformer" else RECURRENT)
+    implementation = LocalImplementation("mine", target)
+    setup = Setup(sizes, seed=3)
+    return Subject(implementation, CONTRACT[name], torch.float64, device, setup)
+
+
+def test_methods_are_called_on_the_module_that_is_called():
+    model = subject("Transformer")
+    memory = model.encode(SOURCE)
+    assert memory.shape == (2, 3, 4)
+    assert torch.allclose(model.decode(TARGET, memory), model(SOURCE, TARGET))
+    assert model.generate(SOURCE, 0, 4).shape == (2, 4)
+    assert model.generate(SOURCE, bos=0, max_length=4).dtype == torch.int64
+
+
+def test_what_is_kept_comes_back_as_it_was_given():
+    seen = []
+
+    class Transformer(reference.Transformer):
+        def step(self, token, memory, cache=None, source_mask=None):
+            seen.append(cache)
+            logits, _ = super().step(token, memory, None, source_mask)
+            return logits, [memory, len(seen)]
+
+    model = subject("Transformer", Namespace(Transformer=Transformer))
+    memory = model.encode(SOURCE)
+    _, kept = model.step(TARGET[:, 0], memory)
+    model.step(TARGET[:, 1], memory, kept)
+    model.step(TARGET[:, 1], memory, cache=kept)
+    assert isinstance(kept, Kept)
+    assert seen[0] is None
+    assert seen[1] is seen[2] is kept.value
+    assert [name for name, _, _ in model.inputs_after_call()] == ["token", "memory"]
+
+
+def test_a_state_is_copied_on_both_ways():
+    class Seq2Seq(reference.Seq2Seq):
+        def step(self, token, state):
+            logits, after = super().step(token, state)
+            for _, tensor in tensors_in(state):
+                tensor.zero_()
+            return logits, after
+
+    model = subject("Seq2Seq", Namespace(Seq2Seq=Seq2Seq))
+    _, state = model.encode(SOURCE)
+    before = [tensor.clone() for _, tensor in tensors_in(state)]
+    model.step(TARGET[:, 0], state)
+    assert all(torch.equal(a, b) for a, (_, b) in zip(before, tensors_in(state), strict=True))
+    changed = [(name, bool(now.any())) for name, _, now in model.inputs_after_call()]
+    assert len(changed) == 1 + len(before)
+    assert all(name.startswith("state") and not left for name, left in changed[1:])
+
+
+@pytest.mark.parametrize("name", ["forward", "steps", "train", "_call_me"])
+def test_the_contracts_methods_are_there_and_nothing_else(name):
+    with pytest.raises(AttributeError, match="the contract knows no method"):
+        getattr(subject("Transformer"), name)
+
+
+def test_a_function_has_no_methods():
+    softmax = Subject(
+        LocalImplementation("mine", reference), CONTRACT["softmax"], torch.float64, "cpu"
+    )
+    with pytest.raises(AttributeError):
+        softmax.encode  # noqa: B018
+
+
+def test_a_method_that_is_missing_is_a_crash_that_names_it():
+    class Transformer(nn.Module):
+        def __init__(self, *sizes):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(2, 2))
+
+    model = subject("Transformer", Namespace(Transformer=Transformer))
+    with pytest.raises(Crash, match=r"^Transformer\.step raised AttributeError: .*'step'"):
+        model.step(TARGET[:, 0], torch.zeros(2, 3, 4, dtype=torch.float64))
+
+
+def test_a_method_that_raises_or_answers_wrongly_is_named():
+    class Seq2Seq(reference.Seq2Seq):
+        def encode(self, source, lengths=None):
+            raise KeyError("lengths")
+
+        def step(self, token, state):
+            return super().step(token, state)[0]
+
+    model = subject("Seq2Seq", Namespace(Seq2Seq=Seq2Seq))
+    with pytest.raises(Crash, match=r"^Seq2Seq\.encode raised KeyError: 'lengths'$"):
+        model.encode(SOURCE)
+    with pytest.raises(ContractBroken, match=r"^Seq2Seq\.step returned a Tensor; expected logits"):
+        model.step(TARGET[:, 0], subject("Seq2Seq").encode(SOURCE)[1])
+
+
+def test_gradients_are_recorded_while_learning_and_not_elsewhere():
+    model = subject("Transformer")
+    assert not model(SOURCE, TARGET).requires_grad
+    with model.learning():
+        logits = model(SOURCE, TARGET)
+        with model.learning():
+            assert model.encode(SOURCE).requires_grad
+        assert model.encode(SOURCE).requires_grad
+    assert logits.requires_grad
+    assert not model.encode(SOURCE).requires_grad
+    with pytest.raises(ZeroDivisionError), model.learning():
+        raise ZeroDivisionError
+    assert not model.encode(SOURCE).requires_grad
+    by_name = model.parameter_gradients(logits.square().sum())
+    assert set(by_name) == set(model.parameters())
+    assert float(by_name["source_embedding.weight"].abs().max()) > 0
+
+
+def test_gradients_flow_through_a_state_and_a_memory():
+    model = subject("AttentionSeq2Seq")
+    states, state = model.encode(SOURCE)
+    memory = leaf(states)
+    logits, after, weights = model.step(TARGET[:, 0], state, memory)
+    assert logits.requires_grad
+    assert weights.requires_grad
+    assert any(tensor.requires_grad for _, tensor in tensors_in(after))
+    (gradient,) = torch.autograd.grad(logits.square().sum(), memory)
+    assert float(gradient.abs().max()) > 0
+
+
+ARGUMENTS = {"source": SOURCE, "target_in": TARGET, "source_mask": None}
+
+
+def test_a_nudge_moves_the_result_and_leaves_everything_else():
+    model = subject("Transformer")
+    before, plain = model.parameters(), model(**ARGUMENTS)
+    seen = model.inputs_after_call()
+    torch.manual_seed(5)
+    random = torch.get_rng_state()
+    still = model.nudged(ARGUMENTS, seed=1, step=0.0)
+    moved = model.nudged(ARGUMENTS, seed=1, step=1e-3)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert torch.equal(still, plain)
+    assert 1e-6 < float((moved - still).abs().max()) < 1
+    after = model.parameters()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert [name for name, _, _ in model.inputs_after_call()] == [name for name, _, _ in seen]
+    assert torch.equal(model(**ARGUMENTS), plain)
+
+
+def test_a_nudge_is_the_same_for_the_same_seed_and_moves_as_far_as_its_step():
+    model = subject("Transformer")
+    still = model.nudged(ARGUMENTS, seed=1, step=0.0)
+    near, far, other = (
+        model.nudged(ARGUMENTS, seed=seed, step=step) - still
+        for seed, step in ((1, 1e-6), (1, 2e-6), (2, 1e-6))
+    )
+    assert torch.equal(model.nudged(ARGUMENTS, seed=1, step=1e-6) - still, near)
+    assert torch.allclose(far, 2 * near, rtol=1e-2, atol=1e-9)
+    assert not torch.allclose(other, near, rtol=1e-2)
+
+
+def test_a_nudge_that_raises_leaves_the_parameters():
+    class Transformer(reference.Transformer):
+        def encode(self, source, source_mask=None):
+            raise RuntimeError("no")
+
+    model = subject("Transformer", Namespace(Transformer=Transformer))
+    before = model.parameters()
+    with pytest.raises(Crash):
+        model.nudged({"source": SOURCE}, "encode", seed=1, step=0.1)
+    assert all(torch.equal(before[name], now) for name, now in model.parameters().items())
+
+
+def test_a_method_is_nudged_by_its_floating_arguments():
+    model = subject("Transformer")
+    memory = model.encode(SOURCE)
+    arguments = {"target_in": TARGET, "memory": memory}
+    still = model.nudged(arguments, "decode", seed=1, step=0.0)
+    assert torch.equal(still, model.decode(TARGET, memory))
+    model.set_parameters({n: torch.zeros_like(p) for n, p in model.parameters().items()})
+    held = model.nudged(arguments, "decode", seed=1, step=1e-3)
+    assert not held.any()
+
+
+def test_a_result_on_another_device_is_refused():
+    class LayerNorm(reference.LayerNorm):
+        def forward(self, x):
+            return super().forward(x).to("meta")
+
+    model = subject("LayerNorm", Namespace(LayerNorm=LayerNorm), {"d_model": 3})
+    with pytest.raises(ContractBroken, match="returned output as a meta tensor"):
+        model(torch.ones(2, 3, dtype=torch.float64))
