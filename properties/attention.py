@@ -102,6 +102,31 @@ ATT_04 = Claim(
     references=("Bahdanau, Cho and Bengio 2015",),
 )
 
+ATT_05 = Claim(
+    id="ATT-05",
+    section="2 Attention",
+    quote="긴 문장의 의존성 문제를 크게 줄인다",
+    statement="Attention makes long sentences easier to learn, and learning them steadier.",
+    formal="accuracy on sequences of T tokens falls less with T, with attention than without",
+    verdict=Verdict.PENDING,
+    conditions=("steps and width are the same with attention and without it",),
+    references=("Bahdanau, Cho and Bengio 2015",),
+    parts=(
+        (
+            "accuracy",
+            "Long sequences are copied better with attention.",
+            Verdict.PENDING,
+            "needs an experiment with training",
+        ),
+        (
+            "stability",
+            "Runs from different seeds lie closer together with attention.",
+            Verdict.PENDING,
+            "needs an experiment with training",
+        ),
+    ),
+)
+
 ATT_06 = Claim(
     id="ATT-06",
     section="2 Attention",
@@ -124,6 +149,33 @@ ATT_07 = Claim(
     references=("Vaswani et al. 2017",),
 )
 
+ATT_08 = Claim(
+    id="ATT-08",
+    section="2 Attention",
+    quote="매커니즘의 효율이 높은 이유",
+    statement="Attention works so well because its weighted sum spreads the gradient.",
+    formal="the more evenly ∂L/∂v is spread, the better is what is retrieved",
+    verdict=Verdict.REFUTED,
+    conditions=(
+        "a spread as wide as can be, g/n for each value, comes with weights that follow no query",
+        "selecting by query, and a short path, are what is left as reasons",
+    ),
+    references=("Bahdanau, Cho and Bengio 2015",),
+    parts=(
+        (
+            "spread alone",
+            "Where the gradient is spread most evenly, the context still follows the query.",
+            Verdict.REFUTED,
+        ),
+        (
+            "in training",
+            "Uniform weights, which spread it most, learn to copy as well as attention does.",
+            Verdict.PENDING,
+            "needs an experiment with training",
+        ),
+    ),
+)
+
 ATT_09 = Claim(
     id="ATT-09",
     section="2 Attention",
@@ -141,6 +193,21 @@ ATT_09 = Claim(
         ("count", "Paths over L causal layers number C(i−j+L−1, L−1).", Verdict.PROVED),
         ("unlike RNNs", "A stacked RNN of equal depth has fewer paths.", Verdict.REFUTED),
     ),
+)
+
+ATT_10 = Claim(
+    id="ATT-10",
+    section="2 Attention",
+    quote="RNN 대비 훨씬 안정적인 학습을 제공",
+    statement="Gradients survive longer sequences with attention than in a recurrent network.",
+    formal="log ‖∂output/∂x_1‖ falls less with T, with attention than through T recurrent steps",
+    verdict=Verdict.PENDING,
+    conditions=(
+        "recurrent matrices are drawn at random: orthogonal ones keep the gradient",
+        "attention has instabilities of its own: see SA-09",
+    ),
+    references=("Pascanu, Mikolov and Bengio 2013, section 2",),
+    reason="needs an experiment over lengths",
 )
 
 
@@ -763,6 +830,39 @@ def another_query_always_gets_another_context(
         ).output.amax()
     )
     above(change.double(), rounding, "the change of the context")
+
+
+@refutation(
+    SDPA,
+    claim=ATT_08.part("spread alone"),
+    formula="∂L/∂v_j = g/n for every j, and yet c(q) ≠ c(q′)",
+    inputs=attention_inputs(SDPA, "none", 2).map(
+        lambda drawn: {**drawn, "key": drawn["key"][..., :1, :].expand_as(drawn["key"]).clone()}
+    ),
+    pinned={
+        "query": torch.zeros(1, 1).double(),
+        "key": torch.ones(2, 1).double(),
+        "value": torch.tensor([[0.0], [1.0]]).double(),
+        "mask": None,
+    },
+)
+def the_widest_spread_still_retrieves(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """Over equal keys all values have the same gradient, and no query gets what it asked for.
+
+    The gap between two values' gradients is taken off the change of the context, so that only a
+    context that follows the query under an even spread is left above the rounding.
+    """
+    variable = leaf(value)
+    output, _ = attention(query, key, variable, mask)
+    (found,) = gradients(output, _waves(output), variable)
+    uneven = (found - found[..., :1, :]).abs().amax()
+    other = {"query": query + 1, "key": key, "value": value, "mask": mask}
+    moved, _ = attention(**other)
+    change = (moved - output.detach()).abs().amax()
+    rounding = 2 * attention_bounds(attention, other).output.amax()
+    above((change - uneven).double(), rounding, "the change of the context")
 
 
 # --- Gradients ----------------------------------------------------------------------------------

@@ -168,6 +168,48 @@ MHA_07 = Claim(
     ),
 )
 
+MHA_08 = Claim(
+    id="MHA-08",
+    section="4 Multi-Head Attention",
+    quote="어떤 head는 문장의 syntactic 관계를 잘",
+    statement="Some heads follow syntax, some long distances, some pairs of words of one kind.",
+    formal="after training on text, some head's weights agree with a relation of grammar",
+    verdict=Verdict.PENDING,
+    conditions=("it speaks of models that were trained on natural text",),
+    references=("Clark et al. 2019", "Voita et al. 2019"),
+    parts=(
+        (
+            "in natural text",
+            "Some heads follow syntax and certain pairs of words.",
+            Verdict.NO_CONTENT,
+            "there is no grammar in made-up sequences, so that no toy result may be called syntax; "
+            "the papers report such heads in models trained on text",
+        ),
+        (
+            "over a distance",
+            "Some head learns to look a fixed distance back.",
+            Verdict.PENDING,
+            "needs an experiment with training, as MHA-09 does",
+        ),
+    ),
+)
+
+MHA_09 = Claim(
+    id="MHA-09",
+    section="4 Multi-Head Attention",
+    quote="기능적 분화(functional specialization)가 자연스럽게 일어난다",
+    statement="Each head comes to do a job of its own, by itself.",
+    formal="after training on as many relations as heads, each head weighs one of them most",
+    verdict=Verdict.PENDING,
+    conditions=(
+        "there are no more heads than relations: a head too many has nothing of its own to do",
+        "positions are told apart well enough for the relations",
+        "the loss does not ask for it: see MHA-07",
+    ),
+    references=("Voita et al. 2019",),
+    reason="needs an experiment with training",
+)
+
 ROWS = ("query.weight", "query.bias", "key.weight", "key.bias", "value.weight", "value.bias")
 
 

@@ -853,3 +853,12 @@ def a_third_leading_dimension_is_forgotten(
     output, weights = right(query[:, :, :1], key[:, :, :1], value[:, :, :1], mask)
     sizes = query.shape[:3]
     return output.expand(*sizes, -1, -1).clone(), weights.expand(*sizes, -1, -1).clone()
+
+
+@mutant(SDPA, "the_widest_spread_still_retrieves")
+def queries_pass_by_the_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
+) -> Attended:
+    """Add the query's mean to what was retrieved, as a residual in the wrong place."""
+    output, weights = right(query, key, value, mask)
+    return output + query.mean(-1, keepdim=True), weights
