@@ -1,0 +1,266 @@
+"""Section 5 of the notes, Transformer: which comes first, attention or the feed-forward network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import sympy
+import torch
+from torch import Tensor, nn
+
+from attest.claims import Claim, Verdict
+from attest.laws import proof
+from properties.residual import applied, layer_of_operators, operator
+
+ORD_01 = Claim(
+    id="ORD-01",
+    section="5 Transformer",
+    quote="FFN으로 비선형 변환을 적용해야 효과가 크기",
+    statement="Attention first and the feed-forward network after it is the more effective order.",
+    formal="(F ∘ S)^L against (S ∘ F)^L, where (F ∘ S)^L = F ∘ (S ∘ F)^{L−1} ∘ S",
+    verdict=Verdict.CONDITIONAL,
+    conditions=(
+        "at one layer the orders are different functions; in a stack they differ in the first and "
+        "the last sublayer alone",
+        "what one order computes, the other computes with one layer more",
+    ),
+    references=("Vaswani et al. 2017, section 3.1", "Press, Smith and Levy 2020"),
+    parts=(
+        ("ends", "In a stack, the order is a matter of its two ends.", Verdict.PROVED),
+        (
+            "only this order",
+            "Only attention first computes what a Transformer computes.",
+            Verdict.REFUTED,
+        ),
+        (
+            "in training",
+            "With attention first, training reaches a smaller loss.",
+            Verdict.PENDING,
+            "needs an experiment with training",
+        ),
+    ),
+)
+
+ORD_02 = Claim(
+    id="ORD-02",
+    section="5 Transformer",
+    quote="token 간 관계를 먼저 정리해야 FFN이",
+    statement="The feed-forward network needs tokens that attention has related before.",
+    formal="f = S ∘ F solves no task that needs F",
+    verdict=Verdict.REFUTED,
+    conditions=(
+        "true is that a feed-forward network alone relates no token to another (TRF-02): attention "
+        "has to come before it or after it",
+    ),
+)
+
+ORD_03 = Claim(
+    id="ORD-03",
+    section="5 Transformer",
+    quote="비선형 변환 순서가 Transformer의 핵심이다",
+    statement="The order, first the global pattern and then the nonlinear map, is the core of it.",
+    formal="a stack of sublayers in another order computes something else",
+    verdict=Verdict.REFUTED,
+    conditions=(
+        "a stack in any order is a longer stack in the usual one, and the other way around, with "
+        "sublayers that are silent",
+        "sandwich orders, with attention at the bottom and feed-forward networks at the top, were "
+        "trained to a better language model, and not to a better translator",
+    ),
+    references=("Press, Smith and Levy 2020",),
+    parts=(
+        ("by necessity", "What a Transformer computes needs this order.", Verdict.REFUTED),
+        (
+            "in training",
+            "Other orders train worse.",
+            Verdict.PENDING,
+            "needs an experiment with training",
+        ),
+    ),
+)
+
+
+# --- Stacks as words ----------------------------------------------------------------------------
+
+
+@proof(
+    "EncoderLayer",
+    method="symbolic",
+    formula="(F_L S_L) ⋯ (F_1 S_1) = F_L (S_L F_{L−1}) ⋯ (S_2 F_1) S_1",
+    claim=ORD_01.part("ends"),
+)
+def a_stack_is_the_other_order_between_its_ends(layer: Callable[..., Any]) -> None:
+    """Shift the brackets by one sublayer, and attention comes second in all layers but the ends.
+
+    Sublayers are operators that do not commute, each with its residual; what the layers make of a
+    token is compared with the product in which they are paired the other way. Composition is
+    associative, so that it is so at any depth; here at one to three layers.
+    """
+    one = sympy.Integer(1)
+    for depth in (1, 2, 3):
+        layers = [layer_of_operators(layer, number, pre_norm=True) for number in range(depth)]
+        attention, network = (
+            [one + operator(f"{k}{number}") * operator(f"n{k}{number}") for number in range(depth)]
+            for k in "sf"
+        )
+        expected = attention[0] * operator("x")
+        for number in range(depth - 1):  # a layer of the other order: the network, then attention
+            expected = (attention[number + 1] * network[number]) * expected
+        expected = network[-1] * expected
+        assert sympy.expand(applied(layers) - expected) == 0, f"{depth} layers"
+        other = one * operator("x")
+        for number in range(depth):
+            other = attention[number] * network[number] * other
+        assert sympy.expand(applied(layers) - other) != 0, "the two orders are not the same"
+
+
+def _silent(part: Any) -> None:
+    """Let a sublayer say zero."""
+    last = part.output if hasattr(part, "output") else part.outer
+    last.weight.zero_()
+    last.bias.zero_()
+
+
+def _one_sublayer(model: Any, letter: str, x: Tensor) -> Tensor:
+    """Apply attention, S, or the network, F, of a pre-norm layer, with its residual."""
+    if letter == "F":
+        return x + model.feed_forward(model.feed_forward_norm(x))
+    seen = model.attention_norm(x)
+    mixed: Tensor = model.attention(seen, seen, seen)[0]
+    return x + mixed
+
+
+def _in_order(layers: list[Any], x: Tensor) -> Tensor:
+    result: Tensor = nn.Sequential(*layers)(x)
+    return result
+
+
+def _layers(layer: Callable[..., Any], number: int) -> list[Any]:
+    torch.manual_seed(number)
+    return [layer(4, 2, 5, pre_norm=True).double().eval() for _ in range(number)]
+
+
+def _tokens() -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(2, 3, 4, generator=generator, dtype=torch.float64)
+
+
+@proof(
+    "EncoderLayer",
+    method="structural",
+    formula="(F_L S_L) ⋯ (F_1 S_1) = (1 F_L) (S_L F_{L−1}) ⋯ (S_1 1), bit by bit",
+    against=(ORD_01.part("only this order"), ORD_03.part("by necessity")),
+)
+def the_other_order_computes_the_same_with_one_layer_more(layer: Callable[..., Any]) -> None:
+    """With the first network and the last attention silent, FFN first is attention first.
+
+    A silent sublayer adds zero, and what is added is exact: so it is for any parameters and sizes.
+    """
+    x = _tokens()
+    for depth in (1, 2, 3):
+        usual = _layers(layer, depth)
+        other = _layers(layer, depth + 1)
+        with torch.no_grad():
+            for number, module in enumerate(usual):
+                other[number].attention.load_state_dict(module.attention.state_dict())
+                other[number + 1].feed_forward.load_state_dict(module.feed_forward.state_dict())
+            _silent(other[0].feed_forward)
+            _silent(other[-1].attention)
+            found = x
+            for module in other:  # the network comes first in each of these layers
+                found = _one_sublayer(module, "S", _one_sublayer(module, "F", found))
+            expected = _in_order(usual, x)
+            assert torch.equal(found, expected), f"{depth} layers"
+            assert not torch.equal(found, x), "the layers do something"
+            first = _one_sublayer(usual[0], "S", _one_sublayer(usual[0], "F", x))
+            assert not torch.equal(first, _in_order(usual[:1], x)), "one layer tells the orders"
+
+
+@proof(
+    "EncoderLayer",
+    method="exhaustive",
+    formula="every word of length n over {S, F} is (F S)^n with n silent sublayers, bit by bit",
+    against=ORD_03.part("by necessity"),
+)
+def every_order_is_the_usual_one_with_silent_sublayers(layer: Callable[..., Any]) -> None:
+    """Sandwiches, networks first, attentions only: all orders of up to five sublayers are tried.
+
+    One usual layer stands for each sublayer, and its other one is silent; a longer order has one
+    more layer for each sublayer more.
+    """
+    x = _tokens()
+    for length in (1, 2, 3, 4, 5):
+        for word in product("SF", repeat=length):
+            layers = _layers(layer, length)
+            with torch.no_grad():
+                for module, letter in zip(layers, word, strict=True):
+                    _silent(module.attention if letter == "F" else module.feed_forward)
+                found = x
+                for module, letter in zip(layers, word, strict=True):
+                    found = _one_sublayer(module, letter, found)
+                assert torch.equal(_in_order(layers, x), found), "".join(word)
+                assert not torch.equal(found, x), "the sublayers do something"
+
+
+# --- ORD-02: a network before any mixing --------------------------------------------------------
+
+SHARPNESS = 400.0
+"""How far apart the scores are, twice over; the softmax of a quarter of it is all but hard."""
+
+
+def _exclusive_or_within_a_token(network: Any) -> None:
+    """Set the network to (p, q, start, ·) ↦ (p xor q is 0, p xor q is 1, start, 0)."""
+    network.inner.weight.copy_(torch.tensor([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0]]))
+    network.inner.bias.copy_(torch.tensor([0, -1, 0]))
+    network.outer.weight.copy_(torch.tensor([[-1, 2, -1], [1, -2, 0], [0, 0, 1], [0, 0, 0]]))
+    network.outer.bias.copy_(torch.tensor([1, 0, 0, 0]))
+
+
+def _exclusive_or_across_tokens(attention: Any) -> None:
+    """Let a token look for one that differs, which says 1, and else at the start, which says 0."""
+    for part in (attention.query, attention.key, attention.value, attention.output):
+        part.weight.zero_()
+        part.bias.zero_()
+    attention.key.weight.copy_(torch.eye(4))
+    half = 0.5
+    swapped = torch.tensor([[0, 1, 0, 0], [1, 0, 0, 0], [half, half, 0, 0], [0, 0, 0, 0]])
+    attention.query.weight.copy_(SHARPNESS * swapped)
+    attention.value.weight[0, :2] = 1
+    attention.output.weight.copy_(torch.eye(4))
+
+
+@proof(
+    "FeedForward",
+    "MultiHeadAttention",
+    method="exhaustive",
+    formula="S(F(x)) = p_1 ⊕ q_1 ⊕ p_2 ⊕ q_2 up to e^−100, for all 16 inputs; F is not affine",
+    against=ORD_02,
+)
+def a_network_before_attention_solves_both_exclusive_ors(
+    feed_forward: Callable[..., Any], multi_head: Callable[..., Any]
+) -> None:
+    """The network first and attention after it: one layer finds the parity of four bits.
+
+    Two tokens hold two bits each, and a third marks the start. The network takes the exclusive or
+    within each token, before any token saw another, and that is what attention needs; attention
+    takes it across the tokens. No affine map takes an exclusive or, so the network does what
+    nothing else there could.
+    """
+    network, attention = feed_forward(4, 3).double(), multi_head(4, 1).double()
+    bound = 3 * math.exp(-SHARPNESS / 4)
+    with torch.no_grad():
+        _exclusive_or_within_a_token(network)
+        _exclusive_or_across_tokens(attention)
+        for p, q, r, s in product((0, 1), repeat=4):
+            x = torch.tensor([[[0, 0, 1, 0], [p, q, 0, 0], [r, s, 0, 0]]], dtype=torch.float64)
+            within = network(x)
+            expected = torch.tensor([p ^ q, r ^ s], dtype=torch.float64)
+            assert torch.equal(within[0, 1:, 1], expected), f"within the tokens of {p, q, r, s}"
+            across, _ = attention(within, within, within)
+            parity = p ^ q ^ r ^ s
+            assert bool(((across[0, 1:, 0] - parity).abs() <= bound).all()), (
+                f"across the tokens of {p, q, r, s}: {across[0, 1:, 0].tolist()}"
+            )

@@ -1,0 +1,96 @@
+"""Layers whose sublayers come in another order, and sublayers that do not do their part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reference import EncoderLayer, FeedForward, MultiHeadAttention
+from reference.transformer import residual
+from tests.mutants import mutant
+
+ENDS = "a_stack_is_the_other_order_between_its_ends"
+MORE = "the_other_order_computes_the_same_with_one_layer_more"
+EVERY = "every_order_is_the_usual_one_with_silent_sublayers"
+BOTH = "a_network_before_attention_solves_both_exclusive_ors"
+
+
+class _Layer(EncoderLayer):
+    """The reference's parts, for a forward that puts them together in another way."""
+
+    def attend(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Apply attention with its residual."""
+        return residual(
+            x,
+            lambda seen: self.attention(seen, seen, seen, mask)[0],
+            self.attention_norm,
+            pre_norm=self.pre_norm,
+        )
+
+    def think(self, x: Tensor) -> Tensor:
+        """Apply the network with its residual."""
+        return residual(x, self.feed_forward, self.feed_forward_norm, pre_norm=self.pre_norm)
+
+
+@mutant("EncoderLayer", ENDS, MORE)
+class TheNetworkComesFirst(_Layer):
+    """Apply the feed-forward network before attention, whatever was asked for."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Swap the sublayers."""
+        return self.attend(self.think(x), mask)
+
+
+@mutant("EncoderLayer", ENDS, MORE)
+class SublayersBesideEachOther(_Layer):
+    """Add attention and the network to the same tokens, in parallel."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Ask both of the same tokens."""
+        return self.attend(x, mask) + self.think(x) - x
+
+
+@mutant("EncoderLayer", ENDS, MORE, EVERY)
+class TheNetworkIsAppliedTwice(_Layer):
+    """Apply the network before attention and after it."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Sandwich attention."""
+        return self.think(self.attend(self.think(x), mask))
+
+
+@mutant("EncoderLayer", ENDS, MORE, EVERY)
+class AttentionLeavesTheResidualOut(_Layer):
+    """Lose the tokens in attention, so that a silent one is no identity."""
+
+    def attend(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Add nothing."""
+        seen = self.attention_norm(x)
+        mixed: Any = self.attention(seen, seen, seen, mask)[0]
+        return mixed
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Keep the order."""
+        return self.think(self.attend(x, mask))
+
+
+@mutant("FeedForward", BOTH)
+class TheNetworkIsOneLinearMap(FeedForward):
+    """Leave the activation out: attention cannot make up for it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Bend nothing."""
+        return self.outer(self.inner(x))
+
+
+@mutant("FeedForward", BOTH, replaces="MultiHeadAttention")
+class AttentionIsTheSameForEveryQuery(MultiHeadAttention):
+    """Pool the tokens evenly, so that across them nothing but sums is left."""
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Ask nothing."""
+        return super().forward(torch.zeros_like(query), key, value, mask)
