@@ -127,7 +127,8 @@ def _silent(part: Any) -> None:
 def _one_sublayer(model: Any, letter: str, x: Tensor) -> Tensor:
     """Apply attention, S, or the network, F, of a pre-norm layer, with its residual."""
     if letter == "F":
-        return x + model.feed_forward(model.feed_forward_norm(x))
+        bent: Tensor = model.feed_forward(model.feed_forward_norm(x))
+        return x + bent
     seen = model.attention_norm(x)
     mixed: Tensor = model.attention(seen, seen, seen)[0]
     return x + mixed
