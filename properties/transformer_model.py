@@ -22,6 +22,7 @@ from attest.subject import Setup, Subject
 from attest.tolerances import gamma, unit_roundoff
 from properties.attention import some_matrix
 from properties.bounds import measured_bound
+from properties.why import WHY_01
 
 MODEL = "Transformer"
 
@@ -675,14 +676,16 @@ def known_tokens_are_processed_at_once(model: Callable[..., Any]) -> None:
     counted too, since what is detached leaves no chain.
     """
     module = model(5, 7, 4, 2, 5, 2)
-    for what, call in (
-        ("encode", lambda n: module.encode(torch.zeros(1, n, dtype=torch.int64))),
-        ("the whole", lambda n: module(*torch.zeros(2, 1, n, dtype=torch.int64))),
-    ):
+    calls_of: dict[str, Callable[[Tensor], Tensor]] = {
+        "encode": module.encode,
+        "the whole": lambda tokens: module(tokens, tokens),
+    }
+    for what, call in calls_of.items():
         chains, numbers = [], []
         for n in LENGTHS:
+            tokens = torch.zeros(1, n, dtype=torch.int64)
             with Calls() as calls:
-                result = call(n)
+                result = call(tokens)
             chains.append(depth(result))
             numbers.append(calls.number)
         assert len(set(chains)) == 1, f"the depth of {what} at lengths {LENGTHS} is {chains}"
@@ -693,7 +696,7 @@ def known_tokens_are_processed_at_once(model: Callable[..., Any]) -> None:
     MODEL,
     method="structural",
     formula="generate(m) takes m steps, and step t + 1 reads the token that step t chose",
-    against=TRF_01.part("generation"),
+    against=(TRF_01.part("generation"), WHY_01),
 )
 def generation_takes_a_step_for_each_token(model: Callable[..., Any]) -> None:
     """Count the steps, and see that each is handed what the one before it chose.
@@ -806,8 +809,9 @@ def the_loss_compares_each_token_with_what_was_said_before_it(
             assert symbolic.equal(found, symbolic.tensor([pull])), (
                 f"the derivative by logit {v} of token {t} of sequence {b}"
             )
-    y = traced("y", 1, 4)
-    shifted = torch.cat([unknown(1, 1), y[:, :3]], 1)
+    y: Any = traced("y", 1, 4)
+    unsaid: Any = unknown(1, 1)  # the start token
+    shifted: Any = torch.cat([unsaid, y[:, :3]], 1)
     logits = traced_module(model, 3, 4, 4, 2, 3, 2)(torch.tensor([[0, 1, 2]]), shifted)
     seen = reach(logits, y)[0, :, 0]
     assert torch.equal(seen, torch.ones(4, 4, dtype=torch.bool).tril(-1)), (
