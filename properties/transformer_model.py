@@ -630,11 +630,11 @@ def every_matrix_that_is_used_learns(
 
 @law(
     MODEL,
-    inputs=st.sampled_from(range(8)).map(
-        lambda seed: {
+    inputs=st.tuples(st.sampled_from(((8, 5), (4, 64))), st.integers(0, 3)).map(
+        lambda drawn: {
             "source": torch.tensor([[0, 1, 2, 3], [4, 2, 2, 1]]),
             "target_in": torch.tensor([[0, 3, 1], [2, 6, 5]]),
-            "setup": Setup({**_NARROW, "d_hidden": 64}, seed),
+            "setup": Setup({**_NARROW, "d_model": drawn[0][0], "d_hidden": drawn[0][1]}, drawn[1]),
         }
     ),
     formula="what learns in n layers ≥ what learns in one + (n − 1) (12 d² + 2 d h)",
@@ -644,6 +644,7 @@ def every_layer_has_weights_of_its_own(model: Subject, source: Tensor, target_in
     """A layer more is three attentions and two feed-forward networks more, and all of them learn.
 
     An attention has four square matrices; of the feed-forward networks one matrix each is counted.
+    A narrow network shows that no attention is missing, and a wide one that no network is.
     """
     assert model.setup is not None
     sizes, seed = dict(model.setup.arguments), model.setup.seed
