@@ -71,8 +71,8 @@ TF_04 = Claim(
     section=SECTION,
     quote="학습 속도 증가 + 안정적인 수렴",
     statement="With the right tokens for input, training is faster and converges.",
-    formal="y_1 ~ Bernoulli(½), y_2 = y_1: inf loss = ln 2 when forced, and 2 ln 2 when fed its own "
-    "tokens and compared with y",
+    formal="y_1 ~ Bernoulli(½), y_2 = y_1: inf loss = ln 2 when forced, and 2 ln 2 when fed its "
+    "own tokens and compared with y",
     verdict=Verdict.CONDITIONAL,
     conditions=("the tokens fed are those of the sequence that the loss is about",),
     references=("Huszár 2015",),
@@ -263,7 +263,7 @@ def _cases() -> list[tuple[int, int, int]]:
 @proof(
     PLAIN,
     method="exhaustive",
-    formula="y_t = (y_{t−1} + x_t) mod V, one mistake at t_0: m − t_0 + 1 are wrong, or 1 if forced",
+    formula="y_t = (y_{t−1} + x_t) mod V, a mistake at t_0: m − t_0 + 1 are wrong, or 1 if forced",
     claim=TF_03.part("running sum"),
 )
 def one_mistake_in_a_running_sum_spoils_all_that_follows(model: Callable[..., Any]) -> None:
