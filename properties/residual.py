@@ -200,7 +200,7 @@ def layer_of_operators(layer: Callable[..., Any], number: int, *, pre_norm: bool
 
     They are named s, c and f, and n in front for their normalisations, with the layer's number.
     """
-    module = layer(2, 1, 2, pre_norm=pre_norm)
+    module = layer(1, 1, 2, pre_norm=pre_norm)
     for name in list(module._modules):  # noqa: SLF001 - a sublayer takes the place of another
         kind = name.removesuffix("_norm")
         letter = {"cross_attention": "c", "feed_forward": "f"}.get(kind, "s")

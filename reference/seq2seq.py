@@ -186,6 +186,7 @@ class ChoSeq2Seq(nn.Module):
         super().__init__()
         check_sizes(target_vocab=target_vocab, d_hidden=d_hidden)
         self.encoder = _Encoder(source_vocab, d_embed, d_hidden, lstm=False)
+        self.d_hidden = d_hidden
         self.summary = nn.Linear(d_hidden, d_hidden)
         self.start = nn.Linear(d_hidden, d_hidden)
         self.embedding = Embedding(target_vocab, d_embed)
@@ -232,7 +233,7 @@ class ChoSeq2Seq(nn.Module):
         check_pair(state, "(hidden, context)")
         hidden, context = state
         forms = "token int64 (B,), hidden (B, d_hidden), context (B, d_hidden)"
-        check_shapes(forms, token, hidden, context, d_hidden=self.cell.d_hidden)
+        check_shapes(forms, token, hidden, context, d_hidden=self.d_hidden)
         token_in = self.embedding(token)
         hidden = self.cell(torch.cat([token_in, context], -1), hidden)
         return self.output(torch.cat([hidden, token_in, context], -1)), (hidden, context)

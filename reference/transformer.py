@@ -91,7 +91,7 @@ class EncoderLayer(nn.Module):
         self, d_model: int, n_heads: int, d_hidden: int, *, pre_norm: bool = False
     ) -> None:
         super().__init__()
-        self.pre_norm = pre_norm
+        self.d_model, self.n_heads, self.pre_norm = d_model, n_heads, pre_norm
         self.attention = MultiHeadAttention(d_model, n_heads)
         self.feed_forward = FeedForward(d_model, d_hidden)
         self.attention_norm = LayerNorm(d_model)
@@ -106,8 +106,8 @@ class EncoderLayer(nn.Module):
             TypeError: the mask is not boolean, or the tokens are not floating point.
             ValueError: the shapes do not fit, or there is no token.
         """
-        check_shapes("x (B, S>0, d_model)", x, d_model=self.attention_norm.gain.shape[0])
-        check_heads_mask(mask, x, x, self.attention.n_heads)
+        check_shapes("x (B, S>0, d_model)", x, d_model=self.d_model)
+        check_heads_mask(mask, x, x, self.n_heads)
 
         def attend(x: Tokens) -> Tokens:
             return self.attention(x, x, x, mask)[0]
@@ -136,7 +136,7 @@ class DecoderLayer(nn.Module):
         self, d_model: int, n_heads: int, d_hidden: int, *, pre_norm: bool = False
     ) -> None:
         super().__init__()
-        self.pre_norm = pre_norm
+        self.d_model, self.n_heads, self.pre_norm = d_model, n_heads, pre_norm
         self.self_attention = MultiHeadAttention(d_model, n_heads)
         self.cross_attention = MultiHeadAttention(d_model, n_heads)
         self.feed_forward = FeedForward(d_model, d_hidden)
@@ -168,7 +168,7 @@ class DecoderLayer(nn.Module):
             ValueError: the shapes do not fit, or there is no token or no memory.
         """
         self._check(x, memory, memory_mask)
-        check_heads_mask(self_mask, x, x, self.self_attention.n_heads, "self_mask")
+        check_heads_mask(self_mask, x, x, self.n_heads, "self_mask")
         mask = causal_mask(x.shape[1]).to(x.device)
         mask = mask if self_mask is None else mask & self_mask
 
@@ -223,9 +223,10 @@ class DecoderLayer(nn.Module):
         return self._after_self_attention(x, memory, memory_mask), grown[0]
 
     def _check(self, x: Tokens, memory: Float[Tensor, "B S D"], memory_mask: Mask | None) -> None:
-        d_model = self.feed_forward_norm.gain.shape[0]
-        check_shapes("x (B, L>0, d_model), memory (B, S>0, d_model)", x, memory, d_model=d_model)
-        check_heads_mask(memory_mask, x, memory, self.cross_attention.n_heads, "memory_mask")
+        check_shapes(
+            "x (B, L>0, d_model), memory (B, S>0, d_model)", x, memory, d_model=self.d_model
+        )
+        check_heads_mask(memory_mask, x, memory, self.n_heads, "memory_mask")
 
     def _after_self_attention(
         self, x: Tokens, memory: Float[Tensor, "B S D"], memory_mask: Mask | None
