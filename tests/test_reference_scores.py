@@ -330,7 +330,7 @@ def test_a_beam_carries_a_transformers_cache():
 
 def test_the_loss_is_torchs_that_ignores_an_index():
     logits = torch.randn(2, 3, 4, requires_grad=True)
-    target = torch.tensor([[1, 2, 3], [0, -100, -100]])
+    target = torch.tensor([[1, -100, 3], [-100, 0, 2]])
     ours = sequence_loss(logits, target, target >= 0)
     theirs = F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=-100)
     near(ours, theirs)
