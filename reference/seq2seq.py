@@ -328,7 +328,7 @@ class AttentionSeq2Seq(nn.Module):
             ValueError: the shapes do not fit, or a token is outside the vocabulary.
         """
         forms = "token int64 (B,), state (B, d_hidden), memory (B, S>0, d_hidden)"
-        d_hidden, mask_form = self.cell.d_hidden, "memory_mask? bool (B, S)"
+        d_hidden, mask_form = self.start.out_features, "memory_mask? bool (B, S)"
         check_shapes(f"{forms}, {mask_form}", token, state, memory, memory_mask, d_hidden=d_hidden)
         mask = None if memory_mask is None else memory_mask[:, None, :]
         context, weights = self.attention(state[:, None, :], memory, memory, mask)  # (B, 1, …)
