@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
-import numpy as np
+import numpy.random as numpy_random  # numpy imports it late, which would be in every worker
 import torch
 from hypothesis import HealthCheck, Phase, Verbosity
 from hypothesis import strategies as st
@@ -817,7 +817,7 @@ def _unpoisoned() -> Iterator[None]:
     deterministic, folder = torch.are_deterministic_algorithms_enabled(), None
     with contextlib.suppress(OSError):  # a submission may have removed it
         folder = Path.cwd()
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - theirs, not ours
+    python, numpy = random.getstate(), numpy_random.get_state()  # noqa: NPY002 - theirs, not ours
     with torch.random.fork_rng(devices=[]):
         try:
             torch.set_default_dtype(torch.float32)
@@ -825,7 +825,7 @@ def _unpoisoned() -> Iterator[None]:
             yield
         finally:
             random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
+            numpy_random.set_state(numpy)  # noqa: NPY002
             torch.set_default_device(None)
             torch.set_default_dtype(dtype)
             torch.set_grad_enabled(grad)
