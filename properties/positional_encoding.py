@@ -13,7 +13,7 @@ import sympy
 import torch
 from hypothesis import assume
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from attest import symbolic
@@ -33,16 +33,13 @@ from attest.laws import law, proof, refutation
 from attest.strategies import (
     attention_inputs,
     fill,
-    layer_inputs,
     learned_positions,
     seeds,
     sinusoidal_positions,
-    token_inputs,
 )
 from attest.subject import Setup, Subject
 from attest.tolerances import gamma, unit_roundoff
 from properties.bounds import measured_bound, position_bounds, result_bounds
-from properties.families import STACKS
 
 SINUSOIDS = "sinusoidal_positional_encoding"
 LEARNED = "LearnedPositionalEmbedding"
@@ -1009,11 +1006,25 @@ def _shuffled(length: int, seed: int) -> Tensor:
     return order
 
 
+REGIMES = ("integers", "normal", "large", "sparse")
+
+
 def _unmasked(component: str) -> Any:
-    regimes = ("integers", "normal", "large", "sparse")
-    if component in STACKS:
-        return layer_inputs(component, "none", 3, regimes)
-    return attention_inputs(component, "none", 3, regimes)
+    """Tokens that attend to themselves, three or more, and no mask."""
+    if component != "Encoder":
+        return attention_inputs(component, "none", 3, REGIMES)
+    sizes = product(((1, 3), (2, 3), (1, 5), (3, 4), (1, 12)), ((2, 1, 5, 1), (6, 3, 4, 2)))
+    cases = [(size, regime, seed) for size in sizes for seed, regime in enumerate(REGIMES)]
+
+    def inputs(case: tuple[Any, str, int]) -> dict[str, Any]:
+        ((batch, length), widths), regime, seed = case
+        names = ("d_model", "n_heads", "d_hidden", "n_layers")
+        setup = Setup(dict(zip(names, widths, strict=True)), seed)
+        generator = torch.Generator().manual_seed(seed + length)
+        x = fill(generator, regime, batch, length, widths[0])
+        return {"x": x, "mask": None, "setup": setup}
+
+    return st.sampled_from(cases).map(inputs)
 
 
 def _alone(component: Subject, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -1133,6 +1144,71 @@ def symbols_come_out_of_all_heads_in_the_order_they_went_in(attention: Callable[
         assert (before[0] != before[1]).all(), "different tokens have the same output"
 
 
+class _Unknown(nn.Module):
+    """A module of which no more is known than what it reads.
+
+    Args:
+        name: what it is called in expressions.
+        part: the module, whose sizes may be asked for.
+        mixes: whether it reads all tokens, in whatever order, beside the one that it answers.
+    """
+
+    def __init__(self, name: str, part: nn.Module, *, mixes: bool) -> None:
+        super().__init__()
+        self.name, self.mixes = name, mixes
+        self.known = [part]  # in a list, so that its parameters are none of this module's
+
+    def __getattr__(self, name: str) -> Any:
+        """Give what the part has of this name, such as its number of heads."""
+        return getattr(self.known[0], name)
+
+    def forward(self, x: Any, *others: Any) -> Any:
+        """Give an unknown function of each token; an attention gives weights besides."""
+        tokens = list(x.entries.flat)
+        assert all(other is x for other in others if other is not None), "more is read"
+        known = sorted(tokens, key=sympy.default_sort_key) if self.mixes else []
+        function = sympy.Function(self.name)
+        answer = symbolic.tensor([[[function(token, *known)] for token in tokens]])
+        return (answer, None) if self.mixes else answer
+
+
+@proof(
+    "Encoder",
+    "MultiHeadAttention",
+    "FeedForward",
+    "LayerNorm",
+    method="structural",
+    formula="Encoder(P x) = P Encoder(x), where attention commutes with P and the rest is by token",
+    claim=PE_01.part("unmasked"),
+)
+def layers_keep_the_symmetry_of_their_parts(
+    encoder: Callable[..., Any],
+    attention: type[nn.Module],
+    feed_forward: type[nn.Module],
+    layer_norm: type[nn.Module],
+) -> None:
+    """Take the parts for unknown functions, of a token and a set of tokens or of a token alone.
+
+    Each token is one symbol, which stands for a vector. That multi-head attention is such a
+    function is proved above; that the others are is what "position-wise" says.
+    """
+    for order in GENERATORS:
+        outputs = []
+        for places in (range(3), order):
+            module = encoder(1, 1, 2, 2)
+            for name, part in list(module.named_modules()):
+                if isinstance(part, (attention, feed_forward, layer_norm)):
+                    mixes = isinstance(part, attention)
+                    module.set_submodule(name, _Unknown(name.replace(".", "_"), part, mixes=mixes))
+            left = [n for n, _ in module.named_parameters()]
+            assert not left, f"{left} are parameters of no part"
+            tokens = symbolic.symbols("x", 3, 1).entries[list(places)]
+            outputs.append(list(module(symbolic.SymbolicTensor(tokens[None])).entries.flat))
+        before, after = outputs
+        assert [before[i] for i in order] == after, f"the outputs are not shuffled by {order}"
+        assert len(set(before)) == len(before), "different tokens have the same output"
+
+
 @refutation(
     "SelfAttention",
     claim=PE_01.part("under a causal mask"),
@@ -1228,34 +1304,46 @@ def pooled_outputs_with_positions_tell_all_orders_apart(
     assert float(apart.amin()) > 1e-4, f"two orders are {float(apart.amin())} apart"
 
 
+def _repeated_words() -> st.SearchStrategy[dict[str, Any]]:
+    """Give a source and a target that say one word again and again; a few of them are enough."""
+    names = ("source_vocab", "target_vocab", "d_model", "n_heads", "d_hidden", "n_layers")
+    widths = ((3, 5, 4, 2, 5, 1), (5, 4, 6, 3, 7, 2))
+    cases = list(product(((1, 2), (1, 4), (2, 3), (3, 3), (2, 9)), widths, range(2)))
+
+    def inputs(case: tuple[tuple[int, int], tuple[int, ...], int]) -> dict[str, Any]:
+        (batch, length), sizes, seed = case
+        words = torch.arange(batch)[:, None] % 3
+        return {
+            "source": words.expand(batch, length).clone(),
+            "target_in": words.expand(batch, length + 1).clone(),
+            "setup": Setup(dict(zip(names, sizes, strict=True)), seed),
+        }
+
+    return st.sampled_from(cases).map(inputs)
+
+
 @law(
     "Transformer",
-    inputs=token_inputs("Transformer", "none", 2),
+    inputs=_repeated_words(),
     formula="source = (w, w, …)  ⇒  memory_i ≠ memory_j;  so too target and logits",
     claim=PE_02.part("order matters"),
 )
 def equal_words_are_told_apart_by_their_places(
-    model: Subject, source: Tensor, target_in: Tensor, source_mask: Tensor | None
+    model: Subject, source: Tensor, target_in: Tensor
 ) -> None:
     """A sentence of one word again and again has different states only where positions are added.
 
     In the decoder too: a mean over equal tokens, however many, is the same.
     """
-    same, again = source[:, :1].expand_as(source), target_in[:, :1].expand_as(target_in)
-    memory = model.encode(same, source_mask)
-    bound = measured_bound(model, {"source": same, "source_mask": source_mask}, "encode")
+    memory = model.encode(source)
+    bound = measured_bound(model, {"source": source}, "encode")
     for i in range(1, min(source.shape[1], 4)):
         apart = (memory[:, i] - memory[:, 0]).abs().amax()
         sometimes(bool(apart > 2 * bound), f"word {i} of the source differs from the first")
-    logits = model.decode(again, memory, source_mask)
-    given = {"target_in": again, "memory": memory, "source_mask": source_mask}
-    bound = measured_bound(model, given, "decode")
-    sometimes_differs(
-        logits[:, 1:],
-        logits[:, :1].expand_as(logits[:, 1:]),
-        "the logits after equal words differ",
-        2 * bound,
-    )
+    logits = model.decode(target_in, memory)
+    bound = measured_bound(model, {"target_in": target_in, "memory": memory}, "decode")
+    first = logits[:, :1].expand_as(logits[:, 1:])
+    sometimes_differs(logits[:, 1:], first, "the logits after equal words differ", 2 * bound)
 
 
 # --- Learned positions --------------------------------------------------------------------------

@@ -94,6 +94,21 @@ def exponents_divided_as_whole_numbers(
     return _turned(_places(length)[:, None] * 10000.0 ** -(_evens(width) // width), dtype)
 
 
+@mutant(SINUSOIDS, "it_is_made_of_sines_and_cosines", "frequencies_fall_by_a_constant_factor")
+def logarithm_divided_too_early(
+    length: int, width: int, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Write −ln 10000 / d // 2 in the exponent, which is rounded down to a whole number."""
+    frequencies = torch.exp(_evens(width) * (-math.log(10000.0) / width // 2))
+    return _turned(_places(length)[:, None] * frequencies, dtype)
+
+
+@mutant(SINUSOIDS, "it_is_made_of_sines_and_cosines")
+def sines_a_little_too_large(length: int, width: int, dtype: torch.dtype | None = None) -> Tensor:
+    """Be off by one in a hundred thousand."""
+    return right(length, width, dtype) * (1 + 1e-5)
+
+
 @mutant(
     SINUSOIDS,
     "moving_on_is_the_same_rotation_everywhere",
@@ -390,7 +405,11 @@ class LaterKeysSmaller(MultiHeadAttention):
         return super().forward(query, key * (1 - place / 500), value, mask)
 
 
-@mutant("Encoder", "outputs_follow_their_tokens_to_any_place")
+@mutant(
+    "Encoder",
+    "outputs_follow_their_tokens_to_any_place",
+    "layers_keep_the_symmetry_of_their_parts",
+)
 class PositionsInsideTheEncoder(Encoder):
     """Add positions where the model has added them already."""
 
