@@ -31,6 +31,7 @@ __all__ = [
     "LAYER_NORM_EPS",
     "AttentionBounds",
     "allowed_keys",
+    "angle_bounds",
     "attention_bounds",
     "dot_product_scores",
     "even_weights",
@@ -247,16 +248,21 @@ def layer_norm_bound(norm: Subject, x: Tensor) -> Tensor:
     return w * layer_norm_errors(x, LAYER_NORM_EPS) + gamma(2, u) * w * (y.abs() + 1)
 
 
-def position_bounds(length: int, d_model: int) -> Tensor:
-    """Bound the errors of sinusoidal positions, (length, 1): what careless float32 gives.
+def angle_bounds(angles: Tensor) -> Tensor:
+    """Bound the errors of the sines and cosines of these angles: what careless float32 gives.
 
-        20 · 2⁻²⁴ · (1 + position)
+    20 · 2⁻²⁴ · (1 + angle)
+    """
+    return 20 * 2.0**-24 * (1 + angles)
+
+
+def position_bounds(length: int, d_model: int) -> Tensor:
+    """Bound the errors of sinusoidal positions by row, in any layout of columns, (length, 1).
 
     The largest angle in a row is the position itself.
     """
     del d_model
-    angles = torch.arange(length, dtype=torch.float64)[:, None]
-    return 20 * 2.0**-24 * (1 + angles)
+    return angle_bounds(torch.arange(length, dtype=torch.float64)[:, None])
 
 
 def measured_bound(subject: Subject, arguments: Mapping[str, Any], method: str = "") -> Tensor:

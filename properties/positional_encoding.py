@@ -39,7 +39,7 @@ from attest.strategies import (
 )
 from attest.subject import Setup, Subject
 from attest.tolerances import gamma, unit_roundoff
-from properties.bounds import measured_bound, position_bounds, result_bounds
+from properties.bounds import angle_bounds, measured_bound, position_bounds, result_bounds
 
 SINUSOIDS = "sinusoidal_positional_encoding"
 LEARNED = "LearnedPositionalEmbedding"
@@ -281,12 +281,10 @@ def _halves_and_one_more(sines: Tensor, cosines: Tensor, width: int) -> Tensor:
 def _nearer(table: Tensor, length: int, d_model: int) -> tuple[Tensor, Tensor]:
     """Give what the table should be in the layout that it is nearer to, with its bounds.
 
-        20 · 2⁻²⁴ · (1 + angle)
-
     At an odd width the last frequency has a sine or a cosine and not both.
     """
     angles = _count(length)[:, None] * _frequencies(d_model)
-    error = 20 * 2.0**-24 * (1 + angles)
+    error = angle_bounds(angles)
     layouts = [
         (layout(angles.sin(), angles.cos(), d_model), layout(error, error, d_model))
         for layout in (_interleaved, _halves, _halves_and_one_more)

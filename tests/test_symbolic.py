@@ -127,3 +127,18 @@ def test_an_unknown_operation_is_named():
 def test_shapes_that_differ_are_an_error_and_no_disproof():
     with pytest.raises(ValueError, match="differ"):
         equal(symbols("x", 2), symbols("x", 3))
+
+
+def test_a_number_to_the_power_of_symbols_is_exact():
+    exponent = symbolic.symbols("e", 2)
+    powers = (10000.0 ** (-exponent / 2)).entries
+    e = exponent.entries
+    assert (
+        powers == [sympy.Integer(10000) ** (-e[0] / 2), sympy.Integer(10000) ** (-e[1] / 2)]
+    ).all()
+
+
+def test_sines_and_cosines_of_symbols_are_sympys():
+    x = symbols("x", 1)
+    assert torch.sin(x).entries[0] == sympy.sin(x.entries[0])
+    assert x.cos().entries[0] == sympy.cos(x.entries[0])
