@@ -176,18 +176,18 @@ def _nearer(y: Tensor, one: Tensor, other: Tensor) -> bool:
 # --- Paths --------------------------------------------------------------------------------------
 
 
-class _Times(nn.Module):
-    """A sublayer that multiplies by a symbol, from the left."""
+def _times(symbol: sympy.Symbol, *, attends: bool) -> Callable[..., Any]:
+    """Give the forward of a sublayer that multiplies by a symbol, from the left.
 
-    def __init__(self, symbol: sympy.Symbol, *, attends: bool) -> None:
-        super().__init__()
-        self.symbol, self.attends = symbol, attends
+    An attention also gives weights, which nobody reads.
+    """
 
-    def forward(self, x: Any, *others: Any) -> Any:
-        """Give the product; with weights that nobody reads, for an attention."""
+    def forward(x: Any, *others: Any) -> Any:
         del others
-        product = symbolic.tensor([self.symbol]) * x
-        return (product, None) if self.attends else product
+        product = symbolic.tensor([symbol]) * x
+        return (product, None) if attends else product
+
+    return forward
 
 
 def operator(name: str) -> sympy.Symbol:
@@ -200,13 +200,12 @@ def layer_of_operators(layer: Callable[..., Any], number: int, *, pre_norm: bool
 
     They are named s, c and f, and n in front for their normalisations, with the layer's number.
     """
-    module = layer(1, 1, 2, pre_norm=pre_norm)
-    for name in list(module._modules):  # noqa: SLF001 - a sublayer takes the place of another
+    module = layer(1, 1, 1, pre_norm=pre_norm)
+    for name, part in module.named_children():
         kind = name.removesuffix("_norm")
         letter = {"cross_attention": "c", "feed_forward": "f"}.get(kind, "s")
         letter = "n" + letter if name.endswith("_norm") else letter
-        attends = name.endswith("attention")
-        setattr(module, name, _Times(operator(f"{letter}{number}"), attends=attends))
+        part.forward = _times(operator(f"{letter}{number}"), attends=name.endswith("attention"))
     return module
 
 
@@ -237,7 +236,7 @@ def _every_subset_is_a_path(layer: Callable[..., Any], kinds: str, depth: int) -
     paths = [path * operator("x") for path in _products(sublayers)]
     assert len(set(paths)) == 2 ** (len(kinds) * depth)
     assert sympy.expand(found - sum(paths)) == 0, f"{found} is not the sum of {len(paths)} paths"
-    (post,) = [layer_of_operators(layer, number, pre_norm=False) for number in range(1)]
+    post = layer_of_operators(layer, 0, pre_norm=False)
     expected = operator("x")
     for kind in kinds:
         expected = operator(f"n{kind}0") * (1 + operator(f"{kind}0")) * expected
