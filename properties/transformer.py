@@ -393,10 +393,11 @@ def _all_sometimes(stack: Subject, moves: Tensor, sentence: str) -> None:
 
     One example of three tokens would not tell a window of three from the whole.
     """
-    largest = max(moves.shape) if moves.dim() > 1 else len(moves)
-    seen = bool(moves.all()) if largest <= FEW else float(moves.double().mean()) > MOST
-    many = "five tokens and more" if largest > 4 else "up to four tokens"
-    sometimes(seen, f"{sentence}, of {many}, {_depth(stack)} layers deep")
+    changed, moving = moves.shape
+    seen = bool(moves.all()) if max(moves.shape) <= FEW else float(moves.double().mean()) > MOST
+    many = "five and more" if max(moves.shape) > 4 else "up to four"
+    among = "the longer" if changed > moving else "the shorter" if changed < moving else "as long"
+    sometimes(seen, f"{sentence}: {many}, {among}, {_depth(stack)} layers deep")
 
 
 # --- Decoder and its layer: the past ------------------------------------------------------------
@@ -443,7 +444,9 @@ def a_token_depends_on_itself_and_on_all_before_it(
     past = _causal(len(moved)).T  # (changed, output)
     before = torch.where(past[..., None], result[:1], result[1:])
     close(before, result[:1].expand_as(before), bound, "the outputs before the change")
-    _all_sometimes(decoder, (moved > bound) | ~_causal(len(moved)).T, "each depends on all before")
+    _all_sometimes(
+        decoder, (moved > bound) | ~_causal(len(moved)).T, "a token depends on all before it"
+    )
 
 
 @law(
@@ -797,11 +800,11 @@ def gradients_reach_all_of_the_memory(
     """The encoder learns from every token of the decoder, by each token of its memory."""
     variable = leaf(memory)
     output = decoder(x, variable, self_mask, memory_mask)
-    for row in (0, x.shape[1] - 1):
+    for who, row in (("first", 0), ("last", x.shape[1] - 1)):
         probe = torch.sin(1.0 + torch.arange(output[:, row].numel())).to(output)
         (grad,) = gradients(output[:, row], probe.view_as(output[:, row]), variable)
         sizes = grad.abs().amax(-1)
-        sometimes(bool((sizes > 0).all()), "the gradients by all of the memory are not zero")
+        sometimes(bool((sizes > 0).all()), f"the {who} token is learned from by all of the memory")
 
 
 @law(
@@ -985,7 +988,8 @@ def every_matrix_learns(stack: Subject, arguments: dict[str, Any]) -> None:
     found = stack.parameter_gradients(weighted_sum(output, probe, *floating))
     for name, grad in found.items():
         if grad.dim() >= 2 and min(grad.shape) >= 2:
-            sometimes_differs(grad, torch.zeros_like(grad), f"{name} has a gradient")
+            deep = f"{name} has a gradient, {_depth(stack)} layers deep"
+            sometimes_differs(grad, torch.zeros_like(grad), deep)
 
 
 @law(
