@@ -90,6 +90,16 @@ class TheEncoderHasAWindow(Transformer):
         return self.encoder(self._embed(self.source_embedding, source), seen)
 
 
+@mutant(COMPONENT, "padding_of_the_source_cannot_reach_the_logits")
+class TheSourceMaskIsUpsideDown(Transformer):
+    """Take True for padding, unless that would leave nothing."""
+
+    def encode(self, source: Tensor, source_mask: Tensor | None = None) -> Tensor:
+        if source_mask is not None:
+            source_mask = torch.where(source_mask.all(-1, keepdim=True), source_mask, ~source_mask)
+        return super().encode(source, source_mask)
+
+
 # --- Decoder ------------------------------------------------------------------------------------
 
 
@@ -350,6 +360,26 @@ class TheCachedPositionStartsAgain(Steps):
 
 
 @mutant(COMPONENT, "a_cache_gives_what_recomputing_gives")
+class TheCausalMaskIsAlignedWithTheFirstKey(Transformer):
+    """Take the newest token for the first one, which sees nothing but the first key."""
+
+    def step(
+        self, token: Tensor, memory: Tensor, cache: Any = None, source_mask: Any = None
+    ) -> Any:
+        usual, grown = super().step(token, memory, cache, source_mask)
+        if cache is None:
+            return usual, grown
+        first = [(k[:, :1], v[:, :1]) for k, v in cache]
+        x = self._embed(self.target_embedding, token[:, None], cache[0][0].shape[1])
+        for layer, (keys, values) in zip(self.decoder.layers, first, strict=True):
+            own = layer.self_attention
+            heads, _ = reference.multi_head_attention(own.query(x), keys, values, own.n_heads)
+            x = layer.self_attention_norm(x + own.output(heads))
+            x = layer._after_self_attention(x, memory, visible(source_mask))
+        return self.output(x[:, 0]), grown
+
+
+@mutant(COMPONENT, "a_cache_gives_what_recomputing_gives")
 class TheCacheForgetsWhatIsOld(Transformer):
     """Keep the last sixteen tokens, and count positions from there."""
 
@@ -595,6 +625,14 @@ class TrainingTakesOneStepAfterAnother(Transformer):
             logits, cache = self.step(target_in[:, t], memory, cache, source_mask)
             said.append(logits)
         return torch.stack(said, 1)
+
+
+@mutant(COMPONENT, "the_same_call_gives_the_same_result")
+class DropoutIsLeftOn(Steps):
+    """Drop some of what is embedded, in evaluation as well."""
+
+    def place(self, x: Tensor, first: int) -> Tensor:
+        return torch.dropout(super().place(x, first), 0.1, train=True)
 
 
 @mutant(COMPONENT, "recording_gradients_changes_no_result")
