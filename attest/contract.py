@@ -436,7 +436,17 @@ CONTRACT: dict[str, ComponentSpec] = {
             d_model=5,
         ),
         read_protocol(
-            "PatchEmbedding", PatchEmbedding, "tokens", patch_size=2, channels=3, d_model=5
+            "PatchEmbedding",
+            PatchEmbedding,
+            "tokens",
+            derived={
+                "patches": lambda n: (
+                    n["height"] // n["patch_size"] * (n["width"] // n["patch_size"])
+                )
+            },
+            patch_size=2,
+            channels=3,
+            d_model=5,
         ),
         read_protocol(
             "Transformer",

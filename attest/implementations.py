@@ -66,9 +66,11 @@ class LocalComponent:
     def __init__(self, spec: ComponentSpec, target: Any) -> None:  # noqa: ANN401
         self._spec = spec
         self._target = target
+        self._known: dict[str, Tensor] | None = None
 
     def call(self, arguments: Mapping[str, Any], method: str = "") -> object:
         """Call it with the arguments that the contract puts in this order by position."""
+        self._known = None  # a call may change which there are
         parameters = self._spec.calls(method).parameters
         positional = []
         for name in parameters:
@@ -81,11 +83,14 @@ class LocalComponent:
 
     def parameters(self) -> dict[str, Tensor]:
         """Give the parameters of a module by name; a function has none."""
-        return dict(self._target.named_parameters()) if isinstance(self._target, nn.Module) else {}
+        if self._known is None:  # walking through a deep module takes as long as a call
+            module = isinstance(self._target, nn.Module)
+            self._known = dict(self._target.named_parameters()) if module else {}
+        return dict(self._known)
 
     def set_parameters(self, values: Mapping[str, Tensor]) -> None:
         """Overwrite some parameters in place."""
-        own = self.parameters()
+        own = self.parameters() if values else {}
         with torch.no_grad():
             for name, value in values.items():
                 own[name].copy_(value)

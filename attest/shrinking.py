@@ -193,8 +193,9 @@ def _cut(
         mask = smaller.get(name)
         if not isinstance(mask, Tensor):
             continue
-        # One that is the same for all heads has no dimension for them.
-        aligned = [d for d in dims if d != "n_heads" or mask.dim() == len(dims)][-mask.dim() :]
+        # One that is the same for all heads has no dimension for them, which a constructor fixes.
+        whole = mask.dim() == len(dims)
+        aligned = [d for d in dims if whole or d not in spec.example][-mask.dim() :]
         for axis, named in enumerate(aligned, start=-len(aligned)):
             if named == dim and mask.shape[axis] > 1:
                 mask = mask.narrow(axis, start, size).clone()

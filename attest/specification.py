@@ -88,7 +88,7 @@ class Result:
 
     def expected_shape(self, sizes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
         """Give the shape that these sizes of the named dimensions ask for."""
-        return tuple(size for dim in self.dims for size in _sizes_of(dim, sizes))
+        return tuple(size for dim in self.dims for size in sizes[dim])
 
     def __str__(self) -> str:
         if self.kind in {"state", "kept"}:
@@ -108,6 +108,7 @@ class CallSpec:
         masks: the named dimensions that a mask broadcasts to.
         entries: what the arguments of whole numbers may hold.
         results: what it gives, in order.
+        derived: how sizes follow from others, by the name of the dimension.
     """
 
     name: str
@@ -116,6 +117,7 @@ class CallSpec:
     masks: Mapping[str, tuple[str, ...]]
     entries: Mapping[str, Entries]
     results: tuple[Result, ...]
+    derived: Mapping[str, Callable[[Mapping[str, int]], int]] = field(default_factory=dict)
 
     @property
     def signature(self) -> str:
@@ -263,19 +265,6 @@ def _size(value: object) -> Size:
     )
 
 
-# Sizes that follow from others.
-_DERIVED: Mapping[str, Callable[[Mapping[str, int]], int]] = {
-    "patches": lambda n: (n["height"] // n["patch_size"]) * (n["width"] // n["patch_size"]),
-}
-
-
-def _sizes_of(dim: str, sizes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
-    if dim in sizes:
-        return sizes[dim]
-    single = {name: size[0] for name, size in sizes.items() if len(size) == 1}
-    return (_DERIVED[dim](single),)
-
-
 @lru_cache(maxsize=1024)
 def _sizes(
     spec: CallSpec,
@@ -289,7 +278,8 @@ def _sizes(
             sizes[name] = (size,)
         elif size is not None:
             sizes |= _match(spec.dims.get(name, ()), size)
-    return sizes
+    single = {name: size[0] for name, size in sizes.items() if len(size) == 1}
+    return sizes | {name: (rule(single),) for name, rule in spec.derived.items()}
 
 
 def _match(dims: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
@@ -401,6 +391,7 @@ def read_protocol(
     protocol: type,
     *results: str,
     methods: Mapping[str, tuple[str, ...]] | None = None,
+    derived: Mapping[str, Callable[[Mapping[str, int]], int]] | None = None,
     **example: int,
 ) -> ComponentSpec:
     """Read a component's spec from its protocol.
@@ -410,6 +401,7 @@ def read_protocol(
         protocol: declares its constructor, its call and its methods.
         results: what its call gives, by the names that reports use.
         methods: the same for each of its methods.
+        derived: how sizes follow from others, by the name of the dimension.
         example: the constructor's integers, no two alike.
     """
     call = _read_call(name, protocol.__call__, results)
@@ -420,6 +412,7 @@ def read_protocol(
         masks=call.masks,
         entries=call.entries,
         results=call.results,
+        derived=derived or {},
         protocol=protocol,
         constructor=tuple(example) if example else None,
         example=example,

@@ -10,6 +10,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from attest.contract import CONTRACT
 from attest.strategies.attention import MaskKind
 from attest.strategies.sizes import Sizes, coprime, distinct, mixed
 from attest.strategies.values import LARGEST_ENTRY, REGIMES, Draw, fill, random_mask, seeds
@@ -21,8 +22,6 @@ __all__ = [
     "layer_inputs",
     "layer_norm_inputs",
 ]
-
-_CONSTRUCTOR = ("d_model", "n_heads", "d_hidden", "n_layers")
 
 # Heads and the width of one.
 _HEADS = ((1, 2), (1, 3), (2, 1), (2, 2), (3, 1), (2, 3), (3, 2), (4, 1), (4, 2))
@@ -117,6 +116,7 @@ def layer_inputs(
     sizes = mixed(_tables(component), lambda s: s.queries >= least and s.keys >= least)
     decodes = component.startswith("Decoder")
     kinds = product(_SELF[mask], _MEMORY[mask] if decodes else ("none",))
+    constructor = CONTRACT[component].constructor or ()
     some_size = st.sampled_from(sizes)
     some_case = st.sampled_from(tuple(product(kinds, regimes)))
     some_seed = seeds()
@@ -128,7 +128,7 @@ def layer_inputs(
         seed = draw(some_seed)
         generator = torch.Generator().manual_seed(seed)
         width = s.widths[0]
-        arguments = dict(zip(_CONSTRUCTOR, s.widths, strict=False))
+        arguments = dict(zip(constructor, s.widths, strict=True))
         setup = Setup(arguments, seed, _GAINS.get(regime, 1.0))
         x = fill(generator, regime, s.batch, s.queries, width, largest=LARGEST_ENTRY)
         mask = _mask(generator, own, s.batch, s.queries, s.queries)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from hypothesis import strategies as st
 
+from attest.contract import CONTRACT
 from attest.strategies.sizes import Sizes, coprime, distinct, mixed
 from attest.strategies.values import Draw, random_mask, seeds
 from attest.subject import Setup
@@ -16,13 +17,6 @@ from attest.subject import Setup
 __all__ = ["Padding", "string_inputs", "token_inputs"]
 
 Padding = Literal["any", "none", "some"]
-
-_CONSTRUCTORS = {
-    "Transformer": ("source_vocab", "target_vocab", "d_model", "n_heads", "d_hidden", "n_layers"),
-    "Seq2Seq": ("source_vocab", "target_vocab", "d_embed", "d_hidden"),
-    "AttentionSeq2Seq": ("source_vocab", "target_vocab", "d_embed", "d_hidden"),
-}
-
 
 Inside = tuple[tuple[int, ...], ...]
 
@@ -74,6 +68,7 @@ def token_inputs(
     """
     sizes = mixed(_tables(component), lambda s: s.queries >= least and s.keys >= least)
     transformer = component == "Transformer"
+    constructor = CONTRACT[component].constructor or ()
     some = ("right", "right", "scattered") if transformer else ("right",)
     kinds = {"none": ("none",), "some": some, "any": ("none", *some)}[padding]
     some_case = st.sampled_from(tuple(product(sizes, kinds)))
@@ -84,7 +79,7 @@ def token_inputs(
         s, kind = draw(some_case)
         gain, seed = draw(some_gain), draw(some_seed)
         generator = torch.Generator().manual_seed(seed)
-        arguments = dict(zip(_CONSTRUCTORS[component], s.widths, strict=True))
+        arguments = dict(zip(constructor, s.widths, strict=True))
         lengths = torch.randint(1, s.keys + 1, (s.batch,), generator=generator)
         drawn: dict[str, Any] = {
             "source": torch.randint(s.widths[0], (s.batch, s.keys), generator=generator),
