@@ -264,3 +264,57 @@ def test_a_script_of_a_model_fails_until_it_is_right(failure):
     path.write_text(right, encoding="utf-8")
     exec(script, {"__name__": "script"})  # noqa: S102
     path.write_text(wrong, encoding="utf-8")
+
+
+ODD = {
+    "an answer that is none": ("return self.decode(target_in, self", "self.decode(target_in, self"),
+    "an answer in another dtype": (
+        "return self.decode(target_in, self.encode(source, source_mask), source_mask)",
+        "return self.decode(target_in, self.encode(source, source_mask), source_mask).float()",
+    ),
+    "a method that raises": ("        scaled =", "        assert tokens is None\n        scaled ="),
+    "a method that is missing": ("    def encode(", "    def encoded("),
+    "a constructor that takes less": ("        n_layers: int,\n    ) -> None:", "    ) -> None:"),
+}
+
+
+@pytest.mark.parametrize(("right", "wrong"), ODD.values(), ids=ODD)
+def test_what_goes_wrong_whatever_the_numbers_is_shown_without_weights(right, wrong, tmp_path):
+    before, found, after = (FOLDER / "streaming.py").read_text().partition("class Transformer")
+    assert right in after
+    path = tmp_path / "mine.py"
+    path.write_text(before + found + after.replace(right, wrong, 1), encoding="utf-8")
+    law = LAWS["Transformer.encoding_and_decoding_is_the_plain_call"]
+    evidence = examine(law, load_submission(str(path)), Settings(), load_reference())
+    assert evidence.status in {"crashed", "refuted"}
+    counterexample = evidence.counterexample
+    names = [name for name, _ in counterexample.inputs]
+    assert names == ["Transformer", "source", "target_in", "source_mask"]
+    assert dict(counterexample.inputs)["source"] == "[[0]]"
+    assert dict(counterexample.inputs)["source_mask"] == "None"
+    assert "get_parameter" not in counterexample.script
+    with pytest.raises(BaseException):  # noqa: B017, PT011 - each raises something else
+        exec(compile(counterexample.script, "script.py", "exec"), {"__name__": "script"})  # noqa: S102
+
+
+def test_many_weights_that_hold_one_number_share_a_line_and_a_loop(tmp_path):
+    source = (FOLDER / "einsum_heads.py").read_text(encoding="utf-8")
+    path = tmp_path / "mine.py"
+    path.write_text(
+        source
+        + "\n\nclass Transformer(Transformer):\n"
+        + "    def decode(self, *args):\n        return 1 + super().decode(*args)\n\n"
+        + "    def forward(self, source, target_in, source_mask=None):\n"
+        + "        memory = self.encode(source, source_mask)\n"
+        + "        return super().decode(target_in, memory, source_mask)\n",
+        encoding="utf-8",
+    )
+    law = LAWS["Transformer.encoding_and_decoding_is_the_plain_call"]
+    evidence = examine(law, load_submission(str(path)), Settings(), load_reference())
+    counterexample = evidence.counterexample
+    together = [name for name, text in counterexample.inputs if text == "0 everywhere"]
+    assert [name.endswith("parameters") for name in together] == [True]
+    assert len(counterexample.inputs) < 16
+    assert counterexample.script.count("get_parameter(name).data.fill_(0.0)") == 1
+    with pytest.raises(AssertionError):
+        exec(compile(counterexample.script, "script.py", "exec"), {"__name__": "script"})  # noqa: S102
