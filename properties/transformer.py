@@ -16,6 +16,7 @@ from torch import Tensor
 from attest import symbolic
 from attest.checks import (
     DoesNotApply,
+    above,
     at_least,
     at_most,
     close,
@@ -1412,6 +1413,33 @@ def every_causal_stack_has_two_attentions_a_layer(
     sizes = encoder.setup.arguments
     least = _depth(encoder) * _numbers(sizes["d_model"], sizes["d_hidden"], 2)
     at_least(encoder.parameter_count(), torch.tensor(least), 0, "the parameters of two attentions")
+
+
+@refutation(
+    "MultiHeadAttention",
+    claim=EQ_01,
+    formula="S = 1: Attention(q, k, v) ≠ Attention(q′, k, v) for some q and q′",
+    inputs=attention_inputs("MultiHeadAttention", "none"),
+    pinned={
+        "query": torch.zeros(1, 1, 1, dtype=torch.float64),
+        "key": torch.zeros(1, 1, 1, dtype=torch.float64),
+        "value": torch.zeros(1, 1, 1, dtype=torch.float64),
+        "mask": None,
+        "setup": Setup({"d_model": 1, "n_heads": 1}),
+    },
+)
+def what_is_read_from_one_token_tells_who_asked(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
+    """The first equation reaches the third through the query alone, and here that is no way.
+
+    All that the decoder has said so far is in the query; with one key there is nothing to choose.
+    """
+    one, other = (
+        attention(asked, key[:, :1], value[:, :1], mask)[0] for asked in (query, _another(query))
+    )
+    moved = (one - other).abs().amax()
+    above(moved, torch.zeros_like(moved), "how far another query moves the output")
 
 
 @refutation(

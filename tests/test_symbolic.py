@@ -119,6 +119,25 @@ def test_moves_are_those_of_torch():
         assert moved.shape == expected.shape
 
 
+def test_layers_are_formulas_too():
+    x, w = symbols("x", 1, 1, 2), symbols("w", 2)
+    a, b = x.entries.flatten()
+    spread = sympy.sqrt(((a - b) / 2) ** 2 + sympy.Rational(1, 100_000))
+    normed = reference.layer_norm(x, w, tensor([0, 0])).entries.flatten()
+    for found, exact in zip(normed, ((a - b) / 2, (b - a) / 2), strict=True):
+        gain = w.entries[0] if exact == (a - b) / 2 else w.entries[1]
+        assert sympy.simplify(found - gain * exact / spread) == 0
+    assert torch.relu(x).entries.flatten().tolist() == [sympy.Max(0, a), sympy.Max(0, b)]
+    assert torch.clamp(x, min=0).entries[0, 0, 0] == sympy.Max(0, a)
+    assert torch.clamp(x, max=0).entries[0, 0, 0] == sympy.Min(0, a)
+
+
+def test_rows_of_a_table_are_looked_up():
+    table = symbols("e", 3, 2)
+    found = torch.nn.functional.embedding(torch.tensor([[2, 0]]), table)
+    assert found.entries[0].tolist() == [table.entries[2].tolist(), table.entries[0].tolist()]
+
+
 def test_an_unknown_operation_is_named():
     with pytest.raises(TypeError, match="fft_fft"):
         torch.fft.fft(symbols("x", 2))

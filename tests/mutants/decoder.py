@@ -178,6 +178,17 @@ class MaskAfterTheSoftmax(Layer):
         return by_hand(self.self_attention, x, x, x, mask, weigh)
 
 
+@mutant("DecoderLayer", "the_future_does_not_change_the_past")
+class ScoresTimesTheMask(Layer):
+    """Set the scores of the future to zero, which is a score like others."""
+
+    def attend(self, x, mask):
+        def weigh(scores, mask):
+            return torch.softmax(scores * mask, -1)
+
+        return by_hand(self.self_attention, x, x, x, mask, weigh)
+
+
 @mutant("DecoderLayer", "a_prefix_gets_what_it_gets_in_the_whole")
 class ScoresShrinkWithTheLength(Layer):
     """Scale by the number of all tokens, of which some are to come."""
@@ -668,6 +679,15 @@ def without_any_key_all_weigh_the_same(query, key, value, mask=None):
     if mask is not None:
         mask = mask | ~mask.any(-1, keepdim=True)
     return reference.scaled_dot_product_attention(query, key, value, mask)
+
+
+@mutant("MultiHeadAttention", "what_is_read_from_one_token_tells_who_asked")
+class TheResidualIsInside(MultiHeadAttention):
+    """Add the query to the output, which is the layer's to do."""
+
+    def forward(self, query, key, value, mask=None):
+        output, weights = super().forward(query, key, value, mask)
+        return output + query, weights
 
 
 MUTANTS = tuple(stacks_of_wrong_layers(globals(), "Decoder", Stack, laws_of_both(*DECODERS)))
