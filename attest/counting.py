@@ -11,7 +11,12 @@ __all__ = ["Calls", "depth"]
 
 
 def depth(output: Tensor) -> int:
-    """Give the longest chain of operations behind a tensor, in its autograd graph."""
+    """Give the longest chain of operations behind a tensor, in its autograd graph.
+
+    A tensor that has no gradient has none, and a depth of zero.
+    """
+    if output.grad_fn is None:
+        return 0
     depths: dict[Any, int] = {None: 0}
     stack = [output.grad_fn]
     while stack:
