@@ -18,10 +18,10 @@ def depth(output: Tensor) -> int:
     if output.grad_fn is None:
         return 0
     depths: dict[Any, int] = {None: 0}
-    stack = [output.grad_fn]
+    stack: list[Any] = [output.grad_fn]
     while stack:
         node = stack[-1]
-        parents = [parent for parent, _ in (node.next_functions if node is not None else ())]
+        parents = [parent for parent, _ in node.next_functions]
         missing = [parent for parent in parents if parent not in depths]
         if missing:
             stack.extend(missing)
