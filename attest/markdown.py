@@ -243,6 +243,8 @@ def _details(prop: Data) -> list[str]:
         lines += _table(["what", "came out", "should be", "difference"], [row])
     if found["difference"]:
         lines += [f"In words: {_text(found['difference'])}.", ""]
+    if found["script"] is None:
+        return [*lines, "The script that shows it again is too long to be shown.", ""]
     script = found["script"].rstrip()
     summary = "<details><summary>To see it again</summary>"
     return [*lines, summary, "", "```python", script, "```", "", "</details>", ""]

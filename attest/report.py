@@ -23,6 +23,8 @@ __all__ = ["MARK", "as_json", "report"]
 WRITTEN_BY = "attest report"
 MARK = f'{{\n  "written_by": "{WRITTEN_BY}"'  # how the file begins
 WIDTH = 100
+# A script of more characters, which writes out all parameters of a deep model, is left out.
+LONGEST_SCRIPT = 10_000
 
 VERDICTS = {
     Verdict.PROVED: "a symbolic, structural or exhaustive argument; sampling never proves",
@@ -165,7 +167,7 @@ def _counterexample(found: Counterexample) -> dict[str, Any]:
         "what": found.what,
         "compared": found.compared,
         "difference": found.difference,
-        "script": found.script,
+        "script": found.script if len(found.script) <= LONGEST_SCRIPT else None,
     }
 
 

@@ -334,7 +334,7 @@ def test_reasons_are_given_of_claims_that_are_named_and_of_all_where_asked_for(
     for claim in claims.values():
         explained = named is None or claim.id in named
         assert (f"«{claim.quote}»" in words) == explained
-        assert (" ".join(claim.formal.split()) in words) == explained
+        assert " ".join(claim.formal.split()) in words or not explained
     assert ("attest verify -v" in words) == (named == set())
 
 

@@ -16,7 +16,7 @@ import torch
 from attest.claims import Claim, Verdict
 from attest.command import FAILED, INTERRUPTED, UNUSABLE, WELL, main
 from attest.counterexamples import plain
-from attest.evidence import Evidence
+from attest.evidence import Counterexample, Evidence
 from attest.examination import Settings, examine
 from attest.laws import law, proof
 from attest.ledger import Ledger, load_ledger, load_reference
@@ -274,6 +274,26 @@ def test_what_went_wrong_is_said_with_its_message():
     assert "**`softmax`: it is the identity, refuted**: off by \\| one" in page
     assert "| `\\|f(x)\\| = x` | sampled | 3 examples, 2 telling | **refuted** | for |" in page
     assert "**`softmax`: it never crashes, crashed**: it raised \\*" in texts[UNASKED]
+
+
+def refuted_with(script):
+    (prop, *_) = small_ledger().properties
+    found = Counterexample(
+        "softmax", "it is so", "Why.", "x = y", None, (("x", "[1]"),), "the x", None, None, None,
+        script,
+    )  # fmt: skip
+    evidence = Evidence(prop, "refuted", 3, 3, message="no", counterexample=found)
+    data = report(verify(Ledger({}, ()), [evidence], FEW))
+    return data, pages(data)[UNASKED]
+
+
+def test_a_script_is_shown_unless_it_is_longer_than_a_page():
+    data, page = refuted_with("print('again')\n" * 20)
+    assert page.count("print('again')") == 20
+    assert json.loads(as_json(data)) == data
+    data, page = refuted_with("print('again')\n" * 2000)
+    assert "again')" not in page + as_json(data)
+    assert "too long to be shown" in page
 
 
 def test_no_word_of_a_claim_is_taken_for_markup():
