@@ -231,7 +231,7 @@ def test_the_whole_ledger_comes_out_as_it_says(tmp_path):
     data = tmp_path / "ledger.json"
     assert main(["verify", "--examples", "20", "--json", str(data)]) == WELL
     ledger = json.loads(data.read_text())
-    assert len(ledger["claims"]) == 25
+    assert len(ledger["claims"]) == len(load_ledger().claims)
     assert all(claim["as_expected"] and claim["evidence"] for claim in ledger["claims"])
 
 
