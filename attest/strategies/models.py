@@ -124,7 +124,7 @@ def string_inputs(component: str) -> st.SearchStrategy[dict[str, Any]]:
         length, size, widths = draw(some_case)
         gain, seed = draw(some_gain), draw(some_seed)
         generator = torch.Generator().manual_seed(seed)
-        arguments = dict(zip(_CONSTRUCTORS[component], widths, strict=True))
+        arguments = dict(zip(CONTRACT[component].constructor or (), widths, strict=True))
         source = torch.randint(widths[0], (1, size), generator=generator)
         return {"source": source, "length": length, "setup": Setup(arguments, seed, gain)}
 
