@@ -103,6 +103,24 @@ def test_a_float_is_read_as_what_it_rounds(number, exact):
     assert tensor([number]).entries[0] == exact
 
 
+def test_a_relu_lets_positive_factors_out_and_no_others():
+    x, a = symbols("x", 2), sympy.Symbol("a", positive=True)
+    times = tensor([a, a])
+    total = tensor([sum(x.entries)])
+    assert equal(torch.relu(total * tensor([a])), torch.relu(total) * tensor([a]))
+    assert equal(torch.relu(x * times), torch.relu(x) * times)
+    assert not equal(torch.relu(-x), -torch.relu(x))
+    assert torch.relu(tensor([-2, 3])).entries.tolist() == [0, 3]
+
+
+def test_roots_of_equal_sums_are_equal():
+    x = symbols("x", 2)
+    total, other = torch.square(x).sum(-1), (x * x).sum(-1)
+    product = tensor([(x.entries[0] + x.entries[1]) ** 2 - 2 * x.entries[0] * x.entries[1]])
+    assert equal(torch.sqrt(tensor([total.entries.item()])), torch.sqrt(product))
+    assert equal(torch.sqrt(other) * torch.sqrt(other), total)
+
+
 def test_moves_are_those_of_torch():
     x = symbols("x", 2, 3)
     real = torch.arange(6).view(2, 3)

@@ -17,6 +17,7 @@ from attest.subject import Subject
 from attest.tolerances import (
     attention_errors,
     gamma,
+    layer_norm_errors,
     log_weight_error,
     precision,
     smallest,
@@ -265,3 +266,29 @@ def test_a_logarithm_is_off_by_no_more_than_its_bound(relative):
 
 def test_a_weight_that_may_be_wrong_altogether_has_a_finite_bound():
     assert math.isfinite(float(log_weight_error(torch.tensor(2.0, dtype=torch.float64))))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("offset", [0.0, 3.0])
+def test_a_layer_norms_error_stays_below_its_bound(dtype, offset):
+    generator = torch.Generator().manual_seed(0)
+    for width in (1, 2, 5, 48):
+        x = (offset + torch.randn(200, width, generator=generator)).to(dtype)
+        wide = x.double()
+        centred = wide - wide.mean(-1, keepdim=True)
+        exact = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+        bound = layer_norm_errors(x)
+        one, zero = torch.ones(width, dtype=dtype), torch.zeros(width, dtype=dtype)
+        for found in (
+            reference.layer_norm(x, one, zero),
+            torch.nn.functional.layer_norm(x, [width]),
+        ):
+            assert ((found.double() - exact).abs() <= bound).all()
+
+
+def test_a_layer_norms_bound_is_far_below_a_variance_in_one_pass_far_off_zero():
+    x = 1e3 + torch.randn(50, 16, generator=torch.Generator().manual_seed(0)).double()
+    exact = torch.nn.functional.layer_norm(x, [16])
+    spread = (x.square().mean(-1, keepdim=True) - x.mean(-1, keepdim=True).square() + 1e-5).sqrt()
+    error = ((x - x.mean(-1, keepdim=True)) / spread - exact).abs()
+    assert (error > 4 * layer_norm_errors(x)).any()
