@@ -312,12 +312,13 @@ def the_influence_of_the_context_is_a_product_of_jacobians(model: Callable[..., 
     there = symbolic.derivative(alone, s).entries[0, 0].xreplace({s: first.entries[0, 0]})
     steps = there * symbolic.derivative(first, c).entries[0, 0]
     symbols = sorted(total.free_symbols, key=str)
-    for shift in range(3):  # exact rational numbers for the symbols, and fifty digits
-        values = {x: sympy.Rational((i + shift) % 5 - 2, 3) for i, x in enumerate(symbols)}
-        difference = (total - steps).subs(values).evalf(50)
-        assert abs(difference) < 1e-40, f"the derivatives differ by {difference}"
-    ones = {x: 0 if x == c else 1 for x in symbols}
-    assert total.subs(ones).evalf() > 0, f"the influence is {total.subs(ones).evalf()}"
+    # Exact rational numbers for the symbols, and fifty digits.
+    values = {x: sympy.Rational(i % 5 - 2, 3) for i, x in enumerate(symbols)}
+    difference = total.xreplace(values).evalf(50) - steps.xreplace(values).evalf(50)
+    assert abs(difference) < 1e-40, f"the derivatives differ by {difference}"
+    ones = {x: sympy.Integer(x != c) for x in symbols}
+    influence = total.xreplace(ones).evalf()
+    assert influence > 0, f"the influence is {influence}"
 
 
 @proof(
@@ -509,6 +510,75 @@ def a_beam_that_keeps_everything_finds_the_likeliest(
             if width == len(strings):
                 assert tokens.tolist() == best.tolist(), f"{tokens.tolist()} is not the likeliest"
     assert missed, "two beginnings always sufficed, which says nothing"
+
+
+@proof(
+    PLAIN,
+    "greedy",
+    "sampled",
+    method="exhaustive",
+    formula="with an end e: tokens up to the first e as without, then e alone, and no steps",
+)
+def nothing_comes_after_the_end(
+    model: Callable[..., Any], greedy: Callable[..., Any], sampled: Callable[..., Any]
+) -> None:
+    """Every token is made the end in turn: up to it nothing changes, and after it nothing comes.
+
+    The others of the batch go on; once all have ended, the model is not asked again.
+    """
+    del model
+    asked: list[int] = []
+    early = 0
+    for tree, way in product(_trees(), (greedy, sampled)):
+
+        def step(token: Tensor, state: Any, tree: _Tree = tree) -> tuple[Tensor, Any]:
+            asked.append(1)
+            return tree.step(token, state)
+
+        for end in range(tree.vocabulary):
+            results = []
+            both: tuple[dict[str, Any], ...] = ({}, {"end": end})
+            for options in both:
+                if way is sampled:
+                    options["generator"] = torch.Generator().manual_seed(0)
+                asked.clear()
+                results.append(way(step, tree.state, tree.first, tree.depth, **options))
+            free, ended = results
+            over = ((free == end).cumsum(1) - (free == end).int()) > 0  # after the first end
+            exact = torch.where(over, end, free)
+            assert ended.tolist() == exact.tolist(), f"{ended.tolist()} for {free.tolist()}"
+            needed = int((~over).any(0).sum())
+            assert len(asked) == needed, f"{len(asked)} steps where {needed} were needed"
+            early += needed < tree.depth
+    assert early, "no batch ended early, which says nothing"
+
+
+@proof(
+    PLAIN,
+    "beam_search",
+    method="exhaustive",
+    formula="with an end e: beam_search(width V^m) = argmax of Σ log p(y_t | y_<t) up to e",
+)
+def a_beam_keeps_what_has_ended(model: Callable[..., Any], beam_search: Callable[..., Any]) -> None:
+    """All sequences that end, or fill the room, are scored; what has ended costs no more.
+
+    A short sequence may so win over longer ones, whose words all have to be paid for.
+    """
+    del model
+    short = 0
+    for tree in _trees():
+        strings = torch.tensor(list(product(range(tree.vocabulary), repeat=tree.depth)))
+        for end in range(tree.vocabulary):
+            over = ((strings == end).cumsum(1) - (strings == end).int()) > 0
+            whole = strings[((strings == end) | ~over).all(1)]  # nothing but the end after the end
+            exact = tree.scores(whole, end)
+            tokens, scores = beam_search(
+                tree.step, tree.state, tree.first, tree.depth, len(strings), end=end
+            )
+            assert tokens.tolist() == whole[exact.argmax(-1)].tolist(), f"{tokens.tolist()}"
+            _assert_scores(scores, exact.amax(-1), tree)
+            short += int((tokens[:, :-1] == end).any())
+    assert short, "no sequence ended early, which says nothing"
 
 
 def _assert_scores(scores: Tensor, exact: Tensor, tree: _Tree) -> None:

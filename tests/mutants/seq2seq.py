@@ -608,6 +608,57 @@ def the_likeliest_by_turns(step, state, first, max_length):
     return torch.stack(tokens, 1)
 
 
+@mutant(PLAIN, "nothing_comes_after_the_end", replaces="greedy")
+def it_goes_on_after_the_end(step, state, first, max_length, end=None):
+    """Say whatever comes after the end."""
+    return reference.greedy(step, state, first, max_length)
+
+
+@mutant(PLAIN, "nothing_comes_after_the_end", replaces="greedy")
+def the_end_of_one_ends_all(step, state, first, max_length, end=None):
+    """Stop the whole batch where its first sequence ends."""
+    tokens = reference.greedy(step, state, first, max_length)
+    if end is not None:
+        over = ((tokens == end).cumsum(1) - (tokens == end).int()).any(0)
+        tokens = torch.where(over, end, tokens)
+    return tokens
+
+
+@mutant(PLAIN, "nothing_comes_after_the_end", replaces="greedy")
+def the_model_is_asked_to_the_last(step, state, first, max_length, end=None):
+    """Write the end over what comes after it, and go on asking the model."""
+    tokens = reference.greedy(step, state, first, max_length)
+    if end is None:
+        return tokens
+    over = (tokens == end).cumsum(1) - (tokens == end).int() > 0
+    return torch.where(over, end, tokens)
+
+
+@mutant(PLAIN, "nothing_comes_after_the_end", replaces="sampled")
+def the_end_is_left_out(step, state, first, max_length, generator=None, end=None):
+    """Fill the place of the end, too, with the token before it."""
+    tokens = reference.sampled(step, state, first, max_length, generator, end=end)
+    return tokens if end is None else torch.where(tokens == end, tokens[:, :1], tokens)
+
+
+@mutant(PLAIN, "a_beam_keeps_what_has_ended", replaces="beam_search")
+def a_beam_that_goes_on_after_the_end(step, state, first, max_length, width, end=None):
+    """Extend what has ended like any other beginning."""
+    return reference.beam_search(step, state, first, max_length, width)
+
+
+@mutant(PLAIN, "a_beam_keeps_what_has_ended", replaces="beam_search")
+def what_follows_the_end_is_paid_for(step, state, first, max_length, width, end=None):
+    """Score the end again in every place that it fills."""
+    tokens, _ = reference.beam_search(step, state, first, max_length, width, end=end)
+    token, scores = first, torch.zeros(len(first), dtype=torch.float64)
+    for t in range(max_length):
+        logits, state = step(token, state)
+        token = tokens[:, t]
+        scores = scores + torch.log_softmax(logits, -1).gather(1, token[:, None])[:, 0]
+    return tokens, scores
+
+
 @mutant(PLAIN, "sampling_draws_each_token_as_often_as_it_is_likely", replaces="sampled")
 def samples_that_are_the_likeliest(step, state, first, max_length, generator=None):
     """Draw nothing, and take the likeliest."""
