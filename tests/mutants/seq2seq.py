@@ -188,9 +188,9 @@ class TheStateHoldsAllStates:
 
 
 @mistaken(
-    "the_source_reaches_the_first_logits",
     "every_matrix_learns",
     plain=(
+        "the_source_reaches_the_first_logits",
         "the_decoder_starts_from_the_last_state",
         "the_summary_is_the_state_after_the_last_real_token",
         "the_summary_has_one_size_for_every_length",
@@ -207,18 +207,26 @@ class TheDecoderStartsFromZero:
         return states, torch.zeros_like(states[:, 0])
 
 
-@mistaken(
-    "the_source_reaches_the_first_logits",
-    plain=("the_plain_models_context_is_the_last_state",),
+@only(
+    PLAIN,
+    "the_plain_models_context_is_the_last_state",
+    "the_summary_has_one_size_for_every_length",
+    "the_width_of_the_padding_makes_no_difference",
 )
 class TheDecoderStartsFromTheFirstState:
     """Take the state after the first token for the last."""
 
     def encode(self, source, lengths=None):
-        states, state = super().encode(source, lengths)
-        if not isinstance(states, Tensor):  # symbols
-            return states, states[:, 0]
-        return states, torch.zeros_like(state) + super().encode(source[:, :1] * 0)[1]
+        states, _ = super().encode(source, lengths)
+        return states, states[:, 0]
+
+
+@mistaken("the_source_reaches_the_first_logits", "the_first_token_reaches_every_state")
+class TheSourceIsNotRead:
+    """Read as many tokens as there are, all of them the first of the vocabulary."""
+
+    def encode(self, source, lengths=None):
+        return super().encode(torch.zeros_like(source), lengths)
 
 
 @only(PLAIN, "every_matrix_learns")
