@@ -11,7 +11,7 @@ everything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int64
@@ -507,6 +507,7 @@ def add_component(
     *results: str,
     reference: object,
     methods: Mapping[str, tuple[str, ...]] | None = None,
+    derived: Mapping[str, Callable[[Mapping[str, int]], int]] | None = None,
     **example: int,
 ) -> None:
     """Add a component to the contract, so that laws may speak of it and submissions define it.
@@ -517,6 +518,7 @@ def add_component(
         results: what its call gives, by the names that reports use.
         reference: a right implementation, a function or a class; laws are tried on it first.
         methods: what each of its methods gives, in the same way.
+        derived: how sizes follow from others, by the name of the dimension.
         example: the constructor's integers, no two alike; none for a function.
 
     Raises:
@@ -524,5 +526,7 @@ def add_component(
     """
     if name in CONTRACT and name not in ADDED:
         raise ValueError(f"the contract has a component {name} already; choose another name")
-    CONTRACT[name] = read_protocol(name, protocol, *results, methods=methods, **example)
+    CONTRACT[name] = read_protocol(
+        name, protocol, *results, methods=methods, derived=derived, **example
+    )
     ADDED[name] = reference

@@ -121,7 +121,7 @@ class _Examination:
         self.witnesses: dict[str, bool] = {}
         self.unseen: dict[str, list[tuple[Example, Violation]]] = {}
         self.failures: list[tuple[Example, BaseException]] = []
-        self.modules: Modules = {}
+        self.modules: Modules = {} if implementation.kept is None else implementation.kept
 
     def example(self, drawn: Mapping[str, Any], dtype: str) -> Example:
         """Turn what was drawn into an example in its dtype."""

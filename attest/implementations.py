@@ -51,6 +51,10 @@ class Implementation(Protocol):
     def name(self) -> str:
         """What reports call it."""
 
+    @property
+    def kept(self) -> dict[Any, Any] | None:
+        """What all properties share, where the implementation is trusted; None where it is not."""
+
     def defines(self, component: str) -> bool:
         """Whether it defines this name."""
 
@@ -103,11 +107,16 @@ class LocalImplementation:
         name: what reports call it.
         namespace: an object, usually a module, with the contract's names as attributes.
         path: the file it came from, where there is one.
+        trusted: whether it keeps no state of its own, so that properties may share its modules and
+            what follows from them.
     """
 
-    def __init__(self, name: str, namespace: object, path: Path | None = None) -> None:
+    def __init__(
+        self, name: str, namespace: object, path: Path | None = None, *, trusted: bool = False
+    ) -> None:
         self.name = name
         self.path = path
+        self.kept: dict[Any, Any] | None = {} if trusted else None
         self._namespace = namespace
 
     def defines(self, component: str) -> bool:

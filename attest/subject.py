@@ -8,13 +8,15 @@ and keeps a tape of what was done, from which a counterexample's script is writt
 
 from __future__ import annotations
 
+import hashlib
 import random
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -34,6 +36,8 @@ from attest.specification import (
 from attest.tape import Tape
 
 __all__ = ["Modules", "Setup", "Subject"]
+
+Value = TypeVar("Value")
 
 Modules = dict[Any, tuple[Component, dict[str, Tensor]]]
 """Modules by their sizes and dtype, with the parameters that each of them started with."""
@@ -66,7 +70,7 @@ class Subject:
         device: where it runs.
         setup: how it was constructed; None for a function, or a module not yet constructed.
         tape: records what the law does, where a script is wanted.
-        modules: keeps what was constructed, so that the next example of these sizes need not.
+        modules: keeps what was constructed, so that the next example of these sizes need not be.
     """
 
     def __init__(
@@ -111,17 +115,17 @@ class Subject:
             self._label = self._tape.constructed(
                 self.spec, setup.arguments, setup.seed, self._dtype
             )
-        # torch.manual_seed seeds every kind of device, which takes a millisecond.
-        torch.default_generator.manual_seed(setup.seed)
-        random.seed(setup.seed)
-        np.random.seed(setup.seed)  # noqa: NPY002 - what a component may use
-        key = (self._dtype, *setup.arguments.items())
+        _seed_everything(setup.seed)
+        key = (self.spec.name, self._dtype, self._device, *setup.arguments.items())
         initial: Mapping[str, Tensor] = {}
         if self._modules is None or not self.spec.is_module:
             self._component = self._new(setup)
         elif key not in self._modules:
+            # Whichever example comes first, later ones start from the same parameters.
+            _seed_everything(zlib.crc32(repr(key).encode()))
             self._component = self._new(setup)
             self._modules[key] = self._component, self.parameters()
+            _seed_everything(setup.seed)
         else:
             self._component, initial = self._modules[key]
         if self.spec.is_module:
@@ -312,6 +316,29 @@ class Subject:
         self._after, self._parameters = after, None
         return result.double()
 
+    def once(
+        self, what: str, arguments: Mapping[str, Any], method: str, compute: Callable[[], Value]
+    ) -> Value:
+        """Compute what follows from parameters and arguments alone, of a trusted component once.
+
+        Args:
+            what: a name for it.
+            arguments: of the call by name.
+            method: one of its methods; the plain call where it is empty.
+            compute: does it.
+        """
+        kept = self._implementation.kept
+        if kept is None or any(isinstance(value, Kept) for value in arguments.values()):
+            return compute()
+        own = {name: _content(value) for name, value in self._own_parameters().items()}
+        given = {name: _content(value) for name, value in arguments.items()}
+        text = repr((self.spec.name, method, self._dtype, own, given)).encode()
+        key = (what, hashlib.blake2b(text, digest_size=16).digest())
+        if key not in kept:
+            kept[key] = compute()
+        found: Value = kept[key]
+        return found
+
     def inputs_after_call(self) -> list[tuple[str, Tensor, Tensor]]:
         """Give every tensor of the last call as (name, what was passed, what is there now)."""
         with self._tape.paused():
@@ -401,6 +428,24 @@ class Subject:
             by_name = {name: grad.to("cpu") for name, grad in zip(own, found, strict=True)}
         self._tape.differentiated(self._label, scalar, by_name)
         return by_name
+
+
+def _seed_everything(seed: int) -> None:
+    # torch.manual_seed seeds every kind of device, which takes a millisecond.
+    torch.default_generator.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - what a component may use
+
+
+def _content(value: Any) -> Hashable:  # noqa: ANN401 - whatever an argument is
+    """Give something that is equal for equal values; None for what is kept unread."""
+    if isinstance(value, Tensor):
+        row = value.detach().flatten()
+        return row.dtype, value.shape, row.view(torch.uint8).numpy().tobytes()
+    if isinstance(value, tuple | list):
+        return tuple(_content(inner) for inner in value)
+    other: Hashable = value
+    return other
 
 
 @lru_cache(maxsize=1024)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -285,6 +286,11 @@ def measured_bound(subject: Subject, arguments: Mapping[str, Any], method: str =
     Returns:
         A bound for all entries of the call's first result, as a tensor without dimensions.
     """
+    bound = partial(_measured_bound, subject, arguments, method)
+    return subject.once("measured bound", arguments, method, bound)
+
+
+def _measured_bound(subject: Subject, arguments: Mapping[str, Any], method: str) -> Tensor:
     tensors = [tensor for value in arguments.values() for _, tensor in tensors_in(value)]
     dtypes = [t.dtype for t in (*tensors, *subject.parameters().values()) if t.is_floating_point()]
     u = max(unit_roundoff(dtype) for dtype in dtypes)
