@@ -14,7 +14,7 @@ from hypothesis import assume
 from torch import Tensor, nn
 
 from attest import symbolic
-from attest.checks import at_most, close, sometimes_differs
+from attest.checks import DoesNotApply, at_most, close, sometimes_differs
 from attest.claims import Claim, Verdict
 from attest.differentiation import gradients, leaf
 from attest.laws import law, proof
@@ -101,10 +101,14 @@ def _is_vector(parameter: Tensor) -> bool:
     return parameter.numel() == max(parameter.shape, default=1)
 
 
-def no_matrix_of_ones(parameters: Mapping[str, Tensor]) -> str | None:
-    """Say why nobody can tell the gains of normalisations from weights, if that is so."""
-    ones = any(not _is_vector(p) and bool((p == 1).all()) for p in parameters.values())
-    return "a matrix of ones may be gains or weights" if ones else None
+def _can_be_told_apart(parameters: Mapping[str, Tensor]) -> None:
+    """Make sure that weights can be told from the gains of normalisations.
+
+    Raises:
+        DoesNotApply: they may be either.
+    """
+    if any(not _is_vector(p) and bool((p == 1).all()) for p in parameters.values()):
+        raise DoesNotApply("a matrix of ones may be gains or weights")
 
 
 def _redrawn(layer: Subject, before: Mapping[str, Tensor], *, zeros: bool) -> dict[str, Tensor]:
@@ -137,7 +141,6 @@ def _silenced(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     "up to ε, and then every f(x) has mean 0 and variance ≤ 1",
     claim=RES_01.part("paths"),
     dtypes=("float64",),
-    applies=no_matrix_of_ones,
 )
 def silent_sublayers_hand_the_tokens_on(layer: Subject, arguments: dict[str, Any]) -> None:
     """Where no sublayer says anything, tokens come out as they went in, or normalised.
@@ -148,6 +151,7 @@ def silent_sublayers_hand_the_tokens_on(layer: Subject, arguments: dict[str, Any
     where it is may pass.)
     """
     x, before = leaf(arguments["x"]), layer.parameters()
+    _can_be_told_apart(before)
     wide = x.detach().double()
     scaled = wide / wide.square().mean(-1, keepdim=True).sqrt()
     variance = wide.var(-1, correction=0, keepdim=True)
