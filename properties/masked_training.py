@@ -93,7 +93,8 @@ MSK_04 = Claim(
     verdict=Verdict.CONDITIONAL,
     conditions=(
         "reconstructed from the link's title",
-        "over the reals, and some key is allowed",
+        "over the reals, and some key is allowed: with none all three are 0/0, and what is given "
+        "in place of it is a choice (here zeros)",
         "in floating point the weights of all allowed keys may be zero before the masked ones are "
         "taken away: then normalising again is 0/0",
     ),

@@ -533,8 +533,8 @@ def it_generates_what_is_likeliest_after_its_own_tokens(
     sometimes_differs(tokens, tokens[:, :1].expand_as(tokens), "it says several tokens")
     sometimes(bool(_decided(logits, bound).all()), "a token is likelier than all others")
     other = (bos + 1) % _size(model, "target_vocab")
-    another = model.generate(source, other, max_length, source_mask)
-    sometimes_differs(another, tokens, "another start token begins another sequence")
+    another = model.generate(source, other, 1, source_mask)
+    sometimes_differs(another, tokens[:, :1], "another start token begins another sequence")
 
 
 @law(
