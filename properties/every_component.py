@@ -23,7 +23,7 @@ PER_ITEM = (*EVERY, "FeedForward", "PatchEmbedding", *STACKS, *MODELS)
 NUMERIC = ("softmax", *PER_ITEM, "LayerNorm")
 """Components that take tensors and give floating point numbers."""
 
-KINKED = ("FeedForward", *STACKS, "Transformer")
+KINKED = ("FeedForward", *STACKS, *MODELS)
 """Components whose activation may have a kink, as ReLU has at zero."""
 
 
