@@ -176,3 +176,19 @@ def test_sines_and_cosines_of_symbols_are_sympys():
     x = symbols("x", 1)
     assert torch.sin(x).entries[0] == sympy.sin(x.entries[0])
     assert x.cos().entries[0] == sympy.cos(x.entries[0])
+
+
+def test_symbols_go_through_embeddings_gates_and_losses():
+    table, x = symbols("e", 3, 2), symbols("x", 2, 2)
+    rows = torch.nn.functional.embedding(torch.tensor([[2, 0]]), table)
+    assert rows.entries.tolist() == [[list(table.entries[2]), list(table.entries[0])]]
+    opened = torch.sigmoid(x) * (1 + torch.exp(-x))
+    assert equal(opened, tensor([[1, 1], [1, 1]]))
+    total = torch.logsumexp(x, -1)
+    assert total.entries[1] == sympy.log(sympy.exp(x.entries[1, 0]) + sympy.exp(x.entries[1, 1]))
+    assert x.gather(-1, torch.tensor([[1], [0]])).entries.tolist() == [
+        [x.entries[0, 1]],
+        [x.entries[1, 0]],
+    ]
+    assert x.new_zeros(2, 3).entries.tolist() == x.new_zeros((2, 3)).entries.tolist()
+    assert x.new_zeros(1).entries.tolist() == [0]
