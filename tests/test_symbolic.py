@@ -145,7 +145,7 @@ def test_layers_are_formulas_too():
     for found, exact in zip(normed, ((a - b) / 2, (b - a) / 2), strict=True):
         gain = w.entries[0] if exact == (a - b) / 2 else w.entries[1]
         assert sympy.simplify(found - gain * exact / spread) == 0
-    assert torch.relu(x).entries.flatten().tolist() == [sympy.Max(0, a), sympy.Max(0, b)]
+    assert torch.relu(x).entries.flatten().tolist() == [(e + sympy.Abs(e)) / 2 for e in (a, b)]
     assert torch.clamp(x, min=0).entries[0, 0, 0] == sympy.Max(0, a)
     assert torch.clamp(x, max=0).entries[0, 0, 0] == sympy.Min(0, a)
 
