@@ -967,6 +967,7 @@ def test_an_argument_holds_unless_it_fails():
 def test_an_argument_does_not_apply_to_code_that_is_not_here():
     class Elsewhere:
         name = "elsewhere"
+        kept = None
 
         def defines(self, component):
             return True
