@@ -22,7 +22,7 @@ from attest.strategies import layer_inputs, token_inputs
 from attest.subject import Setup, Subject
 from properties.bounds import attention_bounds, measured_bound
 from properties.families import SDPA
-from properties.transformer_model import MODEL, short_or_long
+from properties.transformer import MODEL, short_or_long
 
 SECTION = "Linked note (reconstructed)"
 QUOTE = "Masked Self-Attention 적용법 차이 - 훈련, 추론"

@@ -36,7 +36,8 @@ from reference.recurrent import ElmanCell, GRUCell, LSTMCell, unroll
 from reference.self_attention import SelfAttention, self_attention
 from reference.seq2seq import AttentionSeq2Seq, ChoSeq2Seq, Seq2Seq
 from reference.softmax import masked_softmax, softmax
-from reference.transformer import Decoder, DecoderLayer, Encoder, EncoderLayer, Transformer
+from reference.transformer import Transformer
+from reference.transformer_layers import Decoder, DecoderLayer, Encoder, EncoderLayer
 from reference.vision import PatchEmbedding, VisionTransformer
 
 __all__ = [

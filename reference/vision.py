@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from reference.positional_encoding import LearnedPositionalEmbedding
 from reference.shapes import check_shapes, check_sizes
-from reference.transformer import Encoder
+from reference.transformer_layers import Encoder
 
 __all__ = ["PatchEmbedding", "VisionTransformer", "patches"]
 

@@ -664,7 +664,7 @@ def test_what_only_the_first_logits_tell_is_refused_after_them(case):
 
 
 def test_a_sublayer_keeps_the_shape_of_tokens():
-    from reference.transformer import residual
+    from reference.transformer_layers import residual
 
     for pre_norm in (False, True):
         with pytest.raises(ValueError, match=re.escape("(2, 6) into (2, 1)")):

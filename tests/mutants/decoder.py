@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 import reference
-from properties.transformer import DECODERS
+from properties.transformer_layers import DECODERS
 from reference import Decoder as Right
 from reference import DecoderLayer as RightLayer
 from reference import MultiHeadAttention, causal_mask
 from reference.softmax import masked_softmax
-from reference.transformer import residual
+from reference.transformer_layers import residual
 from tests.mutants import mutant
 from tests.mutants.encoder import Detached, by_hand, laws_of_both, stacks_of_wrong_layers
 

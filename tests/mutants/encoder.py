@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from properties.transformer import ENCODERS
+from properties.transformer_layers import ENCODERS
 from reference import Encoder as Right
 from reference import EncoderLayer as RightLayer
 from reference import LayerNorm, MultiHeadAttention
 from reference.multi_head_attention import split_heads
 from reference.softmax import masked_softmax
-from reference.transformer import residual
+from reference.transformer_layers import residual
 from tests.mutants import Mutant, mutant
 
 Weigh = Callable[[Tensor, "Tensor | None"], Tensor]

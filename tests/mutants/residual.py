@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reference import Decoder, DecoderLayer, Encoder, EncoderLayer, causal_mask
-from reference.transformer import residual
+from reference.transformer_layers import residual
 from tests.mutants import mutant
 
 SILENT = "silent_sublayers_hand_the_tokens_on"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from reference import EncoderLayer, FeedForward, MultiHeadAttention
-from reference.transformer import residual
+from reference.transformer_layers import residual
 from tests.mutants import mutant
 
 ENDS = "a_stack_is_the_other_order_between_its_ends"
