@@ -148,7 +148,7 @@ def _status(evidence: Sequence[Evidence]) -> Literal["attempted", "not_attempted
     statuses = {e.status for e in evidence}
     if statuses == {"not_attempted"}:
         return "not_attempted"
-    return "attempted" if "holds" in statuses else "broken"
+    return "attempted" if statuses & {"holds", "refuted", "undecided"} else "broken"
 
 
 def unloadable(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -309,13 +310,14 @@ def grade_report(result: Grade, seconds: float) -> list[RenderableType]:
         else:
             parts.append(Text.assemble(MARKS[evidence.status], " ", title))
             parts.append(Text(f"    {evidence.message}", "dim"))
-    share = result.score / result.max_score if result.max_score else 0.0
+    # Rounded down: 100% is all of them.
+    percent = math.floor(100 * result.score / result.max_score) if result.max_score else 0
     settings = result.settings
     parts.append(
         Text.assemble(
             "\n",
             (f"{result.score:g} of {result.max_score:g} points", "bold"),
-            f" ({share:.0%}), in {seconds:.1f} s: {settings.examples} examples a property, "
+            f" ({percent}%), in {seconds:.1f} s: {settings.examples} examples a property, "
             f"{settings.dtype}, {settings.device}, seed {settings.seed}.",
         )
     )

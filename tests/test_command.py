@@ -15,8 +15,11 @@ from rich.cells import cell_len
 from attest.claims import Verdict
 from attest.command import FAILED, INTERRUPTED, UNUSABLE, WELL, main
 from attest.evidence import Counterexample, Evidence
+from attest.examination import Settings
+from attest.grading import Grade
 from attest.implementations import SubmissionError, load_submission
 from attest.ledger import load_ledger
+from attest.terminal import grade_report
 
 RIGHT = """
 import torch
@@ -80,6 +83,24 @@ def test_a_wrong_submission_loses_points_and_exits_with_one(submission, tmp_path
     printed = capsys.readouterr().out
     assert "should be" in printed
     assert "import torch" in printed
+
+
+def test_a_component_that_runs_is_attempted_even_where_all_fails(submission, tmp_path):
+    submission.write_text(WRONG)
+    data = tmp_path / "grade.json"
+    only = ["--only", "softmax.it_is_the_normalised_exponential"]
+    assert main(["grade", str(submission), *only, "--json", str(data)]) == FAILED
+    grade = json.loads(data.read_text())
+    assert grade["components"]["softmax"]["status"] == "attempted"
+    assert grade["score"] == 0
+
+
+def test_a_point_that_is_missing_is_not_rounded_away(monkeypatch):
+    kept = Grade("mine.py", (), Settings())
+    monkeypatch.setattr(Grade, "score", 857)
+    monkeypatch.setattr(Grade, "max_score", 861)
+    *_, last = grade_report(kept, 1.0)
+    assert "857 of 861 points (99%)" in last.plain
 
 
 @pytest.mark.slow
