@@ -32,7 +32,7 @@ from attest.claims import Claim, Verdict
 from attest.contract import CONTRACT, ContractBroken
 from attest.differentiation import gradients, leaf
 from attest.evidence import Evidence
-from attest.examination import Settings, examine
+from attest.examination import VISIBLE, Settings, examine
 from attest.implementations import LocalImplementation
 from attest.laws import ATTRIBUTE, law, proof, refutation
 from attest.running import examine_all
@@ -104,6 +104,22 @@ def timeless(evidence):
     record = evidence.record()
     del record["seconds"]
     return record
+
+
+# --- What is shown ------------------------------------------------------------------------------
+
+
+def test_a_counterexample_is_not_made_so_small_that_its_error_looks_like_rounding():
+    def growing(x, dim=-1):
+        return right(x, dim) * (1 + 1e-5 * x.abs().amax())
+
+    evidence = examine(it_agrees_with_torch, submission(softmax=growing))
+    assert evidence.counterexample is not None
+    came, expected = (
+        torch.tensor(evidence.counterexample.compared[side], dtype=torch.float64)
+        for side in ("came", "expected")
+    )
+    assert float((came - expected).abs().max() / expected.abs().max()) > VISIBLE
 
 
 # --- What a submission raises -------------------------------------------------------------------

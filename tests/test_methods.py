@@ -235,7 +235,8 @@ def test_a_failure_of_a_model_is_small(failure):
     assert inputs["source"].count(",") <= 1
     assert inputs["target_in"].count(",") <= 2
     integers = inputs[evidence.prop.component].strip("()").split(", ")
-    assert all(int(integer.partition("=")[2]) <= 2 for integer in integers), integers
+    # A width of 4 where less would leave a difference that looks like rounding.
+    assert all(int(integer.partition("=")[2]) <= 4 for integer in integers), integers
     tokens = {n for n in inputs["source"] + inputs["target_in"] if n.isdigit()}
     assert tokens <= {"0", "1"}
 
