@@ -39,6 +39,10 @@ __all__ = ["Modules", "Setup", "Subject"]
 
 Value = TypeVar("Value")
 
+# What a trusted component keeps for later laws: more than the ledger asks for at 100 examples a
+# property, and a few megabytes.
+MOST_KEPT = 20_000
+
 Modules = dict[Any, tuple[Component, dict[str, Tensor]]]
 """Modules by their sizes and dtype, with the parameters that each of them started with."""
 
@@ -129,8 +133,9 @@ class Subject:
         else:
             self._component, initial = self._modules[key]
         if self.spec.is_module:
+            self.set_parameters(initial)  # whatever an earlier example left
             matrices = self.redrawn(setup) if setup.matrices is None else setup.matrices
-            self.set_parameters({**initial, **matrices})
+            self.set_parameters(matrices)
             self.setup = Setup(setup.arguments, setup.seed, setup.gain, matrices)
 
     def _new(self, setup: Setup) -> Component:
@@ -147,7 +152,7 @@ class Subject:
     def redrawn(self, setup: Setup) -> dict[str, Tensor]:
         """Draw every weight matrix from the setup's seed: normal, with variance gain² / fan-in.
 
-        So is a vector that starts at zero, which may be a matrix of one row and would hide laws.
+        So is a vector that is zero, which may be a matrix of one row and would hide laws.
         """
         blank = {
             name: value
@@ -332,11 +337,15 @@ class Subject:
             return compute()
         own = {name: _content(value) for name, value in self._own_parameters().items()}
         given = {name: _content(value) for name, value in arguments.items()}
-        text = repr((self.spec.name, method, self._dtype, own, given)).encode()
+        sizes = None if self.setup is None else tuple(self.setup.arguments.items())
+        run = (self.spec.name, sizes, method, self._dtype, self._device)
+        text = repr((run, own, given)).encode()
         key = (what, hashlib.blake2b(text, digest_size=16).digest())
         if key not in kept:
             kept[key] = compute()
-        found: Value = kept[key]
+            while len(kept) > MOST_KEPT:
+                del kept[next(iter(kept))]  # the oldest; whoever needs it computes it again
+        found: Value = mapped(kept[key], Tensor.clone)  # a law may do with it as it likes
         return found
 
     def inputs_after_call(self) -> list[tuple[str, Tensor, Tensor]]:

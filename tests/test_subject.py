@@ -219,3 +219,72 @@ def test_a_result_on_another_device_is_refused():
     model = subject("LayerNorm", Namespace(LayerNorm=LayerNorm), {"d_model": 3})
     with pytest.raises(ContractBroken, match="returned output as a meta tensor"):
         model(torch.ones(2, 3, dtype=torch.float64))
+
+
+def used_again(sizes, seeds, name="LayerNorm"):
+    """Give the parameters of a module that serves one example after another."""
+    implementation, modules = LocalImplementation("mine", reference), {}
+    for seed in seeds:
+        setup = Setup(sizes, seed=seed)
+        one = Subject(implementation, CONTRACT[name], torch.float64, "cpu", setup, None, modules)
+        yield one.parameters()
+
+
+def test_what_starts_at_zero_is_drawn_for_every_example():
+    first, second, again = used_again({"d_model": 5}, (3, 4, 3))
+    assert first["bias"].any()
+    assert second["bias"].any()
+    assert torch.equal(again["bias"], first["bias"])
+    assert torch.equal(again["gain"], torch.ones(5).double())
+
+
+def test_what_follows_from_a_call_is_computed_once_for_a_trusted_component():
+    calls = []
+
+    def compute():
+        calls.append(1)
+        return torch.tensor(2.0)
+
+    implementation = LocalImplementation("mine", reference, trusted=True)
+    x = torch.ones(1, 2, 4).double()
+
+    def once(n_heads, x=x, seed=3, dtype=torch.float64):
+        setup = Setup({"d_model": 4, "n_heads": n_heads}, seed=seed)
+        spec = CONTRACT["MultiHeadAttention"]
+        one = Subject(implementation, spec, dtype, "cpu", setup, None, implementation.kept)
+        return one.once("a bound", {"query": x, "key": x, "value": x}, "", compute)
+
+    found = once(2)
+    found *= 3  # harms nobody
+    assert once(2) == 2
+    assert len(calls) == 1
+    for number, other in enumerate(
+        (
+            {"n_heads": 4},  # the same numbers in other heads
+            {"n_heads": 2, "x": x + 1e-12},
+            {"n_heads": 2, "seed": 4},
+            {"n_heads": 2, "dtype": torch.float32},
+        )
+    ):
+        once(**other)
+        assert len(calls) == 2 + number
+
+
+def test_what_is_kept_is_limited(monkeypatch):
+    monkeypatch.setattr("attest.subject.MOST_KEPT", 5)
+    implementation = LocalImplementation("mine", reference, trusted=True)
+    spec, setup = CONTRACT["LayerNorm"], Setup({"d_model": 4})
+    for number in range(20):
+        x = torch.full((1, 4), float(number))
+        one = Subject(implementation, spec, torch.float64, "cpu", setup, None, implementation.kept)
+        assert one.once("a bound", {"x": x}, "", lambda number=number: number) == number
+    assert len(implementation.kept) <= 6
+
+
+def test_what_follows_from_a_call_is_computed_again_for_a_stranger():
+    calls = []
+    for _ in range(2):
+        subject("Transformer").once(
+            "a bound", {"source": SOURCE}, "encode", lambda: calls.append(1)
+        )
+    assert len(calls) == 2
