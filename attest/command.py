@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from rich.console import Console
 
 import attest
+from attest.limits import strangers_run
 
 __all__ = ["main", "run"]
 
@@ -64,8 +64,7 @@ def run() -> int:
     """
     signal.signal(signal.SIGTERM, _terminated)
     code = main()
-    strangers = [t for t in threading.enumerate() if t is not threading.main_thread()]
-    if any(not thread.daemon for thread in strangers):
+    if strangers_run():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -639,7 +639,10 @@ def examine(
         except DoesNotApply as reason:
             evidence = Evidence(prop, "not_applicable", message=str(reason))
         except BaseException as error:  # noqa: BLE001 - whatever a stranger's code raises
-            evidence = Evidence(prop, "crashed", examination.examples, message=_line(error))
+            if time.perf_counter() - start >= settings.seconds:
+                evidence = _out_of_time(examination)  # Hypothesis turns a limit into other errors
+            else:
+                evidence = Evidence(prop, "crashed", examination.examples, message=_line(error))
     return replace(evidence, seconds=time.perf_counter() - start)
 
 

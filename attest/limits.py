@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-__all__ = ["TimeLimit", "limited", "ours"]
+__all__ = ["TimeLimit", "limited", "ours", "strangers_run"]
 
 
 class TimeLimit(BaseException):
@@ -50,3 +50,12 @@ def limited(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+
+
+def strangers_run() -> bool:
+    """Say whether threads that a submission has started would keep this process from ending."""
+    return any(
+        not thread.daemon
+        for thread in threading.enumerate()
+        if thread is not threading.main_thread()
+    )

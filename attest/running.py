@@ -27,7 +27,7 @@ from attest.implementations import (
 )
 from attest.laws import Property
 from attest.ledger import LedgerError, own_package
-from attest.limits import TimeLimit, limited
+from attest.limits import TimeLimit, limited, strangers_run
 from attest.messages import exception_line
 
 if TYPE_CHECKING:
@@ -305,6 +305,8 @@ class _Pool:
             return
         del self._workers[connection]
         connection.close()
+        process.join(GRACE)
+        process.kill()  # it has told all that it knows, and may be kept from ending
         process.join()
         if waiting:
             self._start(waiting.take(index))
@@ -334,6 +336,8 @@ class _Pool:
             try:
                 index = int(connection.recv_bytes())
             except (EOFError, OSError):
+                if strangers_run():
+                    os._exit(0)
                 return
             prop = self._properties[index]
             evidence = examine(prop, self._implementation, self._settings, self._oracle)

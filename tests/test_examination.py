@@ -14,6 +14,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 import warnings
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import strategies as st
+from hypothesis.errors import FlakyStrategyDefinition
 from torch import nn
 
 import reference
@@ -35,6 +37,7 @@ from attest.evidence import Evidence
 from attest.examination import VISIBLE, Settings, examine
 from attest.implementations import LocalImplementation
 from attest.laws import ATTRIBUTE, law, proof, refutation
+from attest.limits import TimeLimit
 from attest.running import examine_all
 from attest.strategies import (
     attention_inputs,
@@ -465,6 +468,19 @@ def test_a_loop_without_end_is_a_timeout(softmax):
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
+@pytest.mark.parametrize(("seconds", "status"), [(0.05, "timeout"), (60, "crashed")])
+def test_a_limit_that_hypothesis_turns_into_another_error_is_a_timeout(
+    seconds, status, monkeypatch
+):
+    def inconsistent(*_):
+        with contextlib.suppress(TimeLimit):
+            time.sleep(2 * seconds if seconds < 1 else 0)
+        raise FlakyStrategyDefinition("inconsistent data generation")
+
+    monkeypatch.setattr(examination, "_drawn", inconsistent)
+    assert examine(it_agrees_with_torch, RIGHT, Settings(seconds=seconds)).status == status
+
+
 def test_a_loop_without_end_in_a_constructor_is_a_timeout():
     class SelfAttention(nn.Module):
         def __init__(self, d_model):
@@ -739,6 +755,25 @@ def test_a_process_that_does_not_come_back_is_ended_and_costs_its_own_property_a
     found = examine_all(properties, one, Settings(20, seconds=0.3), None, 1, lambda _: None)
     assert [e.status for e in found] == ["timeout", "holds"]
     assert found[0].message == "not finished after 0.3 seconds"
+
+
+def test_a_thread_that_a_submission_leaves_behind_holds_up_no_process():
+    def starts(x, dim=-1):
+        threading.Thread(target=time.sleep, args=(600,)).start()
+        return torch.softmax(x, dim)
+
+    start = time.perf_counter()
+    found = examine_all([it_agrees_with_torch], submission(softmax=starts), FEW, None, 1, print)
+    assert [e.status for e in found] == ["holds"]
+    assert time.perf_counter() - start < 60
+
+
+def test_a_process_that_has_told_everything_is_ended(monkeypatch):
+    monkeypatch.setattr(running, "GRACE", 0.3)
+    monkeypatch.setattr(running, "strangers_run", lambda: time.sleep(600))
+    found = examine_all([it_is_triangular], HALF_WRONG, FEW, REFERENCE, 1, lambda _: None)
+    assert [e.status for e in found] == ["refuted"]
+    assert multiprocessing.active_children() == []
 
 
 def test_no_process_is_left_behind():
