@@ -12,6 +12,8 @@ everything.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from inspect import isclass
+from keyword import iskeyword
 from typing import Annotated, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int64
@@ -522,11 +524,30 @@ def add_component(
         example: the constructor's integers, no two alike; none for a function.
 
     Raises:
-        ValueError: the contract has a component of this name already.
+        ValueError: the name is taken or cannot be one, there is no right implementation, or the
+            protocol does not fit the rest.
     """
+    if not name.isidentifier() or iskeyword(name):
+        raise ValueError(f"{name!r} cannot be a component: a submission defines it by this name")
     if name in CONTRACT and name not in ADDED:
         raise ValueError(f"the contract has a component {name} already; choose another name")
-    CONTRACT[name] = read_protocol(
-        name, protocol, *results, methods=methods, derived=derived, **example
-    )
+    spec = read_protocol(name, protocol, *results, methods=methods, derived=derived, **example)
+    if not callable(reference) or isclass(reference) != spec.is_module:
+        wanted = "class: its protocol has a" if spec.is_module else "function: its protocol has no"
+        raise ValueError(f"{name}: reference={reference!r} is not a {wanted} constructor")
+    if name in ADDED and not _same(spec, CONTRACT[name]):
+        other = CONTRACT[name].protocol.__module__
+        raise ValueError(f"{name} was added already, by {other}; choose another name")
+    CONTRACT[name] = spec
     ADDED[name] = reference
+
+
+def _same(spec: ComponentSpec, other: ComponentSpec) -> bool:
+    """Say whether a component is added again by the same file, perhaps under another name."""
+    one, two = spec.protocol, other.protocol
+    return (one.__module__, one.__qualname__) == (two.__module__, two.__qualname__) or (
+        spec.signature == other.signature
+        and spec.example == other.example
+        and {m: call.signature for m, call in spec.methods.items()}
+        == {m: call.signature for m, call in other.methods.items()}
+    )

@@ -117,15 +117,18 @@ class Property:
         return self.method == "sampled"
 
 
-def _attach(function: Callable[..., None], properties: list[Property]) -> None:
+def _require_declarable(function: Callable[..., None], *components: str) -> None:
     if not function.__doc__:
         raise TypeError(f"{function.__name__} needs a docstring: the law as a student reads it")
-    unknown = [p.component for p in properties if p.component not in CONTRACT]
+    unknown = [component for component in components if component not in CONTRACT]
     if unknown:
         raise ValueError(
-            f"{function.__name__} speaks of {', '.join(unknown)}; "
-            f"the contract knows {', '.join(CONTRACT)}"
+            f"{function.__name__} speaks of {', '.join(unknown)}; the contract knows "
+            f"{', '.join(CONTRACT)}, and add_component adds others"
         )
+
+
+def _attach(function: Callable[..., None], properties: list[Property]) -> None:
     setattr(function, ATTRIBUTE, [*getattr(function, ATTRIBUTE, []), *properties])
 
 
@@ -172,6 +175,7 @@ def law(
     cost: Kind = kind or ("claim" if claim or against else "definition")
 
     def declare(function: Law) -> Law:
+        _require_declarable(function, *components)
         _attach(
             function,
             [
@@ -225,6 +229,7 @@ def proof(
     """
 
     def declare(function: Law) -> Law:
+        _require_declarable(function, component)
         proved = Property(
             function,
             component,
@@ -264,6 +269,7 @@ def refutation(
     """
 
     def declare(function: Law) -> Law:
+        _require_declarable(function, component)
         refuted = Property(
             function=function,
             component=component,

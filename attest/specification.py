@@ -403,9 +403,13 @@ def read_protocol(
         methods: the same for each of its methods.
         derived: how sizes follow from others, by the name of the dimension.
         example: the constructor's integers, no two alike.
+
+    Raises:
+        ValueError: the protocol leaves something out, or does not fit the rest.
     """
-    call = _read_call(name, protocol.__call__, results)
-    return ComponentSpec(
+    constructor = _require_constructor(name, protocol, example)
+    call = _read_call(name, protocol, "__call__", results)
+    spec = ComponentSpec(
         name=name,
         parameters=call.parameters,
         dims=call.dims,
@@ -414,22 +418,74 @@ def read_protocol(
         results=call.results,
         derived=derived or {},
         protocol=protocol,
-        constructor=tuple(example) if example else None,
+        constructor=constructor,
         example=example,
         methods={
-            method: _read_call(f"{name}.{method}", getattr(protocol, method), given)
+            method: _read_call(f"{name}.{method}", protocol, method, given)
             for method, given in (methods or {}).items()
         },
     )
+    for one in (spec, *spec.methods.values()):
+        _require_known_sizes(one, {*example, *spec.derived})
+    return spec
 
 
-def _read_call(name: str, function: Callable[..., Any], results: tuple[str, ...]) -> CallSpec:
+def _require_constructor(
+    name: str, protocol: type, example: Mapping[str, int]
+) -> tuple[str, ...] | None:
+    """Give the names of the constructor's integers; None for a function, which has none."""
+    declared = getattr(protocol, "__init__", None)
+    if not inspect.isfunction(declared) or declared.__module__ == "typing":  # which gives all one
+        declared = None
+    names = () if declared is None else tuple(inspect.signature(declared).parameters)[1:]
+    if names != tuple(example):
+        given = ", ".join(example) or "none"
+        raise ValueError(
+            f"{name}: example integers are given for {given}; the constructor of its protocol "
+            f"takes {', '.join(names) or 'none'}"
+        )
+    numbers = list(example.values())
+    if any(type(n) is not int or n < 1 for n in numbers) or len({*numbers}) < len(numbers):
+        given = ", ".join(f"{key}={number!r}" for key, number in example.items())
+        raise ValueError(
+            f"{name}: the example integers {given} have to be whole, positive and no two alike, "
+            "so that layouts of parameters can be told apart"
+        )
+    return None if declared is None else names
+
+
+def _require_known_sizes(spec: CallSpec, known: set[str]) -> None:
+    """Make sure that what a call gives has sizes that what it takes says."""
+    known = known | {dim for dims in spec.dims.values() for dim in dims} | {*spec.parameters}
+    for result in spec.results:
+        needed = ("B",) if result.kind == "state" else result.dims
+        unknown = [dim for dim in needed if dim not in known]
+        if unknown:
+            raise ValueError(
+                f"{spec.name} gives {result}, and nothing that it takes says what "
+                f"{', '.join(unknown)} is; `derived` can"
+            )
+
+
+def _read_call(name: str, protocol: type, method: str, results: tuple[str, ...]) -> CallSpec:
+    function = getattr(protocol, method, None)
+    if not inspect.isfunction(function):
+        raise ValueError(f"{name}: its protocol, {protocol!r}, does not declare {method}")
+    parameters = tuple(inspect.signature(function).parameters)[1:]
     hints = get_type_hints(function, include_extras=True)
+    bare = [key for key in (*parameters, "return") if key not in hints]
+    if bare:
+        raise ValueError(f"{name}: its protocol annotates no {' and no '.join(bare)} of {method}")
     returned = hints.pop("return")
     parts = get_args(returned) if get_origin(returned) is tuple else (returned,)
+    if isinstance(results, str) or len(results) != len(parts):
+        raise ValueError(
+            f"{name}: results that its protocol gives: {len(parts)}; names for them: {results!r}. "
+            "Name each of them"
+        )
     return CallSpec(
         name=name,
-        parameters=tuple(inspect.signature(function).parameters)[1:],
+        parameters=parameters,
         dims={key: dims for key, hint in hints.items() if (dims := _dims(hint)) is not None},
         masks={
             key: tuple(mask.split()) for key, hint in hints.items() if (mask := _noted(hint, str))

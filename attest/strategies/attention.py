@@ -83,7 +83,10 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
             far = [Sizes(1, 3, 150, (4, 5)), Sizes(2, 70, 70, (6, 6)), Sizes(1, 150, 2, (3, 4))]
             far += [Sizes(17, 2, 3, (4, 5)), Sizes(1, 4, 5, (64, 40))]
         case _:
-            raise ValueError(f"no sizes are known for {component}")
+            raise ValueError(
+                f"no sizes are known for {component}; its laws need a strategy of their own, "
+                "which draws their arguments by name"
+            )
     return tuple(apart), tuple(alike), tuple(far)
 
 
