@@ -109,7 +109,7 @@ MSK_05 = Claim(
     section=SECTION,
     quote=QUOTE,
     statement="One pass over the whole target gives the gradient of all its beginnings together.",
-    formal="∂/∂θ Σ_t loss(f(x, y)_t, y_t) = Σ_t ∂/∂θ loss(f(x, y_≤t)_t, y_t)",
+    formal="∂/∂θ Σ_t loss(f(x, y)_t, y_{t+1}) = Σ_t ∂/∂θ loss(f(x, y_≤t)_t, y_{t+1})",
     verdict=Verdict.PROVED,
     conditions=(
         "reconstructed from the link's title",
@@ -304,7 +304,8 @@ def the_last_row_of_several_layers_needs_no_mask(
 def symbols_show_three_ways_to_mask_a_key(attention: Callable[..., Any]) -> None:
     """Mask one of three symbolic keys, or two; leave them out; set their weights to zero.
 
-    The three outputs are the same expression. Every mask of three keys that allows some is tried.
+    The three outputs are the same expression. Every mask of three keys that allows some and hides
+    some is tried; a key more is a term more of the same kind in every sum.
     """
     q, k, v = (symbolic.symbols(name, size, 1) for name, size in (("q", 1), ("k", 3), ("v", 3)))
     _, weights = attention(q, k, v)

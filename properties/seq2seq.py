@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from attest import symbolic
 from attest.checks import close, finite, identical, sometimes, sometimes_differs
 from attest.claims import Claim, Verdict
-from attest.differentiation import gradients, leaf
 from attest.laws import law, proof
 from attest.specification import mapped, tensors_in
 from attest.strategies import string_inputs, token_inputs
@@ -182,6 +181,11 @@ def numbers_in(state: Any) -> Tensor:
     return torch.cat([p.flatten() for _, p in tensors_in(state) if p.is_floating_point()])
 
 
+def elsewhere(state: Any) -> Any:
+    """Give another state: all its floating point numbers less one half."""
+    return mapped(state, lambda part: part - 0.5 if part.is_floating_point() else part)
+
+
 def wave(like: Tensor) -> Tensor:
     """Give numbers of both signs in a tensor's shape, to weigh its entries by."""
     return torch.cos(1.0 + torch.arange(like.numel()).to(like)).view(like.shape)
@@ -209,18 +213,31 @@ def _called(source: Tensor, target_in: Tensor, lengths: Tensor | None) -> dict[s
 @law(
     *BOTH,
     inputs=lambda component: token_inputs(component, "any", 3),
-    formula="∂logits/∂W ≠ 0 for every weight matrix W",
+    formula="f depends on W  ⇒  ∂f/∂W ≠ 0",
     kind="robustness",
 )
-def every_matrix_learns(
+def every_matrix_that_is_used_learns(
     model: Subject, source: Tensor, target_in: Tensor, lengths: Tensor | None
 ) -> None:
-    """Nothing on the way from the source to the logits is cut off from learning."""
+    """Nothing on the way from the source to the logits is cut off from learning.
+
+    A matrix that changes no logits, such as a bias on all scores, need not learn.
+    """
     with model.learning():
         logits = model(source, target_in, lengths)
     found = model.parameter_gradients((logits * wave(logits)).sum())
+    own = model.parameters()
     for name, grad in found.items():
-        if grad.dim() >= 2:
+        if grad.dim() < 2:
+            continue
+        used = bool(grad.any())
+        if not used:
+            given = _called(source, target_in, lengths)
+            model.set_parameters({name: own[name].roll(1, -1) + 1})
+            rounding = 2 * measured_bound(model, given)
+            used = bool(((model(**given) - logits).abs() > rounding).any())
+            model.set_parameters({name: own[name]})
+        if used:
             sometimes_differs(grad, torch.zeros_like(grad), f"{name} learns")
 
 
@@ -275,6 +292,28 @@ def the_first_token_reaches_every_state(
     finite(states, "the states")
     for t in range(min(source.shape[1], 6)):
         sometimes_differs(other[:, t], states[:, t], f"the first token reaches state {t + 1}")
+
+
+@law(
+    *BOTH,
+    inputs=token_inputs,
+    formula="h_1 … h_length of x among others and padded = those of x[:length] alone",
+    claim=S2S_01,
+)
+def each_source_is_read_as_if_it_were_alone(
+    model: Subject, source: Tensor, target_in: Tensor, lengths: Tensor | None
+) -> None:
+    """A state knows what has been read, and not how much room or what company it was read in."""
+    del target_in
+    given = {"source": source, "lengths": lengths}
+    states, _ = model.encode(**given)
+    item = int(source.sum()) % len(source)
+    real = source.shape[1] if lengths is None else int(lengths[item])
+    alone, _ = model.encode(source[item : item + 1, :real])
+    bound = 2 * measured_bound(model, given, "encode")
+    close(alone[0], states[item, :real], bound, f"the states of source {item} alone")
+    sometimes(real < source.shape[1], "there is padding")
+    sometimes_differs(alone[0, 0], alone[0, -1], "states differ from token to token", bound)
 
 
 class AnyCell(nn.Module):
@@ -500,20 +539,17 @@ def whoever_gets_the_state_gets_the_output(
 @law(
     *BOTH,
     inputs=token_inputs,
-    formula="∂logits_1/∂c ≠ 0",
+    formula="logits_1 changes with c",
     claim=S2S_03,
 )
 def the_first_logits_depend_on_the_state(
     model: Subject, source: Tensor, target_in: Tensor, lengths: Tensor | None
 ) -> None:
-    """The decoder does start from the state that it is given, and learns what to make of it."""
+    """The decoder does start from the state that it is given: from another, it says another."""
     step, state = decoder(model, source, lengths)
-    variable = mapped(state, lambda part: leaf(part) if part.is_floating_point() else part)
-    leaves = [part for _, part in tensors_in(variable) if part.is_floating_point()]
-    logits, _ = step(target_in[:, 0], variable)
-    found = gradients(logits, wave(logits), *leaves)
-    grad = torch.cat([part.flatten() for part in found])
-    sometimes_differs(grad, torch.zeros_like(grad), "the gradient by the state is not zero")
+    logits, _ = step(target_in[:, 0], state)
+    moved, _ = step(target_in[:, 0], elsewhere(state))
+    sometimes_differs(moved, logits, "another state gives other first logits")
 
 
 @law(
@@ -742,7 +778,8 @@ def _attended(
     """Give the arguments of the first step over a source."""
     memory, state = model.encode(source, lengths)
     mask = real_tokens(source, lengths)
-    return {"token": target_in[:, 0], "state": state, "memory": memory, "memory_mask": mask}
+    token = another(target_in[:, 0], vocabularies(model)[1])
+    return {"token": token, "state": state, "memory": memory, "memory_mask": mask}
 
 
 def _largest_score(model: Subject, *tensors: Any) -> float:
@@ -750,7 +787,7 @@ def _largest_score(model: Subject, *tensors: Any) -> float:
     assert model.setup is not None
     size = (model.setup.arguments["d_hidden"] + 1) * max(1.0, model.longest_row())
     for value in tensors:
-        size *= 1 + max(float(part.abs().max()) for _, part in tensors_in(value))
+        size *= 1 + float(numbers_in(value).abs().max())
     return size * (model.setup.arguments["d_hidden"] + 1)
 
 
@@ -783,23 +820,52 @@ def weights_are_a_distribution_over_real_tokens(
 @law(
     ATTENDING,
     inputs=lambda component: token_inputs(component, "some", 2),
-    formula="logits, state and α do not change with h_j where position j is padding, bit by bit",
+    formula="logits, state and α do not change with h_j where position j is masked, bit by bit",
 )
 def padding_in_the_memory_is_out_of_reach(
     model: Subject, source: Tensor, target_in: Tensor, lengths: Tensor
 ) -> None:
-    """Whatever stands in the memory behind the last real token, the decoder does not see it."""
+    """Whatever stands in the memory where the mask forbids to look, the decoder does not see it.
+
+    Padding behind the last real token is hidden, and so is what stands before the first.
+    """
     given = _attended(model, source, target_in, lengths)
-    logits, state, weights = model.step(**given)
-    hidden = ~given["memory_mask"][..., None]
-    changed = torch.where(hidden, 30.0 - given["memory"], given["memory"])
-    other, other_state, other_weights = model.step(**{**given, "memory": changed})
-    identical(other, logits, "the logits")
-    same_state(other_state, state, "the state")
-    identical(other_weights, weights, "the weights")
-    shown = torch.where(hidden, given["memory"], given["memory"] - 0.5)
-    moved, _, _ = model.step(**{**given, "memory": shown})
-    sometimes_differs(moved, logits, "real positions change the logits")
+    for mask in (given["memory_mask"], given["memory_mask"].roll(1, 1)):
+        given["memory_mask"] = mask
+        logits, state, weights = model.step(**given)
+        hidden = ~mask[..., None]
+        changed = torch.where(hidden, 30.0 - given["memory"], given["memory"])
+        other, other_state, other_weights = model.step(**{**given, "memory": changed})
+        identical(other, logits, "the logits")
+        same_state(other_state, state, "the state")
+        identical(other_weights, weights, "the weights")
+        shown = torch.where(hidden, given["memory"], given["memory"] - 0.5)
+        moved, _, _ = model.step(**{**given, "memory": shown})
+        sometimes_differs(moved, logits, "real positions change the logits")
+
+
+@law(
+    ATTENDING,
+    inputs=lambda component: token_inputs(component, "any", 2),
+    formula="step(y, s, h_1 … h_S) = step(y, s, c) with one state c = Σ_j α_j h_j to look at",
+)
+def the_decoder_gets_the_mean_by_its_weights(
+    model: Subject, source: Tensor, target_in: Tensor, lengths: Tensor | None
+) -> None:
+    """The weights that come out are those by which the encoder's states are mixed.
+
+    So a decoder that finds nothing but their mean by these weights says the same.
+    """
+    given = _attended(model, source, target_in, lengths)
+    logits, _, weights = model.step(**given)
+    bound = measured_bound(model, given, "step")
+    one = {"memory": weights[:, None] @ given["memory"], "memory_mask": None}
+    other, _, _ = model.step(**{**given, **one})
+    bound = 2 * (bound + measured_bound(model, {**given, **one}, "step"))
+    close(other, logits, bound, "the logits over the mean of the states")
+    plain = {"memory": given["memory"].mean(1, keepdim=True), "memory_mask": None}
+    even, _, _ = model.step(**{**given, **plain})
+    sometimes_differs(even, logits, "the mean by equal weights gives other logits", bound)
 
 
 @law(
@@ -810,16 +876,20 @@ def padding_in_the_memory_is_out_of_reach(
 def the_decoder_sees_every_state_of_the_encoder(
     model: Subject, source: Tensor, target_in: Tensor, lengths: Tensor | None
 ) -> None:
-    """Unlike the plain model's, this decoder looks past the last state, and sees all of them."""
-    given = _attended(model, source, target_in, lengths)
+    """Unlike the plain model's, this decoder looks past the last state, and sees all of them.
+
+    The source is said three times over, since what sees a few states need not see many.
+    """
+    given = _attended(model, source.repeat(1, 3), target_in, lengths)
     logits, _, weights = model.step(**given)
-    size = source.shape[1]
+    size = given["memory"].shape[1]
+    of = "the encoder, of many," if size > 8 else "the encoder"
     for name, j in (("first", 0), ("middle", size // 2), ("last", size - 1)):
         memory = given["memory"].clone()
         memory[:, j] = 0.5 - memory[:, j]
         moved, _, other = model.step(**{**given, "memory": memory})
-        sometimes_differs(moved, logits, f"the {name} state of the encoder changes the logits")
-        sometimes_differs(other, weights, f"the {name} state of the encoder changes the weights")
+        sometimes_differs(moved, logits, f"the {name} state of {of} changes the logits")
+        sometimes_differs(other, weights, f"the {name} state of {of} changes the weights")
 
 
 @law(
@@ -833,8 +903,7 @@ def the_weights_depend_on_the_decoders_state(
     """Where the decoder looks depends on what it is about to say: on its state, step by step."""
     given = _attended(model, source, target_in, lengths)
     _, state, weights = model.step(**given)
-    moved = mapped(state, lambda part: part - 0.5 if part.is_floating_point() else part)
     _, _, second = model.step(**{**given, "state": state})
     sometimes_differs(second, weights, "the decoder looks elsewhere in its second step")
-    _, _, other = model.step(**{**given, "state": moved})
+    _, _, other = model.step(**{**given, "state": elsewhere(state)})
     sometimes_differs(other, second, "another state looks elsewhere in the second step")

@@ -176,10 +176,12 @@ def generation_feeds_back_its_own_tokens(
 ) -> None:
     """Forced on what it has generated, the model finds each of these tokens the likeliest.
 
-    The start token is fed first and is not part of what is generated. Where two tokens are as
-    likely as each other, either may come.
+    The start token is fed first and is not part of what is generated, and of a source that was
+    answered before nothing is left. Where two tokens are as likely as each other, either may come.
     """
     bos, length = int(target_in[0, 0]), target_in.shape[1] + 2
+    sources, targets = vocabularies(model)
+    before = model.generate(another(source, sources), bos, length, lengths)
     tokens, logits, error = _generated(model, source, bos, length, lengths)
     chosen = logits.gather(-1, tokens[..., None])[..., 0]
     at_least(chosen, logits.amax(-1), 4 * error, "the logit of the generated token")
@@ -189,7 +191,8 @@ def generation_feeds_back_its_own_tokens(
     sometimes_differs(tokens[:, : gold.shape[1]], gold, "what is said is not what was given")
     sometimes_differs(forced, tokens, "forced on other tokens, the model says others")
     sometimes_differs(tokens[:, 1:], tokens[:, :-1], "a token follows another")
-    other = model.generate(source, int(another(target_in, vocabularies(model)[1])[0, 0]), length)
+    sometimes_differs(before, tokens, "another source gives other tokens")
+    other = model.generate(source, (bos + 1) % targets, length, lengths)
     sometimes_differs(other, tokens, "another start token gives other tokens")
 
 

@@ -11,6 +11,7 @@ from tests.mutants import mutant
 _SHARES = "weights_are_a_distribution_over_real_tokens"
 _PADDING = "padding_in_the_memory_is_out_of_reach"
 _MEMORY = "the_decoder_sees_every_state_of_the_encoder"
+_MEAN = "the_decoder_gets_the_mean_by_its_weights"
 _QUERY = "the_weights_depend_on_the_decoders_state"
 _REFUTED = "state_and_token_decide_whatever_the_memory_holds"
 
@@ -51,6 +52,34 @@ class MaskedAfterTheSoftmax(Right):
         return logits, state, weights
 
 
+@mutant(ATTENDING, _PADDING)
+class TheMaskIsReadAsALength(Right):
+    """Count what is allowed, and attend to as many positions from the first on."""
+
+    def step(self, token, state, memory, memory_mask=None):
+        if memory_mask is not None:
+            memory_mask = torch.arange(memory.shape[1]) < memory_mask.sum(1, keepdim=True)
+        return super().step(token, state, memory, memory_mask)
+
+
+@mutant(ATTENDING, _MEAN)
+class WeightsAreShownSharper(Right):
+    """Square the weights before they are given out, and not before they are used."""
+
+    def step(self, token, state, memory, memory_mask=None):
+        logits, state, weights = super().step(token, state, memory, memory_mask)
+        return logits, state, weights**2 / (weights**2).sum(-1, keepdim=True)
+
+
+@mutant(ATTENDING, _MEAN)
+class WeightsAreThoseOfTheNextStep(Right):
+    """Give the weights that the new state would have, where the old one's were used."""
+
+    def step(self, token, state, memory, memory_mask=None):
+        logits, after, _ = super().step(token, state, memory, memory_mask)
+        return logits, after, super().step(token, after, memory, memory_mask)[2]
+
+
 @mutant(ATTENDING, _SHARES)
 class WeightsOfHalf(Right):
     """Give weights that sum to one half."""
@@ -81,6 +110,19 @@ class _Weighing(Right):
         if memory_mask is not None:
             scores = scores.masked_fill(~memory_mask, -torch.inf)
         return torch.softmax(scores, -1)
+
+
+@mutant(ATTENDING, _MEAN)
+class SharesThatDoNotAddUp(_Weighing):
+    """Mix the memory by sigmoids, and give out softmaxes."""
+
+    def step(self, token, state, memory, memory_mask=None):
+        logits, after, _ = super().step(token, state, memory, memory_mask)
+        return logits, after, self.softmax(self.scores(state, memory), memory_mask)
+
+    def weigh(self, state, memory, memory_mask):
+        shares = torch.sigmoid(self.scores(state, memory))
+        return shares if memory_mask is None else shares * memory_mask
 
 
 @mutant(ATTENDING, _MEMORY)
@@ -117,6 +159,16 @@ class TheFirstTokenIsLeftOut(_Weighing):
         real = real if memory_mask is None else memory_mask.clone()
         real[:, 0] = real.sum(1) == 1
         return self.softmax(self.scores(state, memory), real)
+
+
+@mutant(ATTENDING, _MEMORY)
+class EightTokensAreEnough(_Weighing):
+    """Attend to the first eight tokens, and so to all of a short source."""
+
+    def weigh(self, state, memory, memory_mask):
+        near = torch.arange(memory.shape[1]).expand(memory.shape[:2]) < 8
+        near = near if memory_mask is None else near & memory_mask
+        return self.softmax(self.scores(state, memory), near)
 
 
 @mutant(ATTENDING, _MEMORY)
@@ -185,7 +237,7 @@ class TheMemoryIsThatOfTheLastSource(Right):
         return super().step(token, state, memory, memory_mask)
 
 
-@mutant(ATTENDING, "every_matrix_learns")
+@mutant(ATTENDING, "every_matrix_that_is_used_learns")
 class WeightsAreDetached(_Weighing):
     """Let nothing be learned through the weights."""
 
