@@ -191,7 +191,9 @@ def gradients_agree_with_finite_differences(component: Subject, arguments: dict[
     """
     assume(_gentle(arguments))
     floating = _variables(component, arguments)
-    matrices = {n: p for n, p in component.parameters().items() if p.dim() >= 2}
+    own = component.parameters()
+    # A component without matrices, such as a table kept row by row, may own vectors.
+    matrices = {n: p for n, p in own.items() if p.dim() >= 2} or own
     waves = {n: torch.cos(1.0 + _count(value)) for n, value in {**floating, **matrices}.items()}
     with component.learning():
         answer = _results(component(**{**arguments, **floating}))

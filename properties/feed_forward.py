@@ -177,10 +177,14 @@ def _narrow(draw: Any) -> dict[str, Any]:
 @law(
     FEED_FORWARD,
     inputs=_narrow(),
-    formula="rank of the outputs' differences ≤ d_hidden",
+    formula="d_hidden / 2 < rank of the outputs' differences ≤ d_hidden",
 )
 def outputs_span_no_more_than_the_hidden_width(feed_forward: Subject, x: Tensor) -> None:
-    """All that reaches the output went through d_hidden numbers, and is spanned by as many."""
+    """All that reaches the output went through d_hidden numbers, and is spanned by as many.
+
+    Nor are there far fewer: a gated network may spend a third of its hidden width on the gates, and
+    none does with half of it.
+    """
     assert feed_forward.setup is not None
     hidden = feed_forward.setup.arguments["d_hidden"]
     y = feed_forward(x).detach().double().flatten(0, 1)
@@ -190,6 +194,9 @@ def outputs_span_no_more_than_the_hidden_width(feed_forward: Subject, x: Tensor)
     beyond = values[hidden:]
     at_most(beyond, torch.zeros_like(beyond), bound, f"singular values beyond the first {hidden}")
     sometimes(bool(values[0] > bound), "tokens have different outputs")
+    if hidden >= 3:
+        wide = bool(values[hidden // 2] > bound)
+        sometimes(wide, "outputs span more than half of the hidden width")
 
 
 @proof(

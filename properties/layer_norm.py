@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import sympy
@@ -184,6 +184,39 @@ def gain_and_bias_act_entry_by_entry(norm: Subject, oracle: Subject, x: Tensor) 
     y, limit = norm(x), 2 * layer_norm_bound(norm, x)
     close(y, oracle(x), limit, "the output, against the reference's")
     expected = gain.to(x).double() * normalised(x) + bias.to(x).double()
+    close(y, expected.to(y.dtype), limit, "the output")
+    sometimes_differs(y, normalised(x).to(y.dtype), "gain and bias are heard", limit)
+
+
+def a_gain_and_a_bias(parameters: Mapping[str, Tensor]) -> str | None:
+    """Say why the law has nothing to say: its parameters are not two vectors, one of them ones.
+
+    What starts at zero is drawn anew where a law does not ask for it as it was.
+    """
+    vectors = [p for p in parameters.values() if p.numel() == p.shape[-1] > 1]
+    ones = sum(bool((p == 1).all()) for p in vectors)
+    found = len(parameters) == len(vectors) == 2 and ones == 1
+    return None if found else "its parameters are not a vector that starts at one and another"
+
+
+@law(
+    LAYER_NORM,
+    inputs=layer_norm_inputs(),
+    formula="y_i = g_i x̂_i + b_i, where g is what starts at 1 and b is what starts at 0",
+    applies=a_gain_and_a_bias,
+)
+def what_is_learned_scales_and_shifts_every_entry(norm: Subject, x: Tensor) -> None:
+    """Whatever they are called, one vector scales what was normalised, and one is added to it.
+
+    Neither shows before something was learned, so both are overwritten here.
+    """
+    start, width = norm.parameters(), torch.arange(x.shape[-1])
+    gain, bias = (2 + torch.cos(width)).to(x), torch.sin(1 + width).to(x)
+    norm.set_parameters(
+        {name: (gain if bool(p.any()) else bias).view_as(p) for name, p in start.items()}
+    )
+    y, limit = norm(x), 2 * layer_norm_bound(norm, x)
+    expected = gain.double() * normalised(x) + bias.double()
     close(y, expected.to(y.dtype), limit, "the output")
     sometimes_differs(y, normalised(x).to(y.dtype), "gain and bias are heard", limit)
 

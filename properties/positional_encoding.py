@@ -193,9 +193,10 @@ PE_07 = Claim(
     conditions=(
         "in the encoding: scores of encoded words still hold terms of a word and a position, which "
         "do not depend on distance alone",
-        "rotary positions, ALiBi and clipped relative positions do score by distance alone",
+        "rotary positions, ALiBi and clipped relative positions do score two given words by their "
+        "distance alone",
     ),
-    references=("Vaswani et al. 2017, section 3.5", "Su et al. 2021"),
+    references=("Vaswani et al. 2017, section 3.5", "Su et al. 2021, section 3"),
     parts=(
         (
             "shifts are rotations",
@@ -204,12 +205,13 @@ PE_07 = Claim(
         ),
         (
             "scores of words",
-            "The score of two encoded words depends on their distance alone.",
+            "With encodings added, two given words score by their distance alone.",
             Verdict.REFUTED,
         ),
         (
             "positions in the scores",
-            "With rotary, ALiBi or clipped relative positions it does.",
+            "With rotary, ALiBi or clipped relative positions, two given words do score by their "
+            "distance alone.",
             Verdict.PROVED,
         ),
     ),
@@ -230,14 +232,15 @@ PE_09 = Claim(
     section="6 Positional Encoding",
     quote="주기 함수라 unseen length에서도 동일한 방식으로",
     statement="Being periodic, the encoding generalises to lengths that were never seen.",
-    formal="PE_p is defined for every p; PE_p = PE_{p+T} for some T",
+    formal="PE_p is defined for every p; PE_{p+T} = PE_p for some whole T > 0 and every p",
     verdict=Verdict.CONDITIONAL,
     conditions=(
         "defined at every position, in the same way",
         "not by period: encodings never come again, and of 256 wavelengths at d = 512 there are "
         "172 beyond 128 tokens",
+        "asked of a model that has learned the lengths it was trained on, to an accuracy of 0.99",
     ),
-    references=("Vaswani et al. 2017, section 3.5", "Press, Smith and Lewis 2022"),
+    references=("Vaswani et al. 2017, section 3.5", "Press, Smith and Lewis 2022, section 2"),
     parts=(
         ("defined", "There is an encoding for every position, made the same way.", Verdict.PROVED),
         ("periodic", "After some period all encodings have been seen.", Verdict.REFUTED),
@@ -325,7 +328,7 @@ def it_is_made_of_sines_and_cosines(positions: Subject, length: int, d_model: in
     sometimes_differs(table, table.roll(1, 0), "positions differ")
 
 
-LONG = ((2000, 4), (2049, 64), (4097, 2), (5000, 6), (5000, 16))
+LONG = ((2000, 4), (4097, 2), (5000, 6), (5000, 16), (5000, 64))
 
 
 @law(
@@ -359,11 +362,32 @@ def the_first_position_is_zero(positions: Subject, length: int, d_model: int) ->
     sometimes_differs(table[-1:], table[:1], "later positions differ")
 
 
+USUAL_WIDTHS = (
+    *range(2, 18, 2),
+    20,
+    24,
+    30,
+    32,
+    48,
+    50,
+    64,
+    80,
+    96,
+    100,
+    128,
+    256,
+    300,
+    512,
+    768,
+    1024,
+)
+
+
 @law(
     SINUSOIDS,
-    inputs=st.sampled_from(
-        [(n, d) for n in (2, 3, 9) for d in (2, 4, 6, 8, 10, 12, 16, 64, 128, 512)]
-    ).map(lambda size: {"length": size[0], "d_model": size[1]}),
+    inputs=st.sampled_from([(n, d) for d in USUAL_WIDTHS for n in (2, 9)]).map(
+        lambda size: {"length": size[0], "d_model": size[1]}
+    ),
     formula="ω_0 = 1,  ω_i ω_{i+2} = ω_{i+1}²,  ω_{d/2−1} = 10000^(−(d−2)/d)",
 )
 def frequencies_fall_by_a_constant_factor(positions: Subject, length: int, d_model: int) -> None:
@@ -600,15 +624,16 @@ P, K, L = sympy.symbols("p k l", real=True)
     SINUSOIDS,
     method="symbolic",
     formula="PE(p, 2i) = sin(p ω_i), PE(p, 2i+1) = cos(p ω_i), ω_i = 10000^(−2i/d), p any number",
-    claim=PE_09.part("defined"),
+    claim=(PE_09.part("defined"), PE_08),
 )
 def symbols_are_encoded_at_every_position(encoding: Callable[..., Any]) -> None:
     """The code takes any number for a position, and makes the same of it: no position is the last.
 
     The frequencies are exact in symbols, so that a wrong exponent or base shows at every width.
+    Neither the length nor any other position is in what comes out.
     """
-    for width in WIDTHS:
-        (pairs,) = _at(encoding, width, P, free=False)
+    for width, more in product(WIDTHS, (0, 9)):
+        pairs, *_ = _at(encoding, width, P, *[0] * more, free=False)
         for i, (sine, cosine) in enumerate(pairs):
             angle = P * sympy.Integer(10000) ** sympy.Rational(-2 * i, width)
             assert sympy.expand(sine - sympy.sin(angle)) == 0, f"column {2 * i} is {sine}"
@@ -758,17 +783,20 @@ def angles_are_rounded_no_further_than_they_must(encoding: Callable[..., Any]) -
 @proof(
     SINUSOIDS,
     method="exhaustive",
-    formula="PE(n)[:m] = PE(m), bit by bit, for all m ≤ 100 and even d ≤ 64, in four dtypes",
+    formula="PE(n)[:m] = PE(m), bit by bit, for n = 100, all m < 100 and all even d ≤ 64",
     claim=PE_08,
 )
 def every_table_begins_with_every_shorter_one_bit_by_bit(encoding: Callable[..., Any]) -> None:
-    """Try all lengths and widths; each row is computed from its own position, and in one way."""
-    dtypes = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+    """Try all lengths and widths in float64, which all is computed in, and a few in other dtypes.
+
+    That kernels round alike wherever an entry lies is what could be otherwise, and is counted out.
+    """
     for width in range(2, 66, 2):
-        for dtype in dtypes if width < 8 else dtypes[:2]:
+        few = (torch.float32, torch.bfloat16, torch.float16) if width in {2, 6, 64} else ()
+        for dtype in (torch.float64, *few):
             longest = encoding(100, width, dtype)
             assert bool((longest[1:] != longest[:-1]).any(-1).all()), "positions coincide"
-            for length in range(100) if width < 8 else range(0, 100, 3):
+            for length in range(100):
                 table = encoding(length, width, dtype)
                 assert torch.equal(table, longest[:length]), f"{length} positions of {width}"
 
@@ -1248,16 +1276,14 @@ def masked_outputs_follow_their_tokens(attention: Subject, x: Tensor, mask: Tens
 def a_pooled_classifier_is_right_on_one_of_two_orders(attention: Callable[..., Any]) -> None:
     """Both orders give one sum, and what is computed of it is one answer for two labels.
 
-    Whatever the answer is, it is right for one of the two: on half of all such pairs.
+    The two labels differ, so whatever the answer is, it is right for one of them: on half of all
+    such pairs.
     """
     for order in GENERATORS:
         before, after = _shuffled_in_symbols(attention, (2,), order)
         pooled, again = before.sum(0), after.sum(0)
         assert (pooled == again).all(), f"the sum knows the order {order}"
         assert all(entry.free_symbols for entry in pooled), "the sum is a constant"
-    for answer, labels in product((0, 1), ((0, 1), (1, 0))):
-        right = sum(answer == label for label in labels)
-        assert right == 1, f"the answer {answer} is right on {right} of two orders"
 
 
 def _in_every_order(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from attest import symbolic
-from attest.checks import above, close, identical, sometimes_differs
+from attest.checks import above, close, identical, sometimes, sometimes_differs
 from attest.claims import Claim, Verdict
 from attest.differentiation import gradients, leaf
 from attest.laws import law, proof
@@ -79,8 +79,12 @@ def a_patch_changes_the_token_at_its_place(embedding: Subject, images: Tensor) -
     claim=TRF_13,
 )
 def every_pixel_and_channel_reaches_its_own_token_alone(embedding: Subject, images: Tensor) -> None:
-    """By gradients: a token is made of all pixels of its patch, in all channels, and no others."""
-    for place, (rows, columns) in _some_windows(images, _patch_size(embedding)):
+    """By gradients: a token is made of all pixels of its patch, in all channels, and no others.
+
+    Each of them has a weight of its own: neither channels nor pixels are averaged before.
+    """
+    channels, size = images.shape[1], _patch_size(embedding)
+    for place, (rows, columns) in _some_windows(images, size):
         variable = leaf(images)
         y = embedding(variable)
         probe = torch.zeros_like(y)
@@ -91,6 +95,9 @@ def every_pixel_and_channel_reaches_its_own_token_alone(embedding: Subject, imag
         outside[..., rows, columns] = 0
         identical(outside, torch.zeros_like(outside), f"the gradient of token {place} elsewhere")
         above(own.abs(), torch.zeros_like(own), f"the gradient of token {place} by its own pixels")
+        apart = own[0].flatten().sort().values.diff()
+        told = bool((apart > 0).all())
+        sometimes(told, f"{channels} channels of {size} × {size} pixels are told apart")
 
 
 @law(

@@ -163,6 +163,14 @@ class HiddenWidthIsFourTimesTheModels(FeedForward):
 
 
 @mutant(COMPONENT, WIDTH)
+class HalfOfTheHiddenWidth(FeedForward):
+    """Take the width of two halves for that of one."""
+
+    def __init__(self, d_model: int, d_hidden: int) -> None:
+        super().__init__(d_model, max(d_hidden // 2, 1))
+
+
+@mutant(COMPONENT, WIDTH)
 class ResidualInside(Steps):
     """Add the tokens themselves, which the layer around does already."""
 

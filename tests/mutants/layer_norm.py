@@ -18,6 +18,7 @@ SYMBOLS = "mean_variance_and_shift_come_out_in_symbols"
 GRADIENT = "the_gradient_leaves_out_the_mean_and_the_token_itself"
 JACOBIAN = "without_epsilon_the_jacobian_projects_two_directions_out"
 PARAMETERS = "gain_and_bias_act_entry_by_entry"
+LEARNED = "what_is_learned_scales_and_shifts_every_entry"
 LOW = "low_precision_rounds_no_further_than_it_must"
 
 
@@ -238,6 +239,56 @@ class OneGainForAllEntries(Steps):
     def finish(self, normalised: Tensor) -> Tensor:
         """Average."""
         return self.gain.mean() * normalised + self.bias
+
+
+class Renamed(Steps):
+    """The reference under other names, which no oracle can be given."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__(d_model)
+        self.weight, self.shift = self.gain, self.bias
+        del self.gain, self.bias
+
+    def finish(self, normalised: Tensor) -> Tensor:
+        """Apply gain and bias."""
+        return self.weight * normalised + self.shift
+
+
+@mutant(COMPONENT, LEARNED)
+class GainOfAnotherNameIsNotUsed(Renamed):
+    """Forget the gain, whatever it is called."""
+
+    def finish(self, normalised: Tensor) -> Tensor:
+        """Add alone."""
+        return normalised + self.shift
+
+
+@mutant(COMPONENT, LEARNED)
+class GainBeforeNormalising(Renamed):
+    """Scale the token and not what was made of it; at gain 1 there is no difference."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply too early."""
+        centred = self.centre(x * self.weight)
+        return centred / self.spread(self.variance(x, centred)) + self.shift
+
+
+@mutant(COMPONENT, LEARNED)
+class GainOfTheFirstEntryForAll(Renamed):
+    """Own a vector and read one entry of it."""
+
+    def finish(self, normalised: Tensor) -> Tensor:
+        """Broadcast a number."""
+        return self.weight[0] * normalised + self.shift
+
+
+@mutant(COMPONENT, "gradients_agree_with_finite_differences")
+class GainNeverLearns(Renamed):
+    """Cut the gradient by the gain."""
+
+    def finish(self, normalised: Tensor) -> Tensor:
+        """Detach."""
+        return self.weight.detach() * normalised + self.shift
 
 
 @mutant(COMPONENT, DEFINITION, MOMENTS)

@@ -81,6 +81,25 @@ class LastChannelIsNotRead(Steps):
         return super().cut(images * keep[:, None, None].to(images))
 
 
+@mutant(COMPONENT, PIXELS)
+class ChannelsAreAveraged(Steps):
+    """Turn images to grey, and keep the shape."""
+
+    def cut(self, images: Tensor) -> Tensor:
+        """Give every channel their mean."""
+        return super().cut(images.mean(1, keepdim=True).expand_as(images))
+
+
+@mutant(COMPONENT, PIXELS)
+class PatchesAreBlurred(Steps):
+    """Put the mean of each row of a patch in place of its pixels."""
+
+    def cut(self, images: Tensor) -> Tensor:
+        """Blur from left to right."""
+        cut = super().cut(images).unflatten(-1, (-1, self.patch_size))
+        return cut.mean(-1, keepdim=True).expand_as(cut).flatten(-2)
+
+
 @mutant(COMPONENT, PIXELS, AFFINE)
 class LargestPixelOfEachPatchOnly(Steps):
     """Pool each patch to its largest pixel."""

@@ -143,13 +143,32 @@ def wide_encodings_of_another_base(
     return _turned(_places(length)[:, None] * base ** (-_evens(width) / width), dtype)
 
 
+@mutant(SINUSOIDS, "frequencies_fall_by_a_constant_factor")
+def one_width_of_another_base(length: int, width: int, dtype: torch.dtype | None = None) -> Tensor:
+    """Take the base of a model with a long context at the one width that it was copied with."""
+    base = 500000.0 if width == 256 else 10000.0
+    return _turned(_places(length)[:, None] * base ** (-_evens(width) / width), dtype)
+
+
 # --- Sinusoids: positions -----------------------------------------------------------------------
+
+
+@mutant(SINUSOIDS, "far_positions_are_as_exact_as_their_angles")
+def far_positions_of_wide_encodings_off_by_one(
+    length: int, width: int, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Count one position twice where tables are built in blocks, past 2,500 at a width of 64."""
+    places = _places(length)
+    if width >= 64:
+        places[2500:] -= 1
+    return _turned(places[:, None] * 10000.0 ** (-_evens(width) / width), dtype)
 
 
 @mutant(
     SINUSOIDS,
     "a_longer_table_begins_with_the_shorter_one",
     "every_table_begins_with_every_shorter_one_bit_by_bit",
+    "symbols_are_encoded_at_every_position",
     "it_is_made_of_sines_and_cosines",
 )
 def positions_as_a_share_of_the_length(
