@@ -56,7 +56,10 @@ ATT_01 = Claim(
         "(float16) below the largest, less the logarithm of how many keys share the best score: "
         "further down the weight is exactly zero",
     ),
-    references=("Bahdanau, Cho and Bengio 2015", "Luong, Pham and Manning 2015"),
+    references=(
+        "Bahdanau, Cho and Bengio 2015, equation 5",
+        "Luong, Pham and Manning 2015, section 3.1",
+    ),
     parts=(
         ("over the reals", "Every weight is positive.", Verdict.PROVED),
         (
@@ -74,7 +77,7 @@ ATT_02 = Claim(
     statement="Attention selects by weights: a distribution whose log-odds are score differences.",
     formal="α ≥ 0, Σ_j α_j = 1, log α_j − log α_k = s_j − s_k, and c lies in the hull of the h_j",
     verdict=Verdict.PROVED,
-    references=("Bahdanau, Cho and Bengio 2015",),
+    references=("Bahdanau, Cho and Bengio 2015, equation 6",),
 )
 
 ATT_03 = Claim(
@@ -88,7 +91,7 @@ ATT_03 = Claim(
         "the keys differ: over equal keys every query gets the same context",
         "attention is all there is: Bahdanau's decoder still starts from a function of one state",
     ),
-    references=("Bahdanau, Cho and Bengio 2015",),
+    references=("Bahdanau, Cho and Bengio 2015, section 3.1 and appendix A.2.2",),
 )
 
 ATT_04 = Claim(
@@ -110,7 +113,7 @@ ATT_05 = Claim(
     formal="accuracy on sequences of T tokens falls less with T, with attention than without",
     verdict=Verdict.PENDING,
     conditions=("steps and width are the same with attention and without it",),
-    references=("Bahdanau, Cho and Bengio 2015",),
+    references=("Bahdanau, Cho and Bengio 2015, figure 2",),
     parts=(
         (
             "accuracy",
@@ -135,7 +138,7 @@ ATT_06 = Claim(
     formal="∂α/∂q = (diag α − α αᵀ) K / √d_k, zero only where all allowed keys are equal",
     verdict=Verdict.PROVED,
     conditions=("the keys are not all equal: if they are, the weights do not move at all",),
-    references=("Luong, Pham and Manning 2015",),
+    references=("Luong, Pham and Manning 2015, equation 7",),
 )
 
 ATT_07 = Claim(
@@ -159,6 +162,7 @@ ATT_08 = Claim(
     conditions=(
         "a spread as wide as can be, g/n for each value, comes with weights that follow no query",
         "selecting by query, and a short path, are what is left as reasons",
+        "efficient means that it learns well: its cost grows as n² d",
     ),
     references=("Bahdanau, Cho and Bengio 2015",),
     parts=(

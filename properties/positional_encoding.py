@@ -55,7 +55,7 @@ PE_01 = Claim(
         "nothing is masked: a causal mask tells the first token from the second",
         "every layer but attention works token by token",
     ),
-    references=("Yun et al. 2020", "Haviv et al. 2022, for causal masks"),
+    references=("Yun et al. 2020, theorems 2 and 3", "Haviv et al. 2022, for causal masks"),
     parts=(
         ("unmasked", "Permuting the tokens permutes the outputs.", Verdict.PROVED),
         (

@@ -193,7 +193,10 @@ SA_10 = Claim(
     formal="|i − j| < |i − k| ⇒ α_ij > α_ik",
     verdict=Verdict.REFUTED,
     conditions=("α(P X) = P α(X) Pᵀ: without positions, distance cannot matter",),
-    references=("Luong, Pham and Manning 2015, section 3.2, for locality by design",),
+    references=(
+        "Luong, Pham and Manning 2015, section 3.2, for locality by design",
+        "Press, Smith and Lewis 2022, for the same",
+    ),
 )
 
 SA_11 = Claim(

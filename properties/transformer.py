@@ -96,7 +96,8 @@ TRF_07 = Claim(
     verdict=Verdict.CONDITIONAL,
     conditions=(
         "pre-norm: then one path carries the gradient through all layers as it is",
-        "post-norm normalises that path as well, once in every sublayer",
+        "post-norm normalises that path as well, once in every sublayer, and is trained with a "
+        "warm-up of the learning rate",
     ),
     references=("Xiong et al. 2020, theorem 1",),
     parts=(

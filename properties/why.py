@@ -43,7 +43,8 @@ WHY_02 = Claim(
     verdict=Verdict.REFUTED,
     conditions=(
         "as a superlative: a recurrent network of two units has the parity of any number of bits, "
-        "with a state that does not grow; that a Transformer could not is not claimed",
+        "with a state that does not grow; that a Transformer could not is not claimed, since one "
+        "can be constructed",
         "state space models solve Path-X, a task with dependences over 16,000 steps",
     ),
     references=(
@@ -51,6 +52,7 @@ WHY_02 = Claim(
         "Tay et al. 2021",
         "Chiang and Cholak 2022",
         "Hahn 2020",
+        "Pérez, Marinković and Barceló 2019, for numbers of any precision",
     ),
     parts=(
         (

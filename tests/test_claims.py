@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from itertools import permutations
 
 import pytest
 from hypothesis import strategies as st
 
-from attest.claims import Claim, Verdict, headline
+from attest.claims import Claim, Part, Verdict, headline
 from attest.evidence import Evidence
 from attest.examination import Settings
 from attest.laws import Property
-from attest.ledger import Ledger, LedgerError
-from attest.verification import bear_out, verify
+from attest.ledger import Ledger, LedgerError, load_ledger
+from attest.verification import PROOFS, bear_out, verify
+from properties import CHAPTERS
 
 PROVED, HOLDS, CONDITIONAL = Verdict.PROVED, Verdict.HOLDS, Verdict.CONDITIONAL
 MEASURED, REFUTED = Verdict.MEASURED, Verdict.REFUTED
@@ -280,3 +283,91 @@ def test_a_name_that_selects_nothing_is_refused(name):
 def test_laws_grade_and_arguments_do_not():
     proof, refutation = prop("symbolic"), prop("counterexample")
     assert Ledger({}, (FIRST, proof, refutation, FREE)).laws == (FIRST, FREE)
+
+
+# --- The claims of the notes ----------------------------------------------------------------------
+
+OURS = load_ledger()
+SECTIONS = {
+    "1 Seq2Seq": ("S2S", "TF", "DEC"),
+    "2 Attention": ("ATT",),
+    "3 Self-Attention": ("SA",),
+    "4 Multi-Head Attention": ("MHA",),
+    "5 Transformer": ("TRF", "EQ", "ORD", "RES"),
+    "6 Positional Encoding": ("PE",),
+    "7 Why Transformer": ("WHY",),
+    "Linked note (reconstructed)": ("MSK",),
+}
+HOW_MANY = {
+    "S2S": 7, "TF": 4, "DEC": 2, "ATT": 10, "SA": 11, "MHA": 9, "TRF": 13, "EQ": 2, "ORD": 3,
+    "RES": 2, "PE": 9, "WHY": 5, "MSK": 5,
+}  # fmt: skip
+SUBJECTS = [s for one in OURS.claims.values() for s in (one.all_parts or (one,))]
+
+
+def named(subject):
+    return f"{subject.claim.id} {subject.key}" if isinstance(subject, Part) else subject.id
+
+
+each_claim = pytest.mark.parametrize("ours", OURS.claims.values(), ids=named)
+each_part = pytest.mark.parametrize("subject", SUBJECTS, ids=named)
+
+
+def test_the_ledger_holds_every_claim_of_the_notes():
+    wanted = {f"{chapter}-{i:02}" for chapter, n in HOW_MANY.items() for i in range(1, n + 1)}
+    assert set(OURS.claims) == wanted
+    assert len(wanted) == 82
+    assert tuple(HOW_MANY) == CHAPTERS
+
+
+@each_claim
+def test_a_claim_stands_in_its_section(ours):
+    assert ours.id.split("-")[0] in SECTIONS[ours.section]
+
+
+@each_claim
+def test_a_claim_is_located_by_three_to_eight_words(ours):
+    assert 3 <= len([word for word in ours.quote.split() if re.search(r"\w", word)]) <= 8
+
+
+def test_no_two_claims_say_or_quote_the_same():
+    found = [c.statement for c in OURS.claims.values()]
+    found += [c.quote for c in OURS.claims.values() if not c.id.startswith("MSK")]
+    assert [text for text, count in Counter(found).items() if count > 1] == []
+
+
+@each_claim
+def test_a_claim_says_where_it_is_reconstructed(ours):
+    assert any("reconstructed" in c for c in ours.conditions) == ours.id.startswith("MSK")
+
+
+@each_claim
+def test_a_claim_is_written_in_sentences_and_its_conditions_are_not(ours):
+    for sentence in (ours.statement, *(part.statement for part in ours.all_parts)):
+        assert re.fullmatch(r"[A-Z].*[^.]\.", sentence), sentence
+    assert ours.formal
+    for text in (*ours.conditions, *ours.references):
+        assert not text.endswith("."), text
+    for reference in ours.references:
+        assert re.search(r"[\w.] (19|20)\d\d(, .+|: .+)?$", reference), reference
+
+
+@each_claim
+def test_a_claims_verdict_is_that_of_its_parts(ours):
+    assert not ours.parts or headline([part.verdict for part in ours.all_parts]) == ours.verdict
+    assert len({part.key for part in ours.all_parts}) == len(ours.parts)
+
+
+@each_part
+def test_a_verdict_has_the_evidence_that_it_needs_or_a_reason(subject):
+    supports = {p.method for p in OURS.properties if subject in p.supports}
+    refutes = {p.method for p in OURS.properties if subject in p.refutes}
+    if subject.verdict in {NO_CONTENT, PENDING}:
+        assert subject.reason
+        assert not supports | refutes
+        return
+    assert not subject.reason
+    assert bool(supports) == (subject.verdict != REFUTED)
+    assert bool(refutes) == (subject.verdict in {REFUTED, CONDITIONAL})
+    if subject.verdict != CONDITIONAL:
+        assert bool(supports & PROOFS) == (subject.verdict == PROVED)
