@@ -196,6 +196,38 @@ def _is_normalised(layer: Subject, arguments: dict[str, Any], *, centred: bool) 
     at_most(size, torch.ones_like(size), half, "the variance of a post-norm output")
 
 
+# --- Normalisation ------------------------------------------------------------------------------
+
+FACTOR = 32.0
+"""How many times larger tokens get; scores, by their square, stay where the contract speaks."""
+
+
+@law(
+    *STACKS,
+    inputs=lambda component: layer_inputs(component, "none", 1, ("normal", "integers", "sparse")),
+    formula="min(‖f(a x)‖, ‖f(a x) − a x‖) grows more slowly than √a",
+)
+def what_sublayers_say_does_not_grow_with_the_tokens(
+    layer: Subject, arguments: dict[str, Any]
+) -> None:
+    """Sublayers are told, or their sum is, what is normalised: large tokens are no louder.
+
+    Of a post-norm layer the output keeps its size; of a pre-norm layer what is added to the tokens
+    does. Without a normalisation, before any one of the sublayers or at all, both grow as the
+    tokens do.
+    """
+    x = arguments["x"]
+    assume(bool(x.any()))
+    x, sizes = x / x.abs().max(), []
+    for factor in (1.0, FACTOR):
+        tokens = factor * x
+        output = layer(**{**arguments, "x": tokens})
+        sizes.append(torch.minimum(output.abs().max(), (output - tokens).abs().max()).double())
+    limit = math.sqrt(FACTOR) * (1 + sizes[0])  # one is the size of what is normalised
+    at_most(sizes[1], limit, 0, "the size of what is said of larger tokens")
+    sometimes_differs(sizes[1], torch.zeros_like(limit), "something is said")
+
+
 # --- Paths --------------------------------------------------------------------------------------
 
 

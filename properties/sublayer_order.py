@@ -9,10 +9,17 @@ from typing import Any
 
 import sympy
 import torch
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from attest.checks import close, sometimes_differs
 from attest.claims import Claim, Verdict
-from attest.laws import proof
+from attest.differentiation import gradients, leaf
+from attest.laws import law, proof
+from attest.strategies import fill
+from attest.subject import Setup, Subject
+from attest.tolerances import unit_roundoff
+from properties.families import STACKS
 from properties.residual import applied, layer_of_operators, operator
 
 ORD_01 = Claim(
@@ -81,6 +88,64 @@ ORD_03 = Claim(
         ),
     ),
 )
+
+
+# --- Attention comes first ----------------------------------------------------------------------
+
+
+def _one_speaks_to_several(component: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Two tokens, of which the second sees the first alone; it is another one in each item.
+
+    The case is small, since others show no more.
+    """
+    decodes = component.startswith("Decoder")
+
+    def inputs(case: tuple[int, tuple[int, int]]) -> dict[str, Any]:
+        seed, (heads, width) = case
+        generator = torch.Generator().manual_seed(seed)
+        x = fill(generator, "normal", 5, 2, heads * width)
+        x[:, 0] = x[0, 0]
+        sizes = {"d_model": heads * width, "n_heads": heads, "d_hidden": 7}
+        sizes |= {} if component.endswith("Layer") else {"n_layers": 1}
+        mask = torch.tensor([[True, False], [True, False]])
+        arguments = {"x": x, "setup": Setup(sizes, seed)}
+        if not decodes:
+            return arguments | {"mask": mask}
+        memory = fill(generator, "normal", 1, 3, heads * width).repeat(5, 1, 1)
+        return arguments | {"memory": memory, "self_mask": mask, "memory_mask": None}
+
+    return st.sampled_from(tuple(product(range(8), ((2, 2), (1, 5), (3, 2))))).map(inputs)
+
+
+@law(
+    *STACKS,
+    inputs=_one_speaks_to_several,
+    formula="token i sees j alone  ⇒  f(x)_i = Φ(x_i + a(x_j)), ∂f_i/∂x_j = ∂f_i/∂x_i · ∂a/∂x_j",
+    dtypes=("float64",),
+)
+def what_attention_says_is_added_before_anything_else(
+    layer: Subject, arguments: dict[str, Any]
+) -> None:
+    """To be told something is to be another token from the start: all that follows reads the sum.
+
+    With one token to see, attention says the same whoever asks. So the slopes by the token that is
+    seen are those by the token itself, times a matrix that is the same whatever the token is. In
+    another order, in parallel, or with a residual around something else, there is no such matrix.
+    """
+    x = leaf(arguments["x"])
+    output = layer(**{**arguments, "x": x})[:, 1]  # (items, D)
+    units = torch.eye(output.shape[-1]).to(output)
+    slopes = torch.stack(
+        [gradients(output, unit.expand_as(output).contiguous(), x)[0] for unit in units], 1
+    )  # (items, D, 2, D)
+    own, seen = slopes[:, :, 1].flatten(0, 1), slopes[:, :, 0].flatten(0, 1)
+    said = torch.linalg.lstsq(own, seen, driver="gelsd").solution
+    half = math.sqrt(unit_roundoff(output.dtype))  # of the digits
+    bound = half * float(own.abs().max() * said.abs().max() + seen.abs().max())
+    close(own @ said, seen, bound, "the slopes by the token that is seen")
+    sometimes_differs(seen, torch.zeros_like(seen), "what is seen counts", bound)
+    first, others = slopes[:1, :, 1], slopes[1:, :, 1]
+    sometimes_differs(others, first.expand_as(others), "the slopes differ from token to token")
 
 
 # --- Stacks as words ----------------------------------------------------------------------------

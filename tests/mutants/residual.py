@@ -16,6 +16,8 @@ SILENT = "silent_sublayers_hand_the_tokens_on"
 PATHS = "gradients_take_every_subset_of_the_sublayers"
 THREE = "gradients_take_every_subset_of_the_three_sublayers"
 VALUES = "singular_values_stay_between_the_products"
+GROWS = "what_sublayers_say_does_not_grow_with_the_tokens"
+FIRST = "what_attention_says_is_added_before_anything_else"
 FORGETS = "one_layer_without_residuals_forgets_its_prefix"
 
 Sublayer = Callable[[Tensor], Tensor]
@@ -207,7 +209,7 @@ class ResidualDetached(PreNormEncode):
         return x.detach() + sublayer(norm(x))
 
 
-@mutant("EncoderLayer", PATHS, VALUES)
+@mutant("EncoderLayer", FIRST, PATHS, VALUES)
 class TheLayersInputIsAddedTwice(PreNormEncode):
     """Add the layer's input around the feed-forward network, and not what attention made of it."""
 
@@ -216,6 +218,56 @@ class TheLayersInputIsAddedTwice(PreNormEncode):
         seen = self.attention_norm(x)
         after = x + self.attention(seen, seen, seen, mask)[0]
         return x + self.feed_forward(self.feed_forward_norm(after))
+
+
+@mutant("EncoderLayer", FIRST, PATHS)
+class TheLayersInputIsAddedTwiceBeforeTheNorm(Encode):
+    """The same in post-norm, where every output is normalised as it should be."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Keep the first residual."""
+        after = self.attention_norm(x + self.attention(x, x, x, mask)[0])
+        return self.feed_forward_norm(x + self.feed_forward(after))
+
+
+# --- Normalisation ------------------------------------------------------------------------------
+
+
+@mutant("EncoderLayer", GROWS, PATHS)
+class NothingIsNormalised(Encode):
+    """Add sublayers to tokens and leave the normalisations out."""
+
+    def around(self, x: Tensor, sublayer: Sublayer, norm: Any) -> Tensor:
+        """Add, and no more."""
+        return x + sublayer(x)
+
+
+@mutant("EncoderLayer", GROWS, PATHS)
+class TheNetworkReadsTokensAsTheyAre(PreNormEncode):
+    """Normalise what attention reads alone."""
+
+    def around_feed_forward(self, x: Tensor, sublayer: Sublayer, norm: Any) -> Tensor:
+        """Forget the second normalisation."""
+        return x + sublayer(x)
+
+
+@mutant("EncoderLayer", GROWS)
+class QueriesAreNormalisedAlone(PreNormEncode):
+    """Normalise what asks, and not the tokens that it asks."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Write ``attention(norm(x), x, x)``."""
+        x = x + self.attention(self.attention_norm(x), x, x, mask)[0]
+        return self.around_feed_forward(x, self.feed_forward, self.feed_forward_norm)
+
+
+@mutant("DecoderLayer", GROWS, THREE)
+class NothingIsNormalisedInTheDecoder(Decode):
+    """Add sublayers to tokens and leave the normalisations out."""
+
+    def around(self, kind: str, x: Tensor, sublayer: Sublayer, norm: Any) -> Tensor:
+        """Add, and no more."""
+        return x + sublayer(x)
 
 
 # --- Decoder ------------------------------------------------------------------------------------
@@ -243,7 +295,7 @@ class NoResidualAroundSelfAttention(Decode):
         return super().around(kind, x, sublayer, norm)
 
 
-@mutant("DecoderLayer", THREE)
+@mutant("DecoderLayer", FIRST, THREE)
 class ResidualsBesideEachOther(Decode):
     """Add all three sublayers to the layer's input: parallel, and one path for each."""
 
@@ -263,6 +315,50 @@ class ResidualsBesideEachOther(Decode):
 
 
 # --- Stacks -------------------------------------------------------------------------------------
+
+
+@mutant("Encoder", GROWS)
+class EncoderWithoutNormalisations(Encoder):
+    """Stack layers without normalisations."""
+
+    def __init__(self, d_model: int, n_heads: int, d_hidden: int, n_layers: int) -> None:
+        super().__init__(d_model, n_heads, d_hidden, n_layers)
+        self.layers = nn.ModuleList(
+            NothingIsNormalised(d_model, n_heads, d_hidden) for _ in range(n_layers)
+        )
+
+
+@mutant("Encoder", FIRST)
+class EncoderOfLayersWhoseInputIsAddedTwice(Encoder):
+    """Stack layers whose second residual starts at the first."""
+
+    def __init__(self, d_model: int, n_heads: int, d_hidden: int, n_layers: int) -> None:
+        super().__init__(d_model, n_heads, d_hidden, n_layers)
+        self.layers = nn.ModuleList(
+            TheLayersInputIsAddedTwice(d_model, n_heads, d_hidden) for _ in range(n_layers)
+        )
+
+
+@mutant("Decoder", GROWS)
+class DecoderWithoutNormalisations(Decoder):
+    """Stack layers without normalisations."""
+
+    def __init__(self, d_model: int, n_heads: int, d_hidden: int, n_layers: int) -> None:
+        super().__init__(d_model, n_heads, d_hidden, n_layers)
+        self.layers = nn.ModuleList(
+            NothingIsNormalisedInTheDecoder(d_model, n_heads, d_hidden) for _ in range(n_layers)
+        )
+
+
+@mutant("Decoder", FIRST)
+class DecoderOfResidualsBesideEachOther(Decoder):
+    """Stack layers whose sublayers are parallel."""
+
+    def __init__(self, d_model: int, n_heads: int, d_hidden: int, n_layers: int) -> None:
+        super().__init__(d_model, n_heads, d_hidden, n_layers)
+        self.layers = nn.ModuleList(
+            ResidualsBesideEachOther(d_model, n_heads, d_hidden) for _ in range(n_layers)
+        )
 
 
 @mutant("Encoder", SILENT)

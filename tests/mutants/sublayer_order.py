@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reference import EncoderLayer, FeedForward, MultiHeadAttention
+from reference import DecoderLayer, EncoderLayer, FeedForward, MultiHeadAttention, causal_mask
 from reference.transformer_layers import residual
 from tests.mutants import mutant
 
 ENDS = "a_stack_is_the_other_order_between_its_ends"
 MORE = "the_other_order_computes_the_same_with_one_layer_more"
 EVERY = "every_order_is_the_usual_one_with_silent_sublayers"
+FIRST = "what_attention_says_is_added_before_anything_else"
 BOTH = "a_network_before_attention_solves_both_exclusive_ors"
 
 
@@ -34,7 +35,7 @@ class _Layer(EncoderLayer):
         return residual(x, self.feed_forward, self.feed_forward_norm, pre_norm=self.pre_norm)
 
 
-@mutant("EncoderLayer", ENDS, MORE)
+@mutant("EncoderLayer", FIRST, ENDS, MORE)
 class TheNetworkComesFirst(_Layer):
     """Apply the feed-forward network before attention, whatever was asked for."""
 
@@ -52,7 +53,45 @@ class SublayersBesideEachOther(_Layer):
         return self.attend(x, mask) + self.think(x) - x
 
 
-@mutant("EncoderLayer", ENDS, MORE, EVERY)
+@mutant("EncoderLayer", FIRST)
+class SublayersBesideEachOtherBeforeTheNorm(_Layer):
+    """Add both to the same tokens in pre-norm, as models that were made for speed do."""
+
+    def __init__(self, d_model: int, n_heads: int, d_hidden: int, *, pre_norm: bool = True) -> None:
+        super().__init__(d_model, n_heads, d_hidden, pre_norm=pre_norm)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Ask both of the same tokens."""
+        return self.attend(x, mask) + self.think(x) - x
+
+
+@mutant("DecoderLayer", FIRST)
+class CrossAttentionComesFirst(DecoderLayer):
+    """Consult the memory before the words so far."""
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        self_mask: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Swap the two attentions."""
+        mask = causal_mask(x.shape[1])
+        mask = mask if self_mask is None else mask & self_mask
+
+        def attend(seen: Tensor) -> Tensor:
+            return self.self_attention(seen, seen, seen, mask)[0]
+
+        def consult(seen: Tensor) -> Tensor:
+            return self.cross_attention(seen, memory, memory, memory_mask)[0]
+
+        x = residual(x, consult, self.cross_attention_norm, pre_norm=self.pre_norm)
+        x = residual(x, attend, self.self_attention_norm, pre_norm=self.pre_norm)
+        return residual(x, self.feed_forward, self.feed_forward_norm, pre_norm=self.pre_norm)
+
+
+@mutant("EncoderLayer", FIRST, ENDS, MORE, EVERY)
 class TheNetworkIsAppliedTwice(_Layer):
     """Apply the network before attention and after it."""
 
