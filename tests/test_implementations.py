@@ -24,7 +24,7 @@ def test_there_are_three_styles_at_least():
 @pytest.mark.parametrize("style", STYLES)
 def test_a_correct_style_loses_no_point(style: str, component: str) -> None:
     implementation = load_submission(str(FOLDER / f"{style}.py"))
-    settings, oracle = Settings(examples=60), load_reference()
+    settings, oracle = Settings(examples=30), load_reference()
     own = [prop for prop in LAWS if prop.component == component]
     for prop in own:
         evidence = examine(prop, implementation, settings, oracle)
