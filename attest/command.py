@@ -377,12 +377,12 @@ def _grade(options: argparse.Namespace, console: Console, errors: Console) -> in
 
 def _list(options: argparse.Namespace, console: Console, errors: Console) -> int:
     from attest.ledger import LedgerError, load_ledger
-    from attest.terminal import listing
+    from attest.terminal import listing, show
 
     try:
         ledger = load_ledger(options.properties).only(options.only)
     except LedgerError as error:
         _say(errors, str(error))
         return UNUSABLE
-    console.print(listing(ledger))
+    show(console, listing(ledger, wrapped=console.is_terminal))
     return WELL

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
@@ -324,15 +324,33 @@ def grade_report(result: Grade, seconds: float) -> list[RenderableType]:
     return parts
 
 
-def listing(ledger: Ledger) -> Group:
-    """Show claims and properties by name."""
-    claims = Table(box=None, pad_edge=False, show_header=False)
-    for claim in ledger.claims.values():
-        claims.add_row(
-            Text(claim.id, "bold"), claim.verdict.replace("_", " "), Text(claim.statement)
-        )
-    properties = Table(box=None, pad_edge=False, show_header=False)
-    for prop in ledger.properties:
-        claim_id = "" if prop.claim is None else prop.claim.id
-        properties.add_row(prop.id, prop.method, claim_id)
-    return Group(claims, Text(), properties)
+def listing(ledger: Ledger, *, wrapped: bool = True) -> list[RenderableType]:
+    """Show claims and properties by name.
+
+    Args:
+        ledger: the claims and properties.
+        wrapped: whether to fit them to the terminal; without, each is one line, for other programs.
+    """
+    claims = [
+        (claim.id, claim.verdict.replace("_", " "), claim.statement)
+        for claim in ledger.claims.values()
+    ]
+    properties = [
+        (prop.id, prop.method, " ".join(dict.fromkeys(claim.id for claim in prop.claims)))
+        for prop in ledger.properties
+    ]
+    there = [rows for rows in (claims, properties) if rows]
+    return [part for rows in there for part in (_listed(rows, wrapped=wrapped), Text())][:-1]
+
+
+def _listed(rows: Sequence[tuple[str, str, str]], *, wrapped: bool) -> RenderableType:
+    if not wrapped:
+        wide = [max(len(row[column]) for row in rows) for column in (0, 1)]
+        return "\n".join(f"{a:<{wide[0]}}  {b:<{wide[1]}}  {c}".rstrip() for a, b, c in rows)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", overflow="fold")
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
+from rich.console import Console
 
 from attest.claims import Verdict
 from attest.command import FAILED, INTERRUPTED, UNUSABLE, WELL, main
@@ -19,7 +20,7 @@ from attest.examination import Settings
 from attest.grading import Grade
 from attest.implementations import SubmissionError, load_submission
 from attest.ledger import load_ledger
-from attest.terminal import grade_report
+from attest.terminal import grade_report, listing, show
 
 RIGHT = """
 import torch
@@ -372,6 +373,31 @@ def test_what_failed_is_shown_whole(width, nothing_is_examined, monkeypatch, cap
     for claim in {claim.id: claim for law in laws for claim in law.claims}.values():
         assert "✗ expected" in words
         assert claim.formal in words
+
+
+def test_a_listing_for_another_program_has_a_whole_line_for_everything(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["list"]) == WELL
+    claims, properties = capsys.readouterr().out.strip().split("\n\n")
+    ledger = load_ledger()
+    assert [line.split()[0] for line in claims.splitlines()] == list(ledger.claims)
+    assert [line.split()[0] for line in properties.splitlines()] == [
+        p.id for p in ledger.properties
+    ]
+    assert all(claim.statement in claims for claim in ledger.claims.values())
+    for prop, line in zip(ledger.properties, properties.splitlines(), strict=True):
+        assert all(claim.id in line for claim in prop.claims)
+
+
+def test_a_listing_at_a_terminal_fits_it_and_loses_nothing():
+    console = Console(file=io.StringIO(), width=40)
+    ledger = load_ledger().only(["causal_mask"])
+    show(console, listing(ledger))
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 40
+    assert "".join(line.split(" ")[0] for line in lines).count("causal_mask.") == len(
+        ledger.properties
+    )
 
 
 def test_the_list_names_claims_and_properties(capsys):
