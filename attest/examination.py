@@ -706,8 +706,6 @@ def _sample(examination: _Examination) -> Evidence:
             message = "every example was rejected" if tried == 0 else "no check could have failed"
             return Evidence(prop, "undecided", tried, informative, message=message)
         return Evidence(prop, "holds", tried, informative, ratio=ratio)
-    if not isinstance(failure, Violation | ContractBroken | Crash | AssertionError):
-        return Evidence(prop, "crashed", tried, message=_line(failure))
     status: Status = "crashed" if isinstance(failure, Crash) else "refuted"
     if not examination.settings.explain:
         return Evidence(prop, status, tried, informative, message=_line(failure), ratio=ratio)

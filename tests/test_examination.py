@@ -37,6 +37,7 @@ from attest.evidence import Evidence
 from attest.examination import VISIBLE, Settings, examine
 from attest.implementations import LocalImplementation
 from attest.laws import ATTRIBUTE, law, proof, refutation
+from attest.ledger import load_ledger, load_reference
 from attest.limits import TimeLimit
 from attest.running import examine_all
 from attest.strategies import (
@@ -710,6 +711,28 @@ def test_evidence_does_not_depend_on_the_number_of_processes():
         assert [e.prop for e in found] == list(PROPERTIES)
         assert [timeless(e) for e in found] == here
         assert sorted(map(id, reported)) == sorted(map(id, found))
+
+
+def test_evidence_is_the_same_where_nothing_can_be_forked(monkeypatch):
+    reported = []
+    apart = examine_all(PROPERTIES, HALF_WRONG, FEW, REFERENCE, 2, lambda _: None)
+    monkeypatch.setattr(running, "_can_fork", lambda: False)
+    assert running.default_jobs("cpu") == 1
+    here = examine_all(PROPERTIES, HALF_WRONG, FEW, REFERENCE, 2, reported.append)
+    assert [timeless(e) for e in here] == [timeless(e) for e in apart]
+    assert reported == here
+
+
+def test_evidence_does_not_depend_on_what_the_reference_was_asked_before():
+    laws = [p for p in load_ledger().laws if p.component == "Encoder"]
+    names = ("every_matrix_learns", "permuting_the_tokens_permutes_the_output")
+    first, second = (next(p for p in laws if p.function.__name__ == name) for name in names)
+    alone, warm = load_reference(), load_reference()
+    examine(first, warm, Settings(), warm)
+    assert warm.kept
+    assert timeless(examine(second, warm, Settings(), warm)) == timeless(
+        examine(second, alone, Settings(), alone)
+    )
 
 
 def test_nothing_to_examine_gives_nothing():
