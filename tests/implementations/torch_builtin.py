@@ -1,5 +1,7 @@
 """Adapters around the attention, softmax and layers that PyTorch ships itself."""
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -115,13 +117,19 @@ class MultiHeadAttention(nn.Module):
         return output, weights[..., :-1]
 
 
-def sinusoidal_positional_encoding(length: int, d_model: int) -> Tensor:
-    position = torch.arange(length, dtype=torch.get_default_dtype()).unsqueeze(1)
+@cache
+def _table(d_model: int) -> Tensor:
+    """Fill a table once, as modules do that keep it in a buffer."""
+    position = torch.arange(5000, dtype=torch.float32).unsqueeze(1)
     frequency = torch.pow(10000.0, -torch.arange(0, d_model, 2) / d_model)
-    table = torch.zeros(length, d_model)
+    table = torch.zeros(5000, d_model)
     table[:, 0::2] = torch.sin(position * frequency)
     table[:, 1::2] = torch.cos(position * frequency[: d_model // 2])
     return table
+
+
+def sinusoidal_positional_encoding(length: int, d_model: int) -> Tensor:
+    return _table(d_model)[:length]
 
 
 class LayerNorm(nn.LayerNorm):
