@@ -61,6 +61,7 @@ ATT_01 = Claim(
         "Luong, Pham and Manning 2015, section 3.1",
     ),
     parts=(
+        ("sum", "The context is the sum of all states, each times its weight.", Verdict.HOLDS),
         ("over the reals", "Every weight is positive.", Verdict.PROVED),
         (
             "in floating point",
@@ -468,7 +469,7 @@ def symbols_give_a_distribution_with_score_differences_as_log_odds(
 # --- What the output is -------------------------------------------------------------------------
 
 
-@law(*PLAIN, inputs=attention_inputs, formula="output_i = Σ_j α_ij v_j", claim=ATT_01)
+@law(*PLAIN, inputs=attention_inputs, formula="output_i = Σ_j α_ij v_j", claim=ATT_01.part("sum"))
 def the_output_is_the_weighted_sum_of_the_values(
     attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
 ) -> None:

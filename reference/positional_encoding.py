@@ -154,7 +154,7 @@ def alibi_bias(n_heads: int, queries: int, keys: int) -> Float[Tensor, "n_heads 
     """
     check_sizes(n_heads=n_heads)
     check_integers(0, queries=queries, keys=keys)
-    slopes = 2.0 ** (-8.0 * torch.arange(1, n_heads + 1) / n_heads)
+    slopes = 2.0 ** (-8.0 * torch.arange(1, n_heads + 1, dtype=torch.float64) / n_heads)
     asked = torch.arange(keys - queries, keys)
     distance = (asked[:, None] - torch.arange(keys)).abs()
     return -slopes[:, None, None] * distance

@@ -358,6 +358,12 @@ def test_a_claims_verdict_is_that_of_its_parts(ours):
     assert len({part.key for part in ours.all_parts}) == len(ours.parts)
 
 
+@each_claim
+def test_evidence_for_a_claim_in_parts_is_for_one_of_them(ours):
+    whole = [p.id for p in OURS.properties if ours in (*p.supports, *p.refutes)]
+    assert not ours.parts or not whole
+
+
 @each_part
 def test_a_verdict_has_the_evidence_that_it_needs_or_a_reason(subject):
     supports = {p.method for p in OURS.properties if subject in p.supports}
