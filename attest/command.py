@@ -38,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after ``attest``; by default those of this process.
 
     Returns:
-        0 when all is well, 1 when something was refuted or crashed, 2 when the request cannot be
-        carried out, 130 when it was interrupted.
+        0 when all is well, 1 when something came out otherwise than it should, 2 when the request
+        cannot be carried out, 130 when it was interrupted.
     """
     options = _parser().parse_args(arguments)
     options.start = time.perf_counter()

@@ -447,9 +447,9 @@ def _seed_everything(seed: int) -> None:
 
 
 def _content(value: Any) -> Hashable:  # noqa: ANN401 - whatever an argument is
-    """Give something that is equal for equal values; None for what is kept unread."""
+    """Give something that is equal for equal values, wherever they are."""
     if isinstance(value, Tensor):
-        row = value.detach().flatten()
+        row = value.detach().cpu().flatten()
         return row.dtype, value.shape, row.view(torch.uint8).numpy().tobytes()
     if isinstance(value, tuple | list):
         return tuple(_content(inner) for inner in value)

@@ -288,3 +288,11 @@ def test_what_follows_from_a_call_is_computed_again_for_a_stranger():
             "a bound", {"source": SOURCE}, "encode", lambda: calls.append(1)
         )
     assert len(calls) == 2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_what_follows_from_a_call_is_kept_on_a_device_too():
+    implementation = LocalImplementation("mine", reference, trusted=True)
+    spec, setup = CONTRACT["LayerNorm"], Setup({"d_model": 4})
+    one = Subject(implementation, spec, torch.float64, "cuda", setup, None, implementation.kept)
+    assert one.once("a bound", {"x": torch.ones(1, 4)}, "", lambda: 3) == 3
