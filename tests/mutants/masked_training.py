@@ -7,7 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reference import Encoder, EncoderLayer, masked_softmax, scaled_dot_product_attention
+from reference import (
+    Encoder,
+    EncoderLayer,
+    Transformer,
+    masked_softmax,
+    scaled_dot_product_attention,
+)
 from tests.mutants import mutant
 
 SDPA = "scaled_dot_product_attention"
@@ -78,3 +84,16 @@ class OnlyTheLastLayerSeesTheMask(Encoder):
         for layer in self.layers[:-1]:
             x = layer(x)
         return self.norm(self.layers[-1](x, mask))
+
+
+@mutant("Transformer", "a_cache_gives_what_recomputing_gives")
+class TheSourceMaskIsForgottenAfterEight(Transformer):
+    """Let the ninth step and those after it read the padding of the source."""
+
+    def step(
+        self, token: Tensor, memory: Tensor, cache: Any = None, source_mask: Any = None
+    ) -> Any:
+        steps, kept = cache or (0, None)
+        shown = source_mask if steps < 8 else None
+        logits, kept = super().step(token, memory, kept, shown)
+        return logits, (steps + 1, kept)
