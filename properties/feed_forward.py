@@ -182,8 +182,8 @@ def _narrow(draw: Any) -> dict[str, Any]:
 def outputs_span_no_more_than_the_hidden_width(feed_forward: Subject, x: Tensor) -> None:
     """All that reaches the output went through d_hidden numbers, and is spanned by as many.
 
-    Nor are there far fewer: a gated network may spend a third of its hidden width on the gates, and
-    none does with half of it.
+    Nor is it a half of them: a gated network may spend a third of its hidden width on the gates,
+    and still uses more than half.
     """
     assert feed_forward.setup is not None
     hidden = feed_forward.setup.arguments["d_hidden"]
