@@ -148,7 +148,7 @@ def silent_sublayers_hand_the_tokens_on(layer: Subject, arguments: dict[str, Any
     A pre-norm layer is then the identity. A post-norm layer is a normalisation, whatever its
     sublayers say: one that adds to normalised tokens and leaves the sum as it is would be neither.
     A residual that is missing loses the tokens altogether. (A normalisation that leaves the mean
-    where it is may pass.)
+    where it is may pass, and one whose variance is a sample's.)
     """
     x, before = leaf(arguments["x"]), layer.parameters()
     _can_be_told_apart(before)
@@ -156,9 +156,12 @@ def silent_sublayers_hand_the_tokens_on(layer: Subject, arguments: dict[str, Any
     scaled = wide / wide.square().mean(-1, keepdim=True).sqrt()
     variance = wide.var(-1, correction=0, keepdim=True)
     spread_out = variance[..., 0] >= 1e-3  # ε hides what becomes of a token of equal entries
-    candidates = [tokens[spread_out] for tokens in (wide, normalised(x, 0.0), scaled)]
     assume(bool(spread_out.any()))
-    assume(all(float((a - b).abs().max()) > 0.1 for a, b in combinations(candidates, 2)))
+    centred = normalised(x, 0.0)
+    sample = centred * math.sqrt(1 - 1 / x.shape[-1])  # by a variance that divides by D − 1
+    candidates = [tokens[spread_out] for tokens in (wide, scaled, centred, sample)]
+    pairs = [*combinations(candidates, 2)][:-1]
+    assume(all(float((a - b).abs().max()) > 0.1 for a, b in pairs))
     layer.set_parameters(_silenced(before))
     y = layer(**{**arguments, "x": x})
     seen = y.detach()[spread_out]
@@ -178,7 +181,7 @@ def silent_sublayers_hand_the_tokens_on(layer: Subject, arguments: dict[str, Any
         limit = shrunk + norms * layer_norm_errors(x)[spread_out]
         close(seen, expected.to(seen.dtype), limit, "the silent layer's output")
         layer.set_parameters({**before, **_redrawn(layer, before, zeros=False)})
-        _is_normalised(layer, arguments, centred=nearest == 1)
+        _is_normalised(layer, arguments, centred=nearest > 1)
     layer.set_parameters({**before, **_redrawn(layer, before, zeros=True)})
     sometimes_differs(layer(**arguments), y, "sublayers add something to the tokens")
 

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from reference import Decoder, DecoderLayer, Encoder, EncoderLayer, causal_mask
+from reference import DecoderLayer, Encoder, EncoderLayer, causal_mask
 from reference.transformer_layers import residual
 from tests.mutants import mutant
+from tests.mutants.decoder import Stack as DecoderStack
+from tests.mutants.encoder import Stack as EncoderStack
 
 SILENT = "silent_sublayers_hand_the_tokens_on"
 PATHS = "gradients_take_every_subset_of_the_sublayers"
@@ -318,58 +320,38 @@ class ResidualsBesideEachOther(Decode):
 
 
 @mutant("Encoder", GROWS)
-class EncoderWithoutNormalisations(Encoder):
+class EncoderWithoutNormalisations(EncoderStack):
     """Stack layers without normalisations."""
 
-    def __init__(self, d_model: int, n_heads: int, d_hidden: int, n_layers: int) -> None:
-        super().__init__(d_model, n_heads, d_hidden, n_layers)
-        self.layers = nn.ModuleList(
-            NothingIsNormalised(d_model, n_heads, d_hidden) for _ in range(n_layers)
-        )
+    layer = NothingIsNormalised
 
 
 @mutant("Encoder", FIRST)
-class EncoderOfLayersWhoseInputIsAddedTwice(Encoder):
+class EncoderOfLayersWhoseInputIsAddedTwice(EncoderStack):
     """Stack layers whose second residual starts at the first."""
 
-    def __init__(self, d_model: int, n_heads: int, d_hidden: int, n_layers: int) -> None:
-        super().__init__(d_model, n_heads, d_hidden, n_layers)
-        self.layers = nn.ModuleList(
-            TheLayersInputIsAddedTwice(d_model, n_heads, d_hidden) for _ in range(n_layers)
-        )
+    layer = TheLayersInputIsAddedTwice
 
 
 @mutant("Decoder", GROWS)
-class DecoderWithoutNormalisations(Decoder):
+class DecoderWithoutNormalisations(DecoderStack):
     """Stack layers without normalisations."""
 
-    def __init__(self, d_model: int, n_heads: int, d_hidden: int, n_layers: int) -> None:
-        super().__init__(d_model, n_heads, d_hidden, n_layers)
-        self.layers = nn.ModuleList(
-            NothingIsNormalisedInTheDecoder(d_model, n_heads, d_hidden) for _ in range(n_layers)
-        )
+    layer = NothingIsNormalisedInTheDecoder
 
 
 @mutant("Decoder", FIRST)
-class DecoderOfResidualsBesideEachOther(Decoder):
+class DecoderOfResidualsBesideEachOther(DecoderStack):
     """Stack layers whose sublayers are parallel."""
 
-    def __init__(self, d_model: int, n_heads: int, d_hidden: int, n_layers: int) -> None:
-        super().__init__(d_model, n_heads, d_hidden, n_layers)
-        self.layers = nn.ModuleList(
-            ResidualsBesideEachOther(d_model, n_heads, d_hidden) for _ in range(n_layers)
-        )
+    layer = ResidualsBesideEachOther
 
 
 @mutant("Encoder", SILENT)
-class EncoderWithoutResiduals(Encoder):
+class EncoderWithoutResiduals(EncoderStack):
     """Stack layers without residuals."""
 
-    def __init__(self, d_model: int, n_heads: int, d_hidden: int, n_layers: int) -> None:
-        super().__init__(d_model, n_heads, d_hidden, n_layers)
-        self.layers = nn.ModuleList(
-            NoResiduals(d_model, n_heads, d_hidden) for _ in range(n_layers)
-        )
+    layer = NoResiduals
 
 
 @mutant("Encoder", SILENT)
@@ -383,11 +365,7 @@ class LastOfSeveralEncoderLayersWithoutResiduals(Encoder):
 
 
 @mutant("Decoder", SILENT)
-class DecoderWithoutResidualsAroundTheMemory(Decoder):
+class DecoderWithoutResidualsAroundTheMemory(DecoderStack):
     """Stack layers that lose the token in cross-attention."""
 
-    def __init__(self, d_model: int, n_heads: int, d_hidden: int, n_layers: int) -> None:
-        super().__init__(d_model, n_heads, d_hidden, n_layers)
-        self.layers = nn.ModuleList(
-            NoResidualAroundCrossAttention(d_model, n_heads, d_hidden) for _ in range(n_layers)
-        )
+    layer = NoResidualAroundCrossAttention
