@@ -449,7 +449,8 @@ def _seed_everything(seed: int) -> None:
 def _content(value: Any) -> Hashable:  # noqa: ANN401 - whatever an argument is
     """Give something that is equal for equal values, wherever they are."""
     if isinstance(value, Tensor):
-        row = value.detach().cpu().flatten()
+        # A copy: a single number may be stored with a stride, as bytes it may not.
+        row = value.detach().cpu().flatten().clone(memory_format=torch.contiguous_format)
         return row.dtype, value.shape, row.view(torch.uint8).numpy().tobytes()
     if isinstance(value, tuple | list):
         return tuple(_content(inner) for inner in value)

@@ -56,6 +56,12 @@ def _count(value: Tensor) -> Tensor:
     return torch.arange(value.numel()).to(value).view(value.shape)
 
 
+def _learns(gradient: Tensor) -> Tensor:
+    """Give one for each row of a table that has a gradient, and zero for the others."""
+    rows = (gradient != 0).flatten(1).any(1)
+    return rows.to(gradient).view(-1, *[1] * (gradient.dim() - 1))
+
+
 def _gentle(arguments: dict[str, Any]) -> bool:
     tensors = [v for v in arguments.values() if isinstance(v, Tensor)]
     return largest_input(arguments) < 5 and sum(t.numel() for t in tensors) < 1100
@@ -187,7 +193,8 @@ def gradients_agree_with_finite_differences(component: Subject, arguments: dict[
 
     The slope is measured over two distances. What their difference says of the curvature, and
     what rounding adds at the shorter distance, is the bound. Where an activation may have a kink,
-    the slopes to both sides may differ, and so may autograd's from either.
+    the slopes to both sides may differ, and so may autograd's from either. A token that is kept
+    from learning, as one for padding often is, is left where it is.
     """
     assume(_gentle(arguments))
     floating = _variables(component, arguments)
@@ -199,15 +206,20 @@ def gradients_agree_with_finite_differences(component: Subject, arguments: dict[
         answer = _results(component(**{**arguments, **floating}))
     probes = [torch.sin(1.0 + _count(result)) for result in answer]
     u = precision(answer[0].dtype)
+    sizes = component.setup.arguments if component.setup is not None else {}
+    vocabularies = {size for name, size in sizes.items() if name.endswith("vocab")}
     slopes = []
     for result, probe in zip(answer, probes, strict=True):
-        found = {}
+        found: dict[str, Tensor] = {}
         if floating:
             found = dict(zip(floating, gradients(result, probe, *floating.values()), strict=True))
         if matrices:
             scalar = weighted_sum(result, probe, *floating.values())
             by_parameter = component.parameter_gradients(scalar)
             found |= {key: by_parameter[key] for key in matrices if key in by_parameter}
+        for key in set(matrices) & set(found):
+            if matrices[key].shape[0] in vocabularies:
+                waves[key] = waves[key] * _learns(found[key])
         slopes.append(torch.cat([(found[key] * waves[key]).flatten() for key in found]))
 
     def at(step: float) -> tuple[tuple[Tensor, ...], dict[str, Any]]:

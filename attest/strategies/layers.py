@@ -228,7 +228,12 @@ def image_inputs(least: int = 1) -> st.SearchStrategy[dict[str, Any]]:
         if rows * columns >= least and (rows + columns + patch + width + channels) % 3 == batch % 3
     ]
     sizes += [(n, n, n, n, n, n) for n in (2, 3) if n * n >= least] * 8
-    sizes += [(1, 3, 7, 9, 4, 16), (9, 1, 2, 3, 2, 3), (1, 2, 1, 30, 2, 3)] * 6
+    sizes += [
+        (1, 3, 7, 9, 4, 16),
+        (9, 1, 2, 3, 2, 3),
+        (1, 2, 1, 30, 2, 3),
+        (1, 1, 14, 14, 1, 2),
+    ] * 6
     some_size = st.sampled_from(sorted(sizes, key=sum))
     some_regime, some_seed = st.sampled_from(REGIMES), seeds()
 
