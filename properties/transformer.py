@@ -444,8 +444,8 @@ def the_order_of_the_tokens_matters(
 
 @law(
     MODEL,
-    inputs=long_sequences((20, 25)),
-    formula="swapping x_s, x_s+2, or y_s, y_s+2, changes f, for s ≥ 16 as well",
+    inputs=long_sequences((20, 40)),
+    formula="swapping x_s, x_s+2, or y_s, y_s+2, changes f, for s = 16 and s = 36 as well",
 )
 def late_positions_are_told_apart_as_well(
     model: Subject, source: Tensor, target_in: Tensor, source_mask: Tensor | None
@@ -463,7 +463,7 @@ def late_positions_are_told_apart_as_well(
         ("source", model(source[:, order], target_in, source_mask)),
         ("target", model(source, target_in[:, order], source_mask)),
     ):
-        words = f"late {side} tokens are told by position"
+        words = f"late {side} tokens are told by position, {last + 1} tokens on"
         sometimes_differs(swapped[:, -1], logits, words, _clear(logits))
 
 
@@ -535,8 +535,9 @@ def it_generates_what_is_likeliest_after_its_own_tokens(
     """Greedy decoding: each token is the likeliest one after the start token and those before it.
 
     Fed with what was generated, the model gives the largest logit to every token of it. The start
-    token is not part of what is generated.
+    token is not part of what is generated, and what another source said before is forgotten.
     """
+    model.generate((source + 1) % _size(model, "source_vocab"), bos, 1, source_mask)
     tokens, logits, bound = _generated(model, source, bos, max_length, source_mask)
     chosen = logits.gather(-1, tokens[..., None])[..., 0]
     best = logits.amax(-1)

@@ -31,7 +31,7 @@ from attest.claims import Claim, Verdict
 from attest.dependence import dependence, reach, traced, traced_module
 from attest.differentiation import gradients, leaf, weighted_sum
 from attest.laws import law, proof, refutation
-from attest.strategies import MaskKind, attention_inputs, fill, layer_inputs
+from attest.strategies import LARGEST_ENTRY, MaskKind, attention_inputs, fill, layer_inputs
 from attest.subject import Setup, Subject
 from attest.tolerances import unit_roundoff
 from properties.bounds import measured_bound
@@ -1015,6 +1015,10 @@ def every_matrix_learns(stack: Subject, arguments: dict[str, Any]) -> None:
 
     Biases are left out: that of the keys moves all scores of a query alike, and rightly has none.
     """
+    _every_matrix_has_a_gradient(stack, arguments)
+
+
+def _every_matrix_has_a_gradient(stack: Subject, arguments: dict[str, Any]) -> None:
     floating = [v for v in arguments.values() if isinstance(v, Tensor)]
     with stack.learning():
         output = stack(**arguments)
@@ -1024,6 +1028,30 @@ def every_matrix_learns(stack: Subject, arguments: dict[str, Any]) -> None:
         if grad.dim() >= 2 and min(grad.shape) >= 2:
             deep = f"{name} has a gradient, {_depth(stack)} layers deep"
             sometimes_differs(grad, torch.zeros_like(grad), deep)
+
+
+def _six_layers(component: str) -> Any:
+    """Give a few stacks that are deeper than others: that a layer is used is seen at once."""
+
+    def inputs(seed: int) -> dict[str, Any]:
+        generator = torch.Generator().manual_seed(seed)
+        names = ("x", "memory") if component == "Decoder" else ("x",)
+        tokens = {n: fill(generator, "normal", 1, 3, 4, largest=LARGEST_ENTRY) for n in names}
+        sizes = {"d_model": 4, "n_heads": 2, "d_hidden": 6, "n_layers": 6}
+        return {**tokens, "setup": Setup(sizes, seed)}
+
+    return st.integers(0, 11).map(inputs)
+
+
+@law(
+    *DEEP,
+    inputs=_six_layers,
+    formula="∂f / ∂W ≠ 0 for every weight matrix W of six layers",
+    claim=TRF_03,
+)
+def all_of_six_layers_learn(stack: Subject, arguments: dict[str, Any]) -> None:
+    """A stack may be deeper than those that one tries first, and uses all of its layers."""
+    _every_matrix_has_a_gradient(stack, arguments)
 
 
 @law(

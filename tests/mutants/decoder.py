@@ -667,6 +667,16 @@ class TheLastLayerIsLeftOut(Right):
         return x
 
 
+@mutant("Decoder", "all_of_six_layers_learn")
+class OnlyThreeLayersAreUsed(Right):
+    """Make as many layers as there should be, and call three."""
+
+    def forward(self, x, memory, self_mask=None, memory_mask=None):
+        for layer in self.layers[:3]:
+            x = layer(x, memory, self_mask, memory_mask)
+        return x
+
+
 # --- What a mask that is strictly past leaves ---------------------------------------------------
 
 

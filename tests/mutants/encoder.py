@@ -416,6 +416,16 @@ class TwoLayersAtMost(Right):
         super().__init__(d_model, n_heads, d_hidden, min(n_layers, 2))
 
 
+@mutant("Encoder", "all_of_six_layers_learn")
+class OnlyThreeLayersAreUsed(Right):
+    """Make as many layers as there should be, and call three."""
+
+    def forward(self, x, mask=None):
+        for layer in self.layers[:3]:
+            x = layer(x, mask)
+        return x
+
+
 @mutant("Encoder", "an_encoder_has_twelve_squares_a_layer")
 class WithoutTheFirstNormalisation(Right):
     """Share one normalisation between both sublayers of each layer."""

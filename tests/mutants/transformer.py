@@ -601,6 +601,28 @@ class TheMemoryIsDetached(Transformer):
         return super().encode(source, source_mask).detach()
 
 
+@mutant(COMPONENT, "it_generates_what_is_likeliest_after_its_own_tokens")
+class AnEarlierSourceOfTheSizeIsAnswered(Transformer):
+    """Keep what was to be answered, by its size."""
+
+    def generate(
+        self, source: Tensor, bos: int, max_length: int, source_mask: Tensor | None = None
+    ) -> Tensor:
+        kept = self.__dict__.setdefault("kept", {})
+        first = kept.setdefault(source.shape, source)
+        return super().generate(first, bos, max_length, source_mask)
+
+
+@mutant(COMPONENT, "late_positions_are_told_apart_as_well")
+class PositionsEndAtTwenty(Transformer):
+    """Give all tokens from the twenty-first on one position."""
+
+    def _embed(self, embedding: nn.Module, tokens: Tensor, first: int = 0) -> Tensor:
+        x = embedding(tokens) * math.sqrt(embedding.embedding_dim)
+        table = reference.sinusoidal_positional_encoding(21, x.shape[-1], x.dtype)
+        return x + table[(first + torch.arange(tokens.shape[1])).clamp(max=20)]
+
+
 @mutant(COMPONENT, "every_matrix_that_is_used_learns")
 class TheTargetEmbeddingIsFrozen(Transformer):
     """Look up target tokens outside of autograd."""
