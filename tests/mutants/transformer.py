@@ -563,6 +563,16 @@ class OneLayerIsUsedAgainAndAgain(Transformer):
         self.decoder.layers = nn.ModuleList([self.decoder.layers[0]] * n_layers)
 
 
+@mutant("Transformer", "every_layer_has_weights_of_its_own")
+class BothSidesShareTheirFeedForwardNetworks(Transformer):
+    """Give a layer of the decoder the network of the encoder's layer beside it."""
+
+    def __init__(self, *sizes: int, **options: Any) -> None:
+        super().__init__(*sizes, **options)
+        for one, other in zip(self.encoder.layers, self.decoder.layers, strict=True):
+            other.feed_forward = one.feed_forward
+
+
 @mutant(COMPONENT, "every_layer_has_weights_of_its_own")
 class FeedForwardNetworksAreShared(Transformer):
     """Give every layer attentions of its own, and all of them one feed-forward network."""
