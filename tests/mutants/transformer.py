@@ -563,7 +563,7 @@ class OneLayerIsUsedAgainAndAgain(Transformer):
         self.decoder.layers = nn.ModuleList([self.decoder.layers[0]] * n_layers)
 
 
-@mutant("Transformer", "every_layer_has_weights_of_its_own")
+@mutant(COMPONENT, "every_layer_has_weights_of_its_own")
 class BothSidesShareTheirFeedForwardNetworks(Transformer):
     """Give a layer of the decoder the network of the encoder's layer beside it."""
 
