@@ -107,8 +107,10 @@ def _can_be_told_apart(parameters: Mapping[str, Tensor]) -> None:
     Raises:
         DoesNotApply: they may be either.
     """
-    if any(not _is_vector(p) and bool((p == 1).all()) for p in parameters.values()):
-        raise DoesNotApply("a matrix of ones may be gains or weights")
+    for p in parameters.values():
+        ones = p == 1
+        if not _is_vector(p) and bool(ones.all(0).any() or ones.all(-1).any()):
+            raise DoesNotApply("a row of ones in a matrix may be gains or weights")
 
 
 def _redrawn(layer: Subject, before: Mapping[str, Tensor], *, zeros: bool) -> dict[str, Tensor]:
