@@ -1024,10 +1024,12 @@ def _every_matrix_has_a_gradient(stack: Subject, arguments: dict[str, Any]) -> N
         output = stack(**arguments)
     probe = torch.sin(1.0 + torch.arange(output.numel())).to(output).view_as(output)
     found = stack.parameter_gradients(weighted_sum(output, probe, *floating))
-    for name, grad in found.items():
-        if grad.dim() >= 2 and min(grad.shape) >= 2:
-            deep = f"{name} has a gradient, {_depth(stack)} layers deep"
-            sometimes_differs(grad, torch.zeros_like(grad), deep)
+    matrices = {n: grad for n, grad in found.items() if grad.dim() >= 2 and min(grad.shape) >= 2}
+    if not matrices:
+        raise DoesNotApply("it stores no weights as matrices")
+    for name, grad in matrices.items():
+        deep = f"{name} has a gradient, {_depth(stack)} layers deep"
+        sometimes_differs(grad, torch.zeros_like(grad), deep)
 
 
 def _six_layers(component: str) -> Any:
