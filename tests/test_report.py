@@ -452,3 +452,16 @@ def test_reports_go_into_a_folder_of_this_name(tmp_path, monkeypatch):
     monkeypatch.setattr("attest.ledger.load_ledger", lambda _: replace(ledger))
     assert main(["report", "--examples", "5"]) == WELL
     assert set(written(tmp_path / "reports")) == {INDEX, UNASKED, "claims.json"}
+
+
+def test_the_report_that_is_kept_is_of_this_ledger():
+    kept = Path(__file__).parent.parent / "reports" / "claims" / "claims.json"
+    data = json.loads(kept.read_text(encoding="utf-8"))
+    ledger = load_ledger()
+    assert data["as_expected"] is True
+    assert set(data["properties"]) == {prop.id for prop in ledger.properties}
+    assert {c["id"]: c["verdict"] for c in data["claims"]} == {
+        claim.id: claim.verdict for claim in ledger.claims.values()
+    }
+    said = {c["id"]: c["statement"] for c in data["claims"]}
+    assert said == {claim.id: claim.statement for claim in ledger.claims.values()}
