@@ -15,13 +15,16 @@ from attest.strategies import component_inputs
 from attest.subject import Subject
 from attest.tolerances import gamma, precision
 from properties.bounds import largest_input, result_bounds
-from properties.families import EVERY, MODELS, STACKS
+from properties.families import EVERY, MODELS, SDPA, STACKS
 
 PER_ITEM = (*EVERY, "FeedForward", "PatchEmbedding", *STACKS, *MODELS)
 """Components that take a batch."""
 
 NUMERIC = ("softmax", *PER_ITEM, "LayerNorm")
 """Components that take tensors and give floating point numbers."""
+
+MODULES = (*[name for name in PER_ITEM if name != SDPA], "LayerNorm", "LearnedPositionalEmbedding")
+"""Components that own parameters."""
 
 KINKED = ("FeedForward", *STACKS, *MODELS)
 """Components whose activation may have a kink, as ReLU has at zero."""
@@ -148,6 +151,31 @@ def recording_gradients_changes_no_result(component: Subject, arguments: dict[st
     ):
         close(other, result, 2 * bound, f"{spec.name} while gradients are recorded")
     _entries_differ(component, plain[0])
+
+
+@law(
+    *MODULES,
+    inputs=component_inputs,
+    formula="f with the parameters θ = another f with the parameters θ",
+    kind="robustness",
+)
+def what_it_computes_is_in_its_parameters(component: Subject, arguments: dict[str, Any]) -> None:
+    """A module that was made elsewhere and is given the same parameters is the same function.
+
+    Otherwise saving and loading a model loses what was not saved.
+    """
+    results = _results(component(**arguments))
+    assert component.setup is not None
+    setup = component.setup
+    other = component.construct(seed=setup.seed + 1, gain=setup.gain, **setup.arguments)
+    before, *_ = _results(other(**arguments))
+    other.set_parameters(component.parameters())
+    bounds = result_bounds(component, arguments)
+    for result, same, bound, spec in zip(
+        results, _results(other(**arguments)), bounds, component.spec.results, strict=True
+    ):
+        close(same, result, 2 * bound, f"{spec.name} by another module with the same parameters")
+    sometimes_differs(before, results[0], "other parameters give another result")
 
 
 @law(

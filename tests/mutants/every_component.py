@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import reference
-from properties.every_component import PER_ITEM
+from properties.every_component import MODULES, PER_ITEM
 from properties.families import MODELS, STACKS
 from tests.mutants import Mutant
 
@@ -96,7 +96,29 @@ def _mistaken(mistake: Callable[..., Tensor], component: str) -> Any:
     return Mistaken
 
 
+def _with_a_number_of_its_own(component: str) -> Any:
+    """Give the reference's module with a random number that no parameter holds."""
+    right = getattr(reference, component)
+
+    class WithANumberOfItsOwn(right):  # type: ignore[misc, valid-type]
+        def __init__(self, *sizes: int) -> None:
+            super().__init__(*sizes)
+            self.number = 1 + 1e-5 * float(torch.rand(()))
+
+        def forward(self, *inputs: Any) -> Any:
+            result = super().forward(*inputs)
+            if isinstance(result, tuple):
+                return self.number * result[0], *result[1:]
+            return self.number * result
+
+    return WithANumberOfItsOwn
+
+
 def _generated() -> Iterator[Mutant]:
+    killer = "what_it_computes_is_in_its_parameters"
+    for component in MODULES:
+        target = _with_a_number_of_its_own(component)
+        yield Mutant("with_a_number_of_its_own", component, target, (killer,))
     for mistake, (killer, components) in KILLERS.items():
         for component in components:
             yield Mutant(mistake.__name__, component, _mistaken(mistake, component), (killer,))
