@@ -11,7 +11,7 @@ report: .venv/installed
 	$(BIN)/attest report
 
 test: .venv/installed
-	$(BIN)/python -m pytest -m "" -n auto --cov --cov-branch --cov-report=term
+	$(BIN)/python -m pytest -m "" -n auto --dist worksteal --cov --cov-branch --cov-report=term
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .
