@@ -8,6 +8,7 @@ the ledger asks instead.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +24,7 @@ from attest.laws import ATTRIBUTE, law
 from attest.ledger import load_ledger, load_reference
 from attest.strategies import attention_inputs
 from attest.subject import Subject
+from properties.sublayer_order import _exclusive_or_within_a_token as exclusive_or
 from tests.mutants.multi_head import HeadsOfDifferentTemperature
 
 SDPA = "scaled_dot_product_attention"
@@ -119,3 +121,41 @@ def test_heads_may_differ_without_having_learnt_anything():
     # They do in the reference as it is made, and in heads that are told apart by their number.
     real = "a_head_may_be_split_into_two_equal_ones"
     falls_into(heads_are_different, MULTI, HeadsOfDifferentTemperature, real)
+
+
+# --- 8: a task that both orders of the sublayers solve, because neither attention is needed -------
+
+
+class AttentionThatSaysNothing(reference.MultiHeadAttention):
+    def forward(self, query, key, value, mask=None):
+        output, weights = super().forward(query, key, value, mask)
+        return 0 * output, weights
+
+
+def right_answers(attention: Any, network: Any, *, attention_first: bool) -> float:
+    """Give the share of exclusive ors of two bits that come out, with residuals around both."""
+    right = 0.0
+    for p, q in product((0, 1), repeat=2):
+        x = torch.tensor([[[0, 0, 1, 0], [p, q, 0, 0]]], dtype=torch.float64)
+        with torch.no_grad():
+            if attention_first:
+                said = network(x + attention(x, x, x)[0])
+            else:
+                within = network(x)
+                said = within + attention(within, within, within)[0]
+        right += float(said[0, 1, 1] == (p ^ q)) / 4
+    return right
+
+
+def test_two_orders_are_equal_on_a_task_that_needs_no_attention():
+    network = reference.FeedForward(4, 3).double()
+    with torch.no_grad():
+        exclusive_or(network)
+    silent = AttentionThatSaysNothing(4, 1).double()
+    scores = [right_answers(silent, network, attention_first=first) for first in (True, False)]
+    assert scores == [1.0, 1.0]
+    name = "FeedForward.a_network_before_attention_solves_both_exclusive_ors"
+    (prop,) = [p for p in LEDGER.properties if p.id == name]
+    assert examined(prop, load_reference()).status == "holds"
+    wrong = with_wrong("MultiHeadAttention", AttentionThatSaysNothing)
+    assert examined(prop, wrong).status in {"refuted", "crashed"}
