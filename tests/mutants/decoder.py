@@ -14,6 +14,7 @@ from reference.softmax import masked_softmax
 from reference.transformer_layers import residual
 from tests.mutants import mutant
 from tests.mutants.encoder import Detached, by_hand, laws_of_both, stacks_of_wrong_layers
+from tests.mutants.stacks import OneLayer, OtherLayers, PlainList
 
 
 class Layer(RightLayer):
@@ -564,14 +565,10 @@ class AlwaysOneHead(Layer):
 # --- Decoders -----------------------------------------------------------------------------------
 
 
-class Stack(Right):
+class Stack(OtherLayers, Right):
     """The right decoder, but for the class of its layers."""
 
-    layer: type[RightLayer] = RightLayer
-
-    def __init__(self, d_model: int, n_heads: int, d_hidden: int, n_layers: int) -> None:
-        super().__init__(d_model, n_heads, d_hidden, n_layers)
-        self.layers = nn.ModuleList(self.layer(d_model, n_heads, d_hidden) for _ in range(n_layers))
+    layer = RightLayer
 
 
 @mutant(
@@ -580,23 +577,13 @@ class Stack(Right):
     "each_sublayer_has_weights_of_its_own",
     "a_decoder_has_sixteen_squares_a_layer",
 )
-class OneLayerIsUsedAgain(Right):
+class OneLayerIsUsedAgain(OneLayer, Right):
     """Repeat the same layer: ``[layer] * L``."""
-
-    def __init__(self, *sizes):
-        super().__init__(*sizes)
-        self.layers = nn.ModuleList([self.layers[0]] * len(self.layers))
 
 
 @mutant("Decoder", "every_layer_has_as_many_parameters", "a_decoder_has_sixteen_squares_a_layer")
-class LayersInAPlainList(Right):
+class LayersInAPlainList(PlainList, Right):
     """Keep the layers where PyTorch does not find them."""
-
-    def __init__(self, *sizes):
-        super().__init__(*sizes)
-        layers = list(self.layers)
-        del self.layers
-        object.__setattr__(self, "layers", layers)
 
 
 @mutant("Decoder", "what_the_memory_mask_hides_cannot_reach_a_token")

@@ -17,6 +17,7 @@ from reference.multi_head_attention import split_heads
 from reference.softmax import masked_softmax
 from reference.transformer_layers import residual
 from tests.mutants import Mutant, mutant
+from tests.mutants.stacks import OneLayer, OtherLayers, PlainList
 
 Weigh = Callable[[Tensor, "Tensor | None"], Tensor]
 
@@ -373,14 +374,10 @@ class TheFeedForwardNetworkIsForgotten(Layer):
 # --- Encoders -----------------------------------------------------------------------------------
 
 
-class Stack(Right):
+class Stack(OtherLayers, Right):
     """The right encoder, but for the class of its layers."""
 
-    layer: type[RightLayer] = RightLayer
-
-    def __init__(self, d_model: int, n_heads: int, d_hidden: int, n_layers: int) -> None:
-        super().__init__(d_model, n_heads, d_hidden, n_layers)
-        self.layers = nn.ModuleList(self.layer(d_model, n_heads, d_hidden) for _ in range(n_layers))
+    layer = RightLayer
 
 
 @mutant(
@@ -389,23 +386,13 @@ class Stack(Right):
     "each_sublayer_has_weights_of_its_own",
     "an_encoder_has_twelve_squares_a_layer",
 )
-class OneLayerIsUsedAgain(Right):
+class OneLayerIsUsedAgain(OneLayer, Right):
     """Repeat the same layer: ``[layer] * L``."""
-
-    def __init__(self, *sizes):
-        super().__init__(*sizes)
-        self.layers = nn.ModuleList([self.layers[0]] * len(self.layers))
 
 
 @mutant("Encoder", "every_layer_has_as_many_parameters", "an_encoder_has_twelve_squares_a_layer")
-class LayersInAPlainList(Right):
+class LayersInAPlainList(PlainList, Right):
     """Keep the layers where PyTorch does not find them."""
-
-    def __init__(self, *sizes):
-        super().__init__(*sizes)
-        layers = list(self.layers)
-        del self.layers
-        object.__setattr__(self, "layers", layers)
 
 
 @mutant("Encoder", "every_layer_has_as_many_parameters", "an_encoder_has_twelve_squares_a_layer")
