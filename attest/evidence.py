@@ -90,6 +90,9 @@ class Evidence:
         message: one line for a person; None when all is well.
         counterexample: the smallest one found; for a refutation, the one that refutes.
         ratio: the largest error over its bound.
+        tried: how many examples were of each kind, by :mod:`attest.regimes`; an example is of one
+            tier of sizes and may have several regimes of values. Empty where nothing was sampled,
+            and where the law fails.
     """
 
     prop: Property
@@ -100,6 +103,7 @@ class Evidence:
     message: str | None = None
     counterexample: Counterexample | None = None
     ratio: float = 0.0
+    tried: dict[str, int] = field(default_factory=dict)
 
     @property
     def well(self) -> bool:
@@ -132,6 +136,7 @@ class Evidence:
             "formula": self.prop.formula,
             "examples": self.examples,
             "informative": self.informative,
+            "tried": self.tried,
             "largest_error_over_bound": round(self.ratio, 6),
             "outcome": outcome,
             "seconds": round(self.seconds, 3),

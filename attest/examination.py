@@ -12,8 +12,9 @@ import re
 import time
 import traceback
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from importlib import import_module
 from pathlib import Path
@@ -35,7 +36,9 @@ from attest.implementations import Implementation, LocalImplementation
 from attest.laws import Property
 from attest.limits import TimeLimit, limited
 from attest.messages import exception_line, printable
+from attest.regimes import TIERS, VALUES, kinds_of_example
 from attest.shrinking import limits, narrower, simplify, slimmer
+from attest.specification import tensors_in
 from attest.subject import Modules, Setup, Subject
 from attest.tape import Tape
 
@@ -59,6 +62,15 @@ SMALL_BLOCK = 20
 # law whose change has not come yet, or whose checks could not have failed yet, gets more of them,
 # up to those that are shared: few examples accuse nobody of a change that is rare.
 ENOUGH = 10
+
+# Of the shared examples this share goes where luck seldom does: the longest and those whose scores
+# are furthest apart, of as many as STEERED that Hypothesis has steered there.
+HARD_SHARE = 0.1
+STEERED = 20
+
+# An error this near its bound, or a fifth of it, is worth a search for a larger one.
+NEAR = 0.2
+CLOSER = 20
 
 PHASES = (Phase.generate, Phase.target, Phase.shrink)
 
@@ -99,6 +111,14 @@ class Example:
     dtype: str
 
 
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """What a strategy drew, for all laws that share it, and of which kinds it is in a dtype."""
+
+    inputs: Mapping[str, Any]
+    kinds: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
 class _Examination:
     """One property against one implementation."""
 
@@ -118,6 +138,7 @@ class _Examination:
         self.examples = 0
         self.informative = 0
         self.ratio = 0.0
+        self.tried: Counter[str] = Counter()
         self.witnesses: dict[str, bool] = {}
         self.unseen: dict[str, list[tuple[Example, Violation]]] = {}
         self.failures: list[tuple[Example, BaseException]] = []
@@ -219,6 +240,8 @@ class _Examination:
         """
         wanted = self.settings.examples
         failure = self._try_shared(min(wanted, SHARED))
+        if failure is None and wanted <= SHARED and self.ratio >= NEAR:
+            failure = self._try_own(min(wanted, CLOSER))
         if failure is not None and self.settings.explain:
             shared = self.failures[-1]
             failure = self._try_own(wanted) or failure
@@ -240,12 +263,13 @@ class _Examination:
             if self._tried_enough(wanted):
                 return None
             drawn = _drawn(prop.inputs, prop.component, seed, block, size)
-            for index, inputs in enumerate(drawn):
+            for index, one in enumerate(drawn):
                 if self._tried_enough(wanted):
                     return None
+                dtype = self.dtypes[index % len(self.dtypes)]
                 try:
-                    example = self.example(inputs, self.dtypes[index % len(self.dtypes)])
-                    self._try(example, self.modules)
+                    self._try(self.example(one.inputs, dtype), self.modules)
+                    self._note(one, dtype)
                 except UnsatisfiedAssumption:
                     continue
                 except _FAILURES as failure:
@@ -269,11 +293,27 @@ class _Examination:
             self._count(example, observer)
         return observer
 
+    def _note(self, drawn: _Drawn, dtype: str) -> None:
+        """Count of which kinds an example is that was tried."""
+        if dtype not in drawn.kinds:
+            setup = drawn.inputs.get("setup")
+            constructed = {} if setup is None else setup.arguments
+            inputs = {name: value for name, value in drawn.inputs.items() if name != "setup"}
+            drawn.kinds[dtype] = kinds_of_example(inputs, constructed, self.spec, DTYPES[dtype])
+        self.tried.update(drawn.kinds[dtype])
+
+    def kinds(self) -> dict[str, int]:
+        """Say how many examples of each kind were tried, in the order of the kinds."""
+        return {kind: self.tried[kind] for kind in (*TIERS, *VALUES) if self.tried[kind]}
+
     def _try_own(self, wanted: int) -> BaseException | None:
         def test(inputs: dict[str, Any], dtype: str) -> None:
             ratio = self._try(self.example(inputs, dtype)).ratio
+            if not self.failures:
+                self._note(_Drawn(inputs), dtype)
             if math.isfinite(ratio) and ratio > 0:
                 hypothesis.target(min(ratio, 1e9), label="error over bound")
+            _steer(inputs)
 
         if self.prop.inputs is None:
             return None
@@ -403,8 +443,8 @@ class _Examination:
 
     def _shared_examples(self) -> Iterator[Example]:
         drawn = _drawn(self.prop.inputs, self.prop.component, self.settings.seed, 0, SHARED)
-        for index, inputs in enumerate(drawn):
-            yield self.example(inputs, self.dtypes[index % len(self.dtypes)])
+        for index, one in enumerate(drawn):
+            yield self.example(one.inputs, self.dtypes[index % len(self.dtypes)])
 
     def _fails_alike(
         self, candidate: Example, failure: BaseException, *, held: bool
@@ -543,21 +583,59 @@ def _drawn(
     seed: int,
     block: int,
     wanted: int,
-) -> tuple[dict[str, Any], ...]:
+) -> tuple[_Drawn, ...]:
     """Draw examples once for all laws that take the same inputs.
 
-    Drawing costs as much as examining, and depends on nothing that a law does.
+    Drawing costs as much as examining, and depends on nothing that a law does. Most are drawn
+    evenly; the last ones are hard.
     """
-    examples: list[dict[str, Any]] = []
-    if inputs is not None:
+    if inputs is None:
+        return ()
+    hard = int(wanted * HARD_SHARE)
+    some_seed = _seed(seed, f"{component} {block}")
+    examples: list[_Drawn] = []
 
-        def keep(drawn: dict[str, Any]) -> None:
-            examples.append(drawn)
+    def keep(drawn: dict[str, Any]) -> None:
+        examples.append(_Drawn(drawn))
 
+    with contextlib.suppress(Unsatisfiable):
         test = hypothesis.given(drawn=inputs)(keep)
-        with contextlib.suppress(Unsatisfiable):
-            _configured(test, _seed(seed, f"{component} {block}"), wanted, (Phase.generate,))()
+        _configured(test, some_seed, wanted - hard, (Phase.generate,))()
+        if len(examples) == wanted - hard:  # otherwise there are no others
+            examples += _hard(inputs, some_seed, hard)
     return tuple(examples)
+
+
+def _hard(inputs: st.SearchStrategy[dict[str, Any]], seed: int, wanted: int) -> list[_Drawn]:
+    """Draw examples that are long, and examples whose scores are far apart."""
+    found: list[tuple[float, float, _Drawn]] = []
+
+    def keep(drawn: dict[str, Any]) -> None:
+        found.append((*_steer(drawn), _Drawn(drawn)))
+
+    if wanted:
+        test = hypothesis.given(drawn=inputs)(keep)
+        _configured(test, seed, STEERED, (Phase.generate, Phase.target))()
+    widest = sorted(found, key=lambda one: one[0], reverse=True)[: wanted - wanted // 2]
+    rest = [one for one in found if all(one is not other for other in widest)]
+    longest = sorted(rest, key=lambda one: one[1], reverse=True)[: wanted // 2]
+    return [one[-1] for one in (*widest, *longest)]
+
+
+def _steer(drawn: Mapping[str, Any]) -> tuple[float, float]:
+    """Make for where scores are far apart and sequences long; give both, the first as a logarithm.
+
+    How far apart scores can be grows with the products of the tokens: with their length, squared.
+    """
+    tensors = [t.detach() for _, value in _flat(drawn) for _, t in tensors_in(value)]
+    tokens = [t for t in tensors if t.is_floating_point() and t.dim() and t.numel()]
+    longest = max((float(t.double().norm(dim=-1).max()) for t in tokens), default=0.0)
+    apart = 2 * math.log(longest) if longest > 0 else 0.0
+    numbers = [value for _, value in _flat(drawn) if type(value) is int]
+    length = float(max([*numbers, *(max(t.shape, default=0) for t in tensors)], default=0))
+    hypothesis.target(apart, label="range of scores")
+    hypothesis.target(length, label="length")
+    return apart, length
 
 
 def _corners(matrices: Mapping[str, Tensor], shaped: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -705,7 +783,7 @@ def _sample(examination: _Examination) -> Evidence:
         if tried == 0 or informative == 0:
             message = "every example was rejected" if tried == 0 else "no check could have failed"
             return Evidence(prop, "undecided", tried, informative, message=message)
-        return Evidence(prop, "holds", tried, informative, ratio=ratio)
+        return Evidence(prop, "holds", tried, informative, ratio=ratio, tried=examination.kinds())
     status: Status = "crashed" if isinstance(failure, Crash) else "refuted"
     if not examination.settings.explain:
         return Evidence(prop, status, tried, informative, message=_line(failure), ratio=ratio)

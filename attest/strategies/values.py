@@ -13,7 +13,15 @@ __all__ = ["LARGEST_ENTRY", "LARGEST_SCORE", "REGIMES", "Draw", "fill", "random_
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
-REGIMES = ("integers", "normal", "large", "ties", "sparse", "small", "huge")
+# Those where most mistakes show stand twice, and are drawn twice as often.
+REGIMES = (
+    *("integers", "normal", "large", "ties", "sparse", "small", "huge"),
+    *("integers", "normal", "large", "ties", "sparse", "small", "huge"),
+    *("one-hot", "equal", "nearly equal", "tiny", "subnormal"),
+)
+
+# The smallest normal numbers of float16, float32 and float64, and of what lies between them.
+_TINIEST = (6e-5, 1e-38, 2e-308)
 
 LARGEST_ENTRY = 300.0
 # The contract promises accuracy while scores stay below 1e5.
@@ -57,10 +65,30 @@ def fill(generator: torch.Generator, regime: str, *shape: int, largest: float = 
             return normal() * (torch.rand(shape, generator=generator) < 0.3)
         case "small":
             return 1e-2 * normal()
+        case "one-hot":
+            rows = torch.zeros(shape, dtype=torch.float64)
+            chosen = torch.randint(shape[-1], (*shape[:-1], 1), generator=generator)
+            return rows.scatter(-1, chosen, 1.0)
+        case "equal":
+            return _one_row(normal()).clone()
+        case "nearly equal":
+            rows = normal()
+            return _one_row(rows) * (1 + 1e-9 * rows)
+        case "tiny":
+            return 1e-12 * normal()
+        case "subnormal":  # in one precision or another, beside a few ordinary numbers
+            scale = torch.tensor([1.0, *(0.1 * least for least in _TINIEST)], dtype=torch.float64)
+            return normal() * scale[torch.randint(len(scale), shape, generator=generator)]
         case "huge":
             return largest * (2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1)
         case _:
             raise ValueError(f"unknown regime {regime!r}; known: {', '.join(REGIMES)}")
+
+
+def _one_row(rows: Tensor) -> Tensor:
+    """Repeat the first row, or a vector's first entry."""
+    first = rows[..., :1, :] if rows.dim() > 1 else rows[:1]
+    return first.expand_as(rows)
 
 
 def random_mask(generator: torch.Generator, *shape: int) -> Tensor:
