@@ -17,7 +17,7 @@ from typing import Any
 import reference
 from attest.implementations import LocalImplementation
 
-__all__ = ["Mutant", "all_mutants", "mutant"]
+__all__ = ["Mutant", "all_mutants", "declared", "mutant"]
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,14 @@ def mutant(component: str, *killers: str, replaces: str = "") -> Callable[[Any],
 
 def all_mutants() -> Iterator[Mutant]:
     """Give every mutant that a file in this folder declares."""
-    for info in pkgutil.iter_modules(__path__):
-        module = importlib.import_module(f"{__name__}.{info.name}")
-        yield from vars(module).get("MUTANTS", ())
+    yield from declared(__name__, "__mutant__", "MUTANTS")
+
+
+def declared(package: str, attribute: str, listed: str) -> Iterator[Any]:
+    """Give what the files of a package declare on functions and classes, and name in a list."""
+    for info in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        module = importlib.import_module(f"{package}.{info.name}")
+        yield from vars(module).get(listed, ())
         for value in list(vars(module).values()):
             if getattr(value, "__module__", None) == module.__name__:
-                yield from vars(value).get("__mutant__", ())
+                yield from vars(value).get(attribute, ())

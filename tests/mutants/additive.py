@@ -38,20 +38,6 @@ class _InSteps(AdditiveAttention):
 @mutant(
     ADDITIVE,
     "weights_are_the_softmax_of_energy_times_tanh",
-    "equal_weights_leave_tanh_of_sums",
-    "the_reference_with_the_same_parameters_agrees",
-    "large_inputs_saturate_the_scores",
-)
-class WithoutTanh(_InSteps):
-    """Leave the nonlinearity out."""
-
-    def hide(self, query: Tensor, key: Tensor) -> Tensor:
-        return self.query(query)[:, :, None] + self.key(key)[:, None]
-
-
-@mutant(
-    ADDITIVE,
-    "weights_are_the_softmax_of_energy_times_tanh",
     "the_reference_with_the_same_parameters_agrees",
     "large_inputs_saturate_the_scores",
 )

@@ -16,14 +16,6 @@ _QUERY = "the_weights_depend_on_the_decoders_state"
 _REFUTED = "state_and_token_decide_whatever_the_memory_holds"
 
 
-@mutant(ATTENDING, _SHARES, _PADDING, "the_width_of_the_padding_makes_no_difference")
-class PaddingIsAttendedTo(Right):
-    """Leave the mask out."""
-
-    def step(self, token, state, memory, memory_mask=None):
-        return super().step(token, state, memory)
-
-
 @mutant(ATTENDING, _SHARES)
 class PaddingGetsALittleWeight(Right):
     """Give padding a weight of e⁻²⁰ in place of none."""

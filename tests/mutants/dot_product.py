@@ -345,30 +345,6 @@ def the_mask_is_ignored(query: Tensor, key: Tensor, value: Tensor, mask: Mask = 
     return right(query, key, value)
 
 
-@mutant(SDPA, "masked_keys_get_exactly_zero_weight", "a_mask_that_allows_everything_is_no_mask")
-def true_means_blocked(query: Tensor, key: Tensor, value: Tensor, mask: Mask = None) -> Attended:
-    """Turn the polarity of the mask round."""
-    return right(query, key, value, None if mask is None else ~mask)
-
-
-@mutant(SDPA, "every_row_of_weights_sums_to_one", "hidden_keys_might_as_well_not_exist")
-def the_mask_comes_after_the_softmax(
-    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
-) -> Attended:
-    """Zero weights that took part in the sum."""
-    _, weights = right(query, key, value)
-    return _attend(weights if mask is None else weights.masked_fill(~mask, 0.0), value)
-
-
-@mutant(SDPA, "masked_keys_get_exactly_zero_weight", "hidden_keys_might_as_well_not_exist")
-def scores_are_multiplied_by_the_mask(
-    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
-) -> Attended:
-    """Give masked keys the score zero."""
-    scores = _scores(query, key)
-    return _attend(softmax(scores if mask is None else scores * mask), value)
-
-
 @mutant(SDPA, "masked_keys_get_exactly_zero_weight", "what_a_mask_hides_cannot_reach_the_output")
 def ten_is_subtracted_where_masked(
     query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
@@ -464,25 +440,6 @@ def hidden_values_are_averaged_in(
     """Add a little of the mean of all values, hidden ones among them."""
     output, weights = right(query, key, value, mask)
     return 0.99 * output + 0.01 * value.mean(-2, keepdim=True), weights
-
-
-@mutant(SDPA, "a_query_without_any_key_stays_finite")
-def an_empty_row_is_zero_over_zero(
-    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
-) -> Attended:
-    """Take the softmax of −∞ alone."""
-    return _attend(softmax(_hidden(_scores(query, key), mask)), value)
-
-
-@mutant(SDPA, "a_query_without_any_key_has_finite_gradients")
-def only_the_gradient_of_an_empty_row_is_nan(
-    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
-) -> Attended:
-    """Add −∞ and replace NaN after the softmax, which repairs the forward pass alone."""
-    scores = _scores(query, key)
-    if mask is not None:
-        scores = scores + torch.zeros(mask.shape).masked_fill(~mask, -torch.inf).to(scores)
-    return _attend(torch.softmax(scores, -1).nan_to_num(0.0), value)
 
 
 # --- Output -------------------------------------------------------------------------------------
@@ -815,15 +772,6 @@ def keys_past_64_are_not_seen(
     keys = torch.arange(key.shape[-2]) < 64
     seen = keys[None] if mask is None else mask & keys
     return right(query, key, value, seen if key.shape[-2] > 64 else mask)
-
-
-@mutant(SDPA, "masked_keys_get_exactly_zero_weight", "what_a_mask_hides_cannot_reach_the_output")
-def ten_thousand_is_subtracted_where_masked(
-    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
-) -> Attended:
-    """Trust that scores stay below ten thousand."""
-    scores = _scores(query, key)
-    return _attend(softmax(scores if mask is None else scores - 1e4 * ~mask), value)
 
 
 @mutant(SDPA, "masked_keys_get_exactly_zero_weight", "what_a_mask_hides_cannot_reach_the_output")

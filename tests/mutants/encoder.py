@@ -17,7 +17,7 @@ from reference.multi_head_attention import split_heads
 from reference.softmax import masked_softmax
 from reference.transformer_layers import residual
 from tests.mutants import Mutant, mutant
-from tests.mutants.stacks import OneLayer, OtherLayers, PlainList
+from tests.mutants.stacks import OneLayer, OtherLayers
 
 Weigh = Callable[[Tensor, "Tensor | None"], Tensor]
 
@@ -388,11 +388,6 @@ class Stack(OtherLayers, Right):
 )
 class OneLayerIsUsedAgain(OneLayer, Right):
     """Repeat the same layer: ``[layer] * L``."""
-
-
-@mutant("Encoder", "every_layer_has_as_many_parameters", "an_encoder_has_twelve_squares_a_layer")
-class LayersInAPlainList(PlainList, Right):
-    """Keep the layers where PyTorch does not find them."""
 
 
 @mutant("Encoder", "every_layer_has_as_many_parameters", "an_encoder_has_twelve_squares_a_layer")

@@ -51,25 +51,6 @@ class Steps(LayerNorm):
 # --- Variance and ε -----------------------------------------------------------------------------
 
 
-@mutant(COMPONENT, DEFINITION, MOMENTS, SYMBOLS, JACOBIAN)
-class UnbiasedVariance(Steps):
-    """Divide the squares by D − 1, as torch.var does unless told otherwise."""
-
-    def variance(self, x: Tensor, centred: Tensor) -> Tensor:
-        """Be the estimate of a population's variance."""
-        del x
-        return centred.square().sum(-1, keepdim=True) / max(centred.shape[-1] - 1, 1)
-
-
-@mutant(COMPONENT, DEFINITION, MOMENTS, SCALE, SYMBOLS)
-class EpsilonOutsideTheRoot(Steps):
-    """Add ε to the standard deviation."""
-
-    def spread(self, variance: Tensor) -> Tensor:
-        """Have no gradient where all entries are equal, either."""
-        return torch.sqrt(variance) + self.eps
-
-
 @mutant(COMPONENT, DEFINITION, MOMENTS, SCALE)
 class EpsilonOfAMillionth(Steps):
     """Take 10⁻⁶ for ε."""

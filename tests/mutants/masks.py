@@ -18,24 +18,6 @@ def the_upper_triangle(length: int) -> Tensor:
 
 
 @mutant("causal_mask", "it_is_true_on_and_below_the_diagonal")
-def true_where_attention_is_blocked(length: int) -> Tensor:
-    """Turn the polarity round."""
-    return ~causal_mask(length)
-
-
-@mutant("causal_mask", "it_is_true_on_and_below_the_diagonal")
-def without_the_diagonal(length: int) -> Tensor:
-    """Hide a position from itself."""
-    return causal_mask(length).tril(-1)
-
-
-@mutant("causal_mask", "it_is_true_on_and_below_the_diagonal")
-def one_step_into_the_future(length: int) -> Tensor:
-    """Let a position see the next one."""
-    return torch.ones(length, length, dtype=torch.bool).tril(1)
-
-
-@mutant("causal_mask", "it_is_true_on_and_below_the_diagonal")
 def pairs_see_each_other(length: int) -> Tensor:
     """Be causal from one block of two to the next, and not within."""
     block = torch.arange(length) // 2

@@ -402,30 +402,6 @@ class SplitWithoutTranspose(Steps):
         return x.reshape(len(x), self.n_heads, x.shape[1], -1)
 
 
-@mutant(COMPONENT, "each_query_is_answered_by_itself", "future_tokens_do_not_change_past_outputs")
-class MergedWithoutTranspose(Steps):
-    """Reshape (B, H, L, d_h) to (B, L, D), which mixes tokens up."""
-
-    def merge(self, heads: Tensor) -> Tensor:
-        return heads.reshape(len(heads), heads.shape[2], -1)
-
-
-@mutant(
-    COMPONENT,
-    "the_order_of_the_keys_makes_no_difference",
-    "each_query_is_answered_by_itself",
-    "future_tokens_do_not_change_past_outputs",
-)
-class SplitAndMergedWithoutTranspose(Steps):
-    """Reshape both ways, so that shapes and single tokens are right."""
-
-    def split(self, x: Tensor) -> Tensor:
-        return x.reshape(len(x), self.n_heads, x.shape[1], -1)
-
-    def merge(self, heads: Tensor) -> Tensor:
-        return heads.reshape(len(heads), heads.shape[2], -1)
-
-
 @mutant(
     COMPONENT,
     "the_output_is_the_sum_of_what_each_head_adds",
@@ -580,32 +556,6 @@ class HeadsWithSlopes(Steps):
 
 
 # --- Scores -------------------------------------------------------------------------------------
-
-
-@mutant(
-    COMPONENT,
-    "identity_projections_leave_heads_on_slices",
-    "the_reference_with_the_same_parameters_agrees",
-)
-class ScaleForgotten(Steps):
-    """Do not divide by √d_h."""
-
-    def score(self, query: Tensor, key: Tensor) -> Tensor:
-        return query @ key.mT
-
-
-@mutant(
-    COMPONENT,
-    "identity_projections_leave_heads_on_slices",
-    "two_heads_can_do_what_one_can",
-    "a_head_of_width_one_ranks_keys_along_a_line",
-    "equal_weights_leave_sums_and_the_scale",
-)
-class ScaledByTheModelsWidth(Steps):
-    """Divide by √d_model instead of √d_h."""
-
-    def score(self, query: Tensor, key: Tensor) -> Tensor:
-        return query @ key.mT / math.sqrt(query.shape[-1] * self.n_heads)
 
 
 @mutant(
@@ -800,20 +750,6 @@ class DropoutAlwaysOn(Steps):
 @mutant(
     COMPONENT,
     "masked_keys_get_exactly_zero_weight",
-    "what_a_mask_hides_cannot_reach_the_output",
-    "future_tokens_do_not_change_past_outputs",
-)
-class MaskDiscarded(Steps):
-    """Compute the masked scores and go on with the others."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        del mask
-        return softmax(scores)
-
-
-@mutant(
-    COMPONENT,
-    "masked_keys_get_exactly_zero_weight",
     "a_mask_that_allows_everything_is_no_mask",
 )
 class MaskInverted(Steps):
@@ -909,16 +845,6 @@ class AlwaysCausal(Steps):
 
     def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
         return masked_softmax(scores, causal(scores) if mask is None else causal(scores) & mask)
-
-
-@mutant(COMPONENT, "masked_keys_get_exactly_zero_weight", "a_mask_broadcasts_to_the_scores")
-class MaskTiledInTheOrderOfHeads(Steps):
-    """Fold heads into the batch item by item, and repeat the mask batch by batch."""
-
-    def broadcast(self, mask: Tensor | None, scores: Tensor) -> Tensor | None:
-        if mask is None or mask.dim() != 3 or len(mask) == 1:
-            return super().broadcast(mask, scores)
-        return mask.repeat(self.n_heads, 1, 1).unflatten(0, scores.shape[:2])
 
 
 @mutant(COMPONENT, "a_mask_broadcasts_to_the_scores")
@@ -1200,11 +1126,3 @@ class ManyHeadsAreNotChecked(Steps):
 
     def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__(d_model if n_heads < 5 else d_model // n_heads * n_heads, n_heads)
-
-
-@mutant(COMPONENT, "masks_work_in_low_precision")
-class HidesWithAConstantBeyondHalfPrecision(Steps):
-    """Hide keys by a number that float16 cannot hold."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return softmax(scores if mask is None else scores.masked_fill(~mask, -1e9))

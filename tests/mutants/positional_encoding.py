@@ -87,23 +87,6 @@ def wavelengths_reach_the_base(length: int, width: int, dtype: torch.dtype | Non
 
 
 @mutant(SINUSOIDS, "it_is_made_of_sines_and_cosines")
-def exponents_divided_as_whole_numbers(
-    length: int, width: int, dtype: torch.dtype | None = None
-) -> Tensor:
-    """Let 2i // d be zero for every pair, as integer tensors do."""
-    return _turned(_places(length)[:, None] * 10000.0 ** -(_evens(width) // width), dtype)
-
-
-@mutant(SINUSOIDS, "it_is_made_of_sines_and_cosines", "frequencies_fall_by_a_constant_factor")
-def logarithm_divided_too_early(
-    length: int, width: int, dtype: torch.dtype | None = None
-) -> Tensor:
-    """Write −ln 10000 / d // 2 in the exponent, which is rounded down to a whole number."""
-    frequencies = torch.exp(_evens(width) * (-math.log(10000.0) / width // 2))
-    return _turned(_places(length)[:, None] * frequencies, dtype)
-
-
-@mutant(SINUSOIDS, "it_is_made_of_sines_and_cosines")
 def sines_a_little_too_large(length: int, width: int, dtype: torch.dtype | None = None) -> Tensor:
     """Be off by one in a hundred thousand."""
     return right(length, width, dtype) * (1 + 1e-5)
@@ -326,18 +309,6 @@ def zeros(length: int, width: int, dtype: torch.dtype | None = None) -> Tensor:
 
 
 @mutant(SINUSOIDS, "an_odd_width_works_or_is_refused")
-def odd_widths_break_halfway(length: int, width: int, dtype: torch.dtype | None = None) -> Tensor:
-    """Assign as many cosines as sines to the odd columns, of which there is one less."""
-    angles = _places(length)[:, None] * 10000.0 ** (
-        -torch.arange(0, width, 2, dtype=torch.float64) / width
-    )
-    table = torch.zeros(length, width, dtype=dtype)
-    table[:, 0::2] = angles.sin()
-    table[:, 1::2] = angles.cos()
-    return table
-
-
-@mutant(SINUSOIDS, "an_odd_width_works_or_is_refused")
 def odd_widths_get_other_frequencies(
     length: int, width: int, dtype: torch.dtype | None = None
 ) -> Tensor:
@@ -457,15 +428,6 @@ class WithoutPositions(_Positions):
     def positions(self, x: Tensor, first: int) -> Tensor:
         """Add nothing."""
         return torch.zeros(x.shape[1:], dtype=x.dtype)
-
-
-@mutant("Transformer", "equal_words_are_told_apart_by_their_places")
-class PositionsAlongTheBatch(_Positions):
-    """Number the items of the batch in place of the tokens."""
-
-    def positions(self, x: Tensor, first: int) -> Tensor:
-        """Add an encoding to every item."""
-        return right(x.shape[0], x.shape[-1], x.dtype)[:, None]
 
 
 @mutant("Transformer", "equal_words_are_told_apart_by_their_places")

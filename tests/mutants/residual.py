@@ -165,16 +165,6 @@ class TokensAddedToThemselvesBeforeTheNorm(Encode):
         return norm(x + x)
 
 
-@mutant("EncoderLayer", SILENT, PATHS, VALUES)
-class NormalisedTokensAreAdded(PreNormEncode):
-    """Overwrite x with its normalisation before both branches: it starts the residual, too."""
-
-    def around(self, x: Tensor, sublayer: Sublayer, norm: Any) -> Tensor:
-        """Normalise the residual."""
-        seen = norm(x)
-        return seen + sublayer(seen)
-
-
 @mutant("EncoderLayer", SILENT, PATHS)
 class TheSkipIsNormalisedAndNotTheSum(Encode):
     """Put the bracket wrong: LayerNorm(x) + F(x)."""
@@ -220,16 +210,6 @@ class TheLayersInputIsAddedTwice(PreNormEncode):
         seen = self.attention_norm(x)
         after = x + self.attention(seen, seen, seen, mask)[0]
         return x + self.feed_forward(self.feed_forward_norm(after))
-
-
-@mutant("EncoderLayer", FIRST, PATHS)
-class TheLayersInputIsAddedTwiceBeforeTheNorm(Encode):
-    """The same in post-norm, where every output is normalised as it should be."""
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Keep the first residual."""
-        after = self.attention_norm(x + self.attention(x, x, x, mask)[0])
-        return self.feed_forward_norm(x + self.feed_forward(after))
 
 
 # --- Normalisation ------------------------------------------------------------------------------

@@ -709,19 +709,6 @@ _OPTIMA = (
 )
 
 
-@mutant(PLAIN, _REAL, _WIDTH, replaces="sequence_loss")
-def padding_in_the_loss(logits, target, mask=None):
-    """Count padding like any token."""
-    return reference.sequence_loss(logits, target)
-
-
-@mutant(PLAIN, _REAL, _WIDTH, replaces="sequence_loss")
-def divided_by_all_tokens(logits, target, mask=None):
-    """Leave padding out of the sum, and count it in the mean."""
-    real = target.numel() if mask is None else int(mask.sum())
-    return reference.sequence_loss(logits, target, mask) * real / target.numel()
-
-
 @mutant(PLAIN, _REAL, *_OPTIMA, replaces="sequence_loss")
 def bits_for_nats(logits, target, mask=None):
     """Take the logarithm to base two."""

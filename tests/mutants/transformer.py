@@ -322,23 +322,6 @@ class TheTargetHasNoPositions(Steps):
         return embedding(tokens) * math.sqrt(embedding.embedding_dim)
 
 
-@mutant(COMPONENT, "the_order_of_the_tokens_matters", "items_of_a_batch_do_not_mix")
-class PositionsAreThoseOfTheBatch(Steps):
-    """Count along the batch, as code for sequences that come first does."""
-
-    def place(self, x: Tensor, first: int) -> Tensor:
-        return x + sinusoidal_positional_encoding(x.shape[0], x.shape[-1], x.dtype)[:, None]
-
-
-@mutant(COMPONENT, "the_order_of_the_tokens_matters")
-class OneRowOfPositionsForAll(Steps):
-    """Take the row of the length where the rows up to it are meant."""
-
-    def place(self, x: Tensor, first: int) -> Tensor:
-        row = sinusoidal_positional_encoding(first + x.shape[1] + 1, x.shape[-1], x.dtype)
-        return x + row[first + x.shape[1]]
-
-
 @mutant(COMPONENT, "late_positions_are_told_apart_as_well")
 class PositionsEndAtSixteen(Steps):
     """Give all late tokens the last position that there is a row for."""
@@ -349,34 +332,6 @@ class PositionsEndAtSixteen(Steps):
 
 
 # --- Steps --------------------------------------------------------------------------------------
-
-
-@mutant(COMPONENT, "a_cache_gives_what_recomputing_gives", "sequences_may_take_turns")
-class TheCachedPositionStartsAgain(Steps):
-    """Place every token of a cached sequence at zero."""
-
-    def place(self, x: Tensor, first: int) -> Tensor:
-        return super().place(x, 0)
-
-
-@mutant(COMPONENT, "a_cache_gives_what_recomputing_gives")
-class TheCausalMaskIsAlignedWithTheFirstKey(Transformer):
-    """Take the newest token for the first one, which sees nothing but the first key."""
-
-    def step(
-        self, token: Tensor, memory: Tensor, cache: Any = None, source_mask: Any = None
-    ) -> Any:
-        usual, grown = super().step(token, memory, cache, source_mask)
-        if cache is None:
-            return usual, grown
-        first = [(k[:, :1], v[:, :1]) for k, v in cache]
-        x = self._embed(self.target_embedding, token[:, None], cache[0][0].shape[1])
-        for layer, (keys, values) in zip(self.decoder.layers, first, strict=True):
-            own = layer.self_attention
-            heads, _ = reference.multi_head_attention(own.query(x), keys, values, own.n_heads)
-            x = layer.self_attention_norm(x + own.output(heads))
-            x = layer._after_self_attention(x, memory, visible(source_mask))
-        return self.output(x[:, 0]), grown
 
 
 @mutant(COMPONENT, "a_cache_gives_what_recomputing_gives")
