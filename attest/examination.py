@@ -36,7 +36,7 @@ from attest.implementations import Implementation, LocalImplementation
 from attest.laws import Property
 from attest.limits import TimeLimit, limited
 from attest.messages import exception_line, printable
-from attest.regimes import TIERS, VALUES, kinds_of_example
+from attest.regimes import KINDS_OF_EXAMPLES, kinds_of_example
 from attest.shrinking import limits, narrower, simplify, slimmer
 from attest.specification import tensors_in
 from attest.subject import Modules, Setup, Subject
@@ -304,7 +304,7 @@ class _Examination:
 
     def kinds(self) -> dict[str, int]:
         """Say how many examples of each kind were tried, in the order of the kinds."""
-        return {kind: self.tried[kind] for kind in (*TIERS, *VALUES) if self.tried[kind]}
+        return {kind: self.tried[kind] for kind in KINDS_OF_EXAMPLES if self.tried[kind]}
 
     def _try_own(self, wanted: int) -> BaseException | None:
         def test(inputs: dict[str, Any], dtype: str) -> None:
