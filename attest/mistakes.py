@@ -21,7 +21,7 @@ from typing import Any
 from attest.evidence import Evidence
 from attest.ledger import own_package
 
-__all__ = ["Known", "TABLE", "known_mistakes", "nearest", "nearest_mistake"]
+__all__ = ["TABLE", "Known", "known_mistakes", "nearest", "nearest_mistake"]
 
 TABLE = "mistakes.json"
 

@@ -88,8 +88,10 @@ def _tier(
     spec: CallSpec,
 ) -> str:
     sizes = dict(constructed)
-    sizes |= {name: n for name, n in inputs.items() if type(n) is int and name in spec.parameters}
-    shapes = []
+    named = (*spec.parameters, *(getattr(spec, "constructor", None) or ()))
+    integers = {**inputs, **inputs.get("arguments", {})}
+    sizes |= {name: n for name, n in integers.items() if type(n) is int and name in named}
+    shapes = [] if tensors else [tuple(sizes.values())]
     for name, tensor in tensors:
         dims = [dim for dim in spec.dims.get(name, ()) if not dim.startswith("*")]
         sizes.update(zip(dims[::-1], reversed(tensor.shape), strict=False))

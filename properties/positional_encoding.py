@@ -1051,7 +1051,8 @@ def _unmasked(component: str) -> Any:
     """Tokens that attend to themselves, three or more, and no mask."""
     if component != "Encoder":
         return attention_inputs(component, "none", 3, REGIMES)
-    sizes = product(((1, 3), (2, 3), (1, 5), (3, 4), (1, 12)), ((2, 1, 5, 1), (6, 3, 4, 2)))
+    shapes = ((1, 3), (2, 3), (1, 5), (3, 4), (1, 12), (1, 20))
+    sizes = product(shapes, ((2, 1, 5, 1), (6, 3, 4, 2)))
     cases = [(size, regime, seed) for size in sizes for seed, regime in enumerate(REGIMES)]
 
     def inputs(case: tuple[Any, str, int]) -> dict[str, Any]:

@@ -746,7 +746,7 @@ def a_token_may_look_at_one_that_does_not_look_back(
 
 @law(
     SELF,
-    inputs=st.sampled_from((1, 2, 3, 5, 8)).map(lambda d: {"d_model": d}),
+    inputs=st.sampled_from((1, 2, 3, 5, 8, 24)).map(lambda d: {"d_model": d}),
     formula="3 d² ≤ parameters(d) ≤ 3 d² + 3 d",
 )
 def there_are_three_square_matrices(attention: Subject, d_model: int) -> None:

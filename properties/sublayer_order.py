@@ -114,7 +114,8 @@ def _one_speaks_to_several(component: str) -> st.SearchStrategy[dict[str, Any]]:
         memory = fill(generator, "normal", 1, 3, heads * width).repeat(5, 1, 1)
         return arguments | {"memory": memory, "self_mask": mask, "memory_mask": None}
 
-    return st.sampled_from(tuple(product(range(8), ((2, 2), (1, 5), (3, 2))))).map(inputs)
+    heads = ((2, 2), (1, 5), (3, 2), (4, 5))
+    return st.sampled_from(tuple(product(range(8), heads))).map(inputs)
 
 
 @law(

@@ -21,9 +21,12 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-__all__ = ["ROOT", "sweep"]
+__all__ = ["PARTIAL", "ROOT", "sweep"]
 
 ROOT = Path(__file__).parents[1]
+PARTIAL = ROOT / ".attest"
+"""Where what interrupted runs have done is kept."""
+
 SOURCES = ("attest", "properties", "reference", "tests")
 
 # Without a terminal, a line is printed whenever this share of the tasks is done.

@@ -63,8 +63,9 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
             apart = [
                 Sizes(b, n, s, w)
                 for (b, n, s), w in product(product((1, 2, 3), small, small), widths)
-                if _no_axes_alike((b, n, w[0]), (b, s, w[1]), (b, s, w[3]), (b, n, s))
-            ][::5]
+                if coprime((n, s))
+                and _no_axes_alike((b, n, w[0]), (b, s, w[1]), (b, s, w[3]), (b, n, s))
+            ][::3]
             alike = [Sizes(n, n, n, (n, n, n, n)) for n in range(1, 6)]
             far = [Sizes(1, 3, 70, (4, 5, 6, 2)), Sizes(2, 40, 40, (3, 3, 3, 3))]
             far += [Sizes(17, 2, 3, (2, 3, 4, 5)), Sizes(1, 4, 5, (32, 48, 64, 40))]
@@ -73,8 +74,9 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
             apart = [
                 Sizes(b, n, s, w)
                 for (b, n, s), w in product(product((1, 2, 3), small, small), three)
-                if _no_axes_alike((b, n, w[0]), (b, s, w[1]), (b, s, w[2]), (b, n, s))
-            ][::5]
+                if coprime((n, s))
+                and _no_axes_alike((b, n, w[0]), (b, s, w[1]), (b, s, w[2]), (b, n, s))
+            ][::3]
             alike = [Sizes(n, n, n, (n, n, n)) for n in range(1, 6)]
             far = [Sizes(1, 3, 70, (4, 5, 2)), Sizes(2, 70, 70, (3, 3, 3))]
             far += [Sizes(17, 2, 3, (2, 3, 5)), Sizes(1, 4, 5, (48, 64, 40))]

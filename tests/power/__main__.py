@@ -22,11 +22,10 @@ from tests.bugs import INEXPRESSIBLE, ROWS
 from tests.mutants.generated import SURVIVORS
 from tests.power.matrix import FEW, MANY, STYLES, Wrong, alarms, all_wrong, kills, rewritten
 from tests.power.pages import as_csv, bugs_page, index, picture, properties_page
-from tests.sweep import ROOT
+from tests.sweep import PARTIAL, ROOT
 
 # Correct styles get fewer examples a law here than in `make stability`, which is for them alone.
 ALARM = replace(MANY, examples=30)
-PARTIAL = ROOT / ".attest"
 
 
 def _data(
