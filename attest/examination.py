@@ -66,7 +66,7 @@ ENOUGH = 10
 # Of the shared examples this share goes where luck seldom does: the longest and those whose scores
 # are furthest apart, of as many as STEERED that Hypothesis has steered there.
 HARD_SHARE = 0.1
-STEERED = 20
+STEERED = 40
 
 # An error this near its bound, or a fifth of it, is worth a search for a larger one.
 NEAR = 0.2
@@ -616,10 +616,14 @@ def _hard(inputs: st.SearchStrategy[dict[str, Any]], seed: int, wanted: int) -> 
     if wanted:
         test = hypothesis.given(drawn=inputs)(keep)
         _configured(test, seed, STEERED, (Phase.generate, Phase.target))()
-    widest = sorted(found, key=lambda one: one[0], reverse=True)[: wanted - wanted // 2]
-    rest = [one for one in found if all(one is not other for other in widest)]
-    longest = sorted(rest, key=lambda one: one[1], reverse=True)[: wanted // 2]
-    return [one[-1] for one in (*widest, *longest)]
+    # One of each: Hypothesis comes back to what it found, with another mask or another sign.
+    unlike = list({(apart, length): one for apart, length, one in reversed(found)}.items())
+    widest = sorted(unlike, key=lambda item: item[0], reverse=True)[: wanted - wanted // 2]
+    rest = [item for item in unlike if item not in widest]
+    longest = sorted(rest, key=lambda item: item[0][::-1], reverse=True)[: wanted // 2]
+    chosen = [one for _, one in (*widest, *longest)]
+    others = [one for *_, one in found if one not in chosen]
+    return (chosen + others)[:wanted]
 
 
 def _steer(drawn: Mapping[str, Any]) -> tuple[float, float]:

@@ -105,7 +105,7 @@ def nearest_mistake(evidence: Iterable[Evidence]) -> str | None:
     components = {e.prop.component for e in found}
     if len(components) != 1:
         return None
-    names = {e: e.prop.function.__name__ for e in found}
-    failed = frozenset(names[e] for e in found if e.status in _FAILED)
+    failed = frozenset(e.prop.function.__name__ for e in found if e.status in _FAILED)
+    applied = frozenset(e.prop.function.__name__ for e in found)
     (component,) = components
-    return nearest(failed, frozenset(names.values()), known_mistakes().get(component, ()))
+    return nearest(failed, applied, known_mistakes().get(component, ()))
