@@ -16,13 +16,18 @@ from rich.console import Console
 
 from attest.contract import CONTRACT
 from attest.ledger import Ledger, load_ledger
+from attest.mistakes import TABLE
 from attest.report import as_json
 from attest.verification import environment
 from tests.bugs import INEXPRESSIBLE, ROWS
 from tests.mutants.generated import SURVIVORS
+from tests.power.held_out import held_out, patterns, table_of_mistakes
 from tests.power.matrix import FEW, MANY, STYLES, Wrong, alarms, all_wrong, kills, rewritten
 from tests.power.pages import as_csv, bugs_page, index, picture, properties_page
 from tests.sweep import PARTIAL, ROOT
+
+# The share of the mistakes named of versions held out that has to be right.
+RIGHT = 0.95
 
 # Correct styles get fewer examples a law here than in `make stability`, which is for them alone.
 ALARM = replace(MANY, examples=30)
@@ -105,6 +110,10 @@ def _problems(data: dict[str, Any]) -> list[str]:
             f"{case['style']}, which is correct, loses {case['component']}.{law}: {said}"
             for law, said in case["alarms"].items()
         ]
+    said = [one for one in data["held_out"] if one["said"]]
+    right = sum(one["right"] for one in said)
+    if right < RIGHT * len(said):
+        problems.append(f"of {len(said)} mistakes that were named, {right} are right")
     return problems
 
 
@@ -163,6 +172,9 @@ def main() -> int:
         for (style, part, _), result in zip(cases, given.values(), strict=True)
     ]
     data = _data(ledger, wrong, found, alarmed)
+    known = patterns(wrong, found, ledger)
+    (ROOT / "properties" / TABLE).write_text(as_json(table_of_mistakes(known, ledger)))
+    data["held_out"] = [vars(one) | {"right": one.right} for one in held_out(known)]
     _write(folder, ledger, wrong, data, found)
     timing = _timing(found, time.perf_counter() - start)
     (folder / "timing.json").write_text(as_json(timing))

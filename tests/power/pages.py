@@ -68,6 +68,8 @@ def index(data: Data) -> str:
     lines += ["## Survivors", ""]
     survivors = [[code(w["id"]), escaped(w["reason"])] for w in wrong if not w["killers"]]
     lines += table(["wrong version", "why no law notices"], survivors)
+    lines += ["## The nearest mistake", ""]
+    lines += _nearest(data["held_out"])
     lines += ["## False alarms", ""]
     lines += _alarms(data["alarms"])
     return _page(lines)
@@ -98,6 +100,26 @@ def _alarms(alarms: Data) -> list[str]:
             ]
         )
     return lines + table(["style", "components", "laws", "examples", "alarms"], rows)
+
+
+def _nearest(held_out: Sequence[Data]) -> list[str]:
+    said = [one for one in held_out if one["said"]]
+    wrong = [one for one in said if not one["right"]]
+    words = sum(bool(one["mistake"]) for one in held_out)
+    share = f", {1 - len(wrong) / len(said):.1%}" if said else ""
+    lines = [
+        "`attest grade` says what a component behaves like where its pattern of failed laws is that "
+        "of a known wrong version. Each of the "
+        f"{len(held_out)} wrong versions was held out in turn and compared with the others; {words} "
+        f"of them have a mistake with words. Of {len(said)} something was said, and of "
+        f"{len(said) - len(wrong)} it was right{share}. Of the others nothing was said.",
+        "",
+    ]
+    rows = [
+        [code(one["id"]), escaped(one["mistake"] or "has no words"), escaped(one["said"])]
+        for one in wrong
+    ]
+    return lines + (table(["held out", "its mistake", "was said"], rows) if rows else [])
 
 
 def properties_page(data: Data) -> str:
