@@ -108,10 +108,10 @@ def _nearest(held_out: Sequence[Data]) -> list[str]:
     words = sum(bool(one["mistake"]) for one in held_out)
     share = f", {1 - len(wrong) / len(said):.1%}" if said else ""
     lines = [
-        "`attest grade` says what a component behaves like where its pattern of failed laws is that "
-        "of a known wrong version. Each of the "
-        f"{len(held_out)} wrong versions was held out in turn and compared with the others; {words} "
-        f"of them have a mistake with words. Of {len(said)} something was said, and of "
+        "`attest grade` says what a component behaves like where it fails the laws that a known "
+        f"wrong version fails. Each of the {len(held_out)} wrong versions was held out in turn and "
+        f"compared with the others; {words} have a mistake with words. Of {len(said)} something "
+        "was said, and of "
         f"{len(said) - len(wrong)} it was right{share}. Of the others nothing was said.",
         "",
     ]
