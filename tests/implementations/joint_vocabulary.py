@@ -2,7 +2,7 @@
 
 Free choices: pre-norm by the root mean square, with gains that are stored as what they add to one,
 and a normalisation at the end; SwiGLU; no bias anywhere; embeddings times √d; positions interleaved
-and put down by complex exponentials; fused projections; −∞ for a mask; few words in a small table.
+and put down by complex exponentials; fused projections; −∞ for a mask; small initial weights.
 """
 
 from dataclasses import dataclass
