@@ -20,17 +20,18 @@ from attest.mistakes import TABLE
 from attest.report import as_json
 from attest.verification import environment
 from tests.bugs import INEXPRESSIBLE, ROWS
-from tests.mutants.generated import SURVIVORS
 from tests.power.held_out import held_out, patterns, table_of_mistakes
 from tests.power.matrix import FEW, MANY, STYLES, Wrong, alarms, all_wrong, kills, rewritten
 from tests.power.pages import as_csv, bugs_page, index, picture, properties_page
 from tests.sweep import PARTIAL, ROOT
+from tests.test_generated_mutants import SURVIVORS
 
 # The share of the mistakes named of versions held out that has to be right.
 RIGHT = 0.95
 
 # Correct styles get fewer examples a law here than in `make stability`, which is for them alone.
 ALARM = replace(MANY, examples=30)
+REPORTS = ROOT / "reports" / "power"
 
 
 def _data(
@@ -38,7 +39,7 @@ def _data(
 ) -> dict[str, Any]:
     """Put together what pages show; there is no time in it, and no name of a machine."""
     components: dict[str, Any] = {}
-    for name in CONTRACT:
+    for name in dict.fromkeys(w.mutant.component for w in wrong):
         own = [w for w in wrong if w.mutant.component == name]
         properties = [p for p in ledger.properties if p.component == name]
         laws = [p.function.__name__ for p in properties if p.grades]
@@ -123,7 +124,7 @@ def _write(
     (folder / "kills").mkdir(parents=True, exist_ok=True)
     for old in (folder / "kills").glob("*.csv"):
         old.unlink()
-    for name in CONTRACT:
+    for name in data["components"]:
         names = [p.function.__name__ for p in ledger.properties if p.component == name]
         rows = [
             [w.mutant.name, w.kind, *(found[w.id]["cells"].get(n, "") for n in names)]
@@ -160,12 +161,19 @@ def _timing(found: dict[str, Any], seconds: float) -> dict[str, Any]:
 def main() -> int:
     """Run, write and judge."""
     parser = argparse.ArgumentParser(prog="make power", description=__doc__)
-    parser.add_argument("--out", type=Path, default=ROOT / "reports" / "power")
-    folder: Path = parser.parse_args().out
+    parser.add_argument("--out", type=Path, default=REPORTS)
+    parser.add_argument("--only", action="append", metavar="COMPONENT", choices=list(CONTRACT))
+    options = parser.parse_args()
+    if options.only and options.out == REPORTS:
+        parser.error("--only makes a part of the report: say where with --out")
+    folder: Path = options.out
     start, console, ledger = time.perf_counter(), Console(), load_ledger()
-    wrong = all_wrong()
+    chosen = options.only or list(CONTRACT)
+    wrong = [w for w in all_wrong() if w.mutant.component in chosen]
+    if options.only:
+        ledger = ledger.only(options.only)
     found = kills(ledger, wrong, PARTIAL / "kills.jsonl")
-    cases = [(style, part, ALARM) for style in STYLES for part in rewritten(style)]
+    cases = [(s, part, ALARM) for s in STYLES for part in rewritten(s) if part in chosen]
     given = alarms(ledger, cases, "correct styles", PARTIAL / "alarms.jsonl")
     alarmed = [
         {"style": style, "component": part, **result}
@@ -173,7 +181,8 @@ def main() -> int:
     ]
     data = _data(ledger, wrong, found, alarmed)
     known = patterns(wrong, found, ledger)
-    (ROOT / "properties" / TABLE).write_text(as_json(table_of_mistakes(known, ledger)))
+    if not options.only:
+        (ROOT / "properties" / TABLE).write_text(as_json(table_of_mistakes(known, ledger)))
     data["held_out"] = [vars(one) | {"right": one.right} for one in held_out(known)]
     _write(folder, ledger, wrong, data, found)
     timing = _timing(found, time.perf_counter() - start)
