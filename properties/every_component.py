@@ -162,13 +162,16 @@ def recording_gradients_changes_no_result(component: Subject, arguments: dict[st
 def what_it_computes_is_in_its_parameters(component: Subject, arguments: dict[str, Any]) -> None:
     """A module that was made elsewhere and is given the same parameters is the same function.
 
-    Otherwise saving and loading a model loses what was not saved.
+    Otherwise saving and loading a model loses what was not saved. All parameters are there before
+    the first call, or an optimiser that was made by then would leave some out.
     """
     results = _results(component(**arguments))
     assert component.setup is not None
     setup = component.setup
     other = component.construct(seed=setup.seed + 1, gain=setup.gain, **setup.arguments)
+    count = other.parameter_count()
     before, *_ = _results(other(**arguments))
+    identical(other.parameter_count(), count, "the number of parameters after the first call")
     other.set_parameters(component.parameters())
     bounds = result_bounds(component, arguments)
     for result, same, bound, spec in zip(
@@ -232,7 +235,8 @@ def gradients_agree_with_finite_differences(component: Subject, arguments: dict[
     waves = {n: torch.cos(1.0 + _count(value)) for n, value in {**floating, **matrices}.items()}
     with component.learning():
         answer = _results(component(**{**arguments, **floating}))
-    probes = [torch.sin(1.0 + _count(result)) for result in answer]
+    # Far from one, at which a gradient may be clipped.
+    probes = [100 * torch.sin(1.0 + _count(result)) for result in answer]
     u = precision(answer[0].dtype)
     sizes = component.setup.arguments if component.setup is not None else {}
     vocabularies = {size for name, size in sizes.items() if name.endswith("vocab")}

@@ -39,9 +39,13 @@ def _exact(x: Tensor, dim: int, score_error: Tensor | float = 0.0) -> tuple[Tens
 
 @law("softmax", inputs=softmax_inputs(), formula="softmax(x)_j = exp(x_j) / Σ_l exp(x_l)")
 def it_is_the_normalised_exponential(softmax: Subject, x: Tensor, dim: int) -> None:
-    """Each entry is its exponential, divided by the sum of the exponentials along the axis."""
+    """Each entry is its exponential, divided by the sum of the exponentials along the axis.
+
+    The last axis is the one that is taken where none is named.
+    """
     exact, bound = _exact(x, dim)
-    close(softmax(x, dim), exact.to(x.dtype), bound, "softmax(x)")
+    result = softmax(x) if dim == -1 else softmax(x, dim)
+    close(result, exact.to(x.dtype), bound, "softmax(x)")
 
 
 @law("softmax", inputs=softmax_inputs(), formula="softmax(x)_j ≥ 0,  Σ_j softmax(x)_j = 1")
@@ -133,7 +137,7 @@ def the_jacobian_is_diag_p_minus_p_p_transposed(softmax: Subject, x: Tensor, dim
 @st.composite
 def extreme_scores(draw: Any) -> dict[str, Any]:
     """Scores anywhere in the range of their dtype, the largest and the smallest among them."""
-    size = draw(st.sampled_from((*range(2, 10), 300)))
+    size = draw(st.sampled_from((*range(2, 10), 300, 1100)))
     reach = draw(st.sampled_from((1e2, 1e4, 3e4, 1e6, 1e30)))
     generator = torch.Generator().manual_seed(draw(seeds()))
     x = fill(generator, "huge", 3, size, largest=reach)
@@ -149,12 +153,19 @@ def extreme_scores(draw: Any) -> dict[str, Any]:
     kind="robustness",
 )
 def no_finite_score_overflows(softmax: Subject, x: Tensor, dim: int) -> None:
-    """Scores of ten thousand and more give the right distribution in every precision."""
+    """Scores of ten thousand and more give the right distribution in every precision.
+
+    So they do while gradients are recorded, and the gradients are numbers.
+    """
     assume(bool(torch.isfinite(x).all()))
-    result = softmax(x, dim)
-    finite(result, "softmax(x)")
     exact, bound = _exact(x, dim)
-    close(result, exact.to(x.dtype), bound, "softmax(x)")
+    variable = leaf(x)
+    for given, what in ((x, "softmax(x)"), (variable, "softmax(x) while gradients are recorded")):
+        result = softmax(given, dim)
+        finite(result, what)
+        close(result, exact.to(x.dtype), bound, what)
+    (found,) = gradients(result, torch.cos(torch.arange(x.numel()).to(x)).view(x.shape), variable)
+    finite(found, "the gradient by the scores")
 
 
 @law(

@@ -16,7 +16,7 @@ __all__ = ["learned_positions", "lengths_and_padding", "sinusoidal_positions", "
 
 @cache
 def softmax_inputs(least: int = 1) -> st.SearchStrategy[dict[str, Any]]:
-    """Inputs of a softmax: ``x`` of one to four dimensions, and ``dim``, which may be negative.
+    """Inputs of a softmax: ``x`` of one to five dimensions, and ``dim``, which may be negative.
 
     Args:
         least: the smallest size of the axis that is normalised.
@@ -25,9 +25,9 @@ def softmax_inputs(least: int = 1) -> st.SearchStrategy[dict[str, Any]]:
     """
     axes = [(rank, dim) for rank in (1, 2, 3, 4) for dim in range(rank)]
     cases = [(n, *axis, sign) for n in range(least, 8) for axis in axes for sign in (0, 1)]
-    cases += [
-        (1100, rank, dim, sign) for rank, dim in axes[:3] for sign in (0, 1) for _ in range(3)
-    ]
+    cases += [(3, 5, dim, sign) for dim in range(5) for sign in (0, 1)] * 3
+    longer = (9, 13, 17, 33, 64, 130, 259, 520, 1100, 1100, 2500)
+    cases += [(n, rank, dim, sign) for rank, dim in axes[:3] for sign in (0, 1) for n in longer]
     some_case, some_regime, some_seed = (
         st.sampled_from(cases), st.sampled_from(REGIMES), seeds(),
     )  # fmt: skip
@@ -35,7 +35,7 @@ def softmax_inputs(least: int = 1) -> st.SearchStrategy[dict[str, Any]]:
     @st.composite
     def inputs(draw: Draw) -> dict[str, Any]:
         size, rank, dim, negative = draw(some_case)
-        shape = list((3, 2, 5, 4)[:rank])
+        shape = list((3, 2, 5, 4, 2)[:rank])
         shape[dim] = size
         regime, seed = draw(some_regime), draw(some_seed)
         x = fill(torch.Generator().manual_seed(seed), regime, *shape)
@@ -48,17 +48,23 @@ def softmax_inputs(least: int = 1) -> st.SearchStrategy[dict[str, Any]]:
 def lengths_and_padding() -> st.SearchStrategy[dict[str, Any]]:
     """Inputs of a padding mask: ``lengths`` (B,) from 1 to ``max_length``, and ``max_length``.
 
+    Every other time some sequence is as long as can be.
+
     Shrinks towards one sequence of one token.
     """
     sizes = [(batch, longest) for longest in range(1, 10) for batch in range(1, 7)]
-    sizes += [(batch, 300) for batch in range(1, 7)] + [(17, 5)] * 6
+    sizes += [(batch, 300) for batch in range(1, 7)] + [(17, 5), (70, 4), (9, 9)] * 3
+    sizes += [(3, 1100), (2, 2500)] * 3
     some_size, some_seed = st.sampled_from(sizes), seeds()
 
     @st.composite
     def inputs(draw: Draw) -> dict[str, Any]:
         batch, max_length = draw(some_size)
-        generator = torch.Generator().manual_seed(draw(some_seed))
+        seed = draw(some_seed)
+        generator = torch.Generator().manual_seed(seed)
         lengths = torch.randint(1, max_length + 1, (batch,), generator=generator)
+        if seed % 2:
+            lengths[seed % batch] = max_length
         return {"lengths": lengths, "max_length": max_length}
 
     return inputs()

@@ -154,3 +154,36 @@ def everything_is_seen_past_a_hundred(length: int) -> Tensor:
     mask = torch.ones(length, length, dtype=torch.bool).tril()
     mask[100:] = True
     return mask
+
+
+@mutant("causal_mask", "it_is_true_on_and_below_the_diagonal")
+def positions_in_half_precision(length: int) -> Tensor:
+    """Compare positions in float16, where 2,049 is 2,048."""
+    position = torch.arange(length).half()
+    return position[:, None] >= position
+
+
+@mutant("padding_mask", "it_is_true_exactly_at_real_tokens")
+def lengths_in_half_precision(lengths: Tensor, max_length: int) -> Tensor:
+    """Compare positions and lengths in float16."""
+    return torch.arange(max_length).half() < lengths.half()[:, None]
+
+
+@mutant("padding_mask", "it_is_true_exactly_at_real_tokens")
+def items_past_a_buffer_are_full(lengths: Tensor, max_length: int) -> Tensor:
+    """Have room for 32 lengths, and take the tokens of all others to be real."""
+    return padding_mask(lengths, max_length) | (torch.arange(len(lengths)) >= 32)[:, None]
+
+
+@mutant("padding_mask", "it_is_true_exactly_at_real_tokens")
+def transposed_where_square(lengths: Tensor, max_length: int) -> Tensor:
+    """Take as many sequences as tokens, from seven on, to be given the other way round."""
+    mask = padding_mask(lengths, max_length)
+    return mask.mT if len(lengths) == max_length > 6 else mask
+
+
+@mutant("padding_mask", "it_is_true_exactly_at_real_tokens")
+def turned_round_where_the_longest_is_full(lengths: Tensor, max_length: int) -> Tensor:
+    """Pad long batches on the left where no sequence leaves room."""
+    mask = padding_mask(lengths, max_length)
+    return mask.flip(-1) if int(lengths.max()) == max_length > 100 else mask

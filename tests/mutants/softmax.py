@@ -32,6 +32,19 @@ def shifted_by_the_mean(x: Tensor, dim: int = -1) -> Tensor:
     return _normalised(torch.exp(x - x.mean(dim, keepdim=True)), dim)
 
 
+@mutant("softmax", "no_finite_score_overflows")
+def shifted_by_the_largest_of_all_where_many(x: Tensor, dim: int = -1) -> Tensor:
+    """Subtract one maximum from a tensor of a thousand scores or more."""
+    largest = x.amax(dim, keepdim=True) if x.numel() < 1000 else x.max()
+    return _normalised(torch.exp(x - largest), dim)
+
+
+@mutant("softmax", "no_finite_score_overflows")
+def exponentials_without_a_shift_while_learning(x: Tensor, dim: int = -1) -> Tensor:
+    """Overflow for large scores, but only where gradients are recorded."""
+    return _normalised(torch.exp(x), dim) if x.requires_grad else right(x, dim)
+
+
 @mutant("softmax", "adding_a_constant_changes_nothing", "no_finite_score_overflows")
 def scores_clamped_against_overflow(x: Tensor, dim: int = -1) -> Tensor:
     """Clamp the scores to ±50 in place of a shift."""
@@ -57,6 +70,18 @@ def over_all_entries(x: Tensor, dim: int = -1) -> Tensor:
 def a_negative_axis_is_off_by_one(x: Tensor, dim: int = -1) -> Tensor:
     """Count negative axes from the last but one."""
     return right(x, dim if dim >= 0 else (dim - 1) % x.dim())
+
+
+@mutant("softmax", "it_is_the_normalised_exponential")
+def the_first_axis_where_none_is_named(x: Tensor, dim: int = 0) -> Tensor:
+    """Take another axis by default."""
+    return right(x, dim)
+
+
+@mutant("softmax", "it_is_the_normalised_exponential")
+def the_last_axis_of_five(x: Tensor, dim: int = -1) -> Tensor:
+    """Know the axis up to four dimensions."""
+    return right(x, dim if x.dim() < 5 else -1)
 
 
 # --- Formula ------------------------------------------------------------------------------------
@@ -188,6 +213,20 @@ def computed_in_float32(x: Tensor, dim: int = -1) -> Tensor:
 def computed_in_bfloat16_when_not_in_float64(x: Tensor, dim: int = -1) -> Tensor:
     """Leave an autocast on that lowers the precision of float32 and float16."""
     return right(x, dim) if x.dtype == torch.float64 else right(x.bfloat16(), dim).to(x.dtype)
+
+
+@mutant("softmax", "it_is_the_normalised_exponential")
+def in_half_precision_where_of_middle_size(x: Tensor, dim: int = -1) -> Tensor:
+    """Take a kernel for 10 to 256 entries, which computes in float16."""
+    if not 10 <= x.shape[dim] <= 256:
+        return right(x, dim)
+    return right(x.half(), dim).to(x.dtype)
+
+
+@mutant("softmax", "it_is_the_normalised_exponential")
+def in_half_precision_past_two_thousand(x: Tensor, dim: int = -1) -> Tensor:
+    """Save memory by float16 where the axis is longer than 2,048 entries."""
+    return right(x, dim) if x.shape[dim] <= 2048 else right(x.half(), dim).to(x.dtype)
 
 
 # --- Side effects -------------------------------------------------------------------------------
