@@ -6,6 +6,7 @@ lines that the laws speak of, in the order of that file. Proofs and refutations 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from itertools import product
 from typing import Any
@@ -34,7 +35,7 @@ from attest.laws import law, proof, refutation
 from attest.strategies import MaskKind, attention_inputs, fill, layer_inputs
 from attest.subject import Setup, Subject
 from attest.tolerances import unit_roundoff
-from properties.bounds import measured_bound
+from properties.bounds import LAYER_NORM_EPS, measured_bound
 from properties.families import SDPA, STACKS
 
 ENCODERS = ("EncoderLayer", "Encoder")
@@ -1002,6 +1003,106 @@ def the_number_of_heads_matters(stack: Subject, arguments: dict[str, Any]) -> No
     one.set_parameters(own)
     bound = 2 * measured_bound(stack, arguments)
     sometimes_differs(one(**arguments), stack(**arguments), "one head gives another output", bound)
+
+
+# A pattern of signs, x; what a matrix that permutes entries makes of it, M x, and M² x, which is at
+# right angles to x. All three have mean zero and variance one, and so are normalised already. The
+# product of M x with itself, and with x + M x, is the same over any head's share of the entries.
+_PATTERN = torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64)
+_ORDER = torch.tensor([2, 0, 1, 3])
+_SHARPNESS = 0.4
+
+
+def _patterns(component: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Give a few sizes whose heads have whole patterns or halves of them, and the tokens' size."""
+
+    def inputs(case: tuple[tuple[int, int], float]) -> dict[str, Any]:
+        (width, heads), factor = case
+        sizes = {"d_model": width, "n_heads": heads, "d_hidden": width + 1}
+        sizes |= {"n_layers": 1} if component in DEEP else {}
+        return {"factor": factor, "setup": Setup(sizes)}
+
+    widths = ((4, 1), (8, 1), (4, 2), (8, 2), (8, 4), (12, 3), (12, 2), (16, 8))
+    return st.sampled_from(tuple(product(widths, (1.0, 2.0)))).map(inputs)
+
+
+def _permuting_projections(stack: Subject, size: float) -> None:
+    """Let attention's matrices permute entries, and everything else say nothing.
+
+    A fused matrix is some square ones on top of each other; whose rows are whose is told for one
+    head alone.
+
+    Raises:
+        DoesNotApply: the parameters are stored in another way.
+    """
+    assert stack.setup is not None
+    width, heads = (stack.setup.arguments[name] for name in ("d_model", "n_heads"))
+    permuting = size * torch.eye(width).view(-1, 4, width)[:, _ORDER].flatten(0, 1)
+    values, squares, fused = {}, 0, False
+    for name, old in stack.parameters().items():
+        count = old.shape[0] // width if old.dim() == 2 and old.shape[1] == width else 0
+        if count and old.shape[0] == count * width:
+            values[name] = permuting.repeat(count, 1)
+            squares, fused = squares + count, fused or count > 1
+        elif not bool((old == 1).all()):
+            values[name] = torch.zeros_like(old)
+    if squares != 4 * _attentions_a_layer(stack):
+        raise DoesNotApply("its attentions have no four square matrices each")
+    assume(heads == 1 or not fused)
+    stack.set_parameters(values)
+
+
+@law(
+    *STACKS,
+    inputs=_patterns,
+    formula="W = g M for q, k, v, o, F = 0: f(±x) ∝ x + t M² x with t = g² tanh(g² √d_h), or, "
+    "for tokens a x, t = g² tanh(a² g² √d_h) for post-norm and g² tanh(g² √d_h) / a for pre-norm",
+    dtypes=("float64",),
+)
+def scores_are_scaled_by_the_width_of_a_head(stack: Subject, factor: float) -> None:
+    """With weights that are known, what attention says tells by how much its scores are divided.
+
+    One token looks at itself and at its opposite. Both are normalised already, up to their size,
+    so that a pre-norm layer looks at the same at any size, and a post-norm layer at larger ones.
+    What one attention adds to the token is at right angles to it, and its share is left as it is
+    by normalisations.
+    """
+    assert stack.setup is not None
+    width, heads = (stack.setup.arguments[name] for name in ("d_model", "n_heads"))
+    gain = _SHARPNESS / math.sqrt(width // heads)  # g²
+    _permuting_projections(stack, math.sqrt(gain))
+    x = _PATTERN.repeat(width // 4)
+    said = x.view(-1, 4)[:, _ORDER][:, _ORDER].flatten()
+    pair = torch.stack([-x, x])[None]
+    nothing = {"memory": torch.zeros_like(pair)} if stack.spec.name in DECODERS else {}
+
+    def share(output: Tensor) -> Tensor:
+        last = output[0, -1].double()
+        return (last @ said) / (last @ x)
+
+    def nearest(found: Tensor, *candidates: float) -> Tensor:
+        return min(
+            (found.new_tensor(c) for c in candidates), key=lambda c: float((c - found).abs())
+        )
+
+    # ε takes away its half at most of a token, of each of the two in a score, and of a value.
+    bound = 2 * gain * LAYER_NORM_EPS * factor**2 + math.sqrt(unit_roundoff(torch.float64))
+    output = stack(x=factor * pair, **nothing)
+    pre, post = math.tanh(_SHARPNESS) / factor, math.tanh(factor**2 * _SHARPNESS)
+    found = share(output)
+    close(found, nearest(found, gain * pre, gain * post), bound, "what self-attention adds")
+    sometimes_differs(output, factor * pair, "attention adds something")
+    if not nothing:
+        return
+    found, candidates = share(stack(factor * x.view(1, 1, -1), factor * pair)), []
+    for seen in (factor, 1.0):  # whoever normalises the memory, too, reads it at size one
+        size = math.hypot(factor, gain)
+        added = seen * math.tanh(seen * factor / size * _SHARPNESS)
+        candidates.append(gain * (1 + added) / factor)
+        size = math.hypot(1, gain)
+        added = seen * math.tanh(seen / size * _SHARPNESS)
+        candidates.append(gain * (1 + size * added))
+    close(found, nearest(found, *candidates), 2 * bound, "what both attentions add")
 
 
 @law(
