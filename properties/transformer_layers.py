@@ -1161,15 +1161,15 @@ def all_of_six_layers_learn(stack: Subject, arguments: dict[str, Any]) -> None:
 @law(
     *DEEP,
     inputs=_sizes,
-    formula="parameters(3) − parameters(2) = parameters(2) − parameters(1) > 0",
+    formula="parameters(7) − parameters(2) = 5 (parameters(2) − parameters(1)) > 0",
     claim=TRF_03,
 )
 def every_layer_has_as_many_parameters(stack: Subject, arguments: dict[str, int]) -> None:
     """One layer more costs as many parameters each time: no layer is used twice, none is lost."""
-    one, two, three = (
-        stack.construct(**{**arguments, "n_layers": n}).parameter_count() for n in (1, 2, 3)
+    one, two, seven = (
+        stack.construct(**{**arguments, "n_layers": n}).parameter_count() for n in (1, 2, 7)
     )
-    identical(three - two, two - one, "what the third layer adds, against the second")
+    identical(seven - two, 5 * (two - one), "what five layers add, against what the second does")
     at_least(two - one, torch.tensor(1), 0, "what the second layer adds")
 
 

@@ -21,7 +21,7 @@ from tests.mutants.encoder import (
     stacks_of_wrong_layers,
     unscaled,
 )
-from tests.mutants.stacks import OneLayer, OtherLayers, PlainList
+from tests.mutants.stacks import FiveLayersAtMost, OneLayer, OtherLayers, PlainList
 
 
 class Layer(RightLayer):
@@ -719,6 +719,11 @@ class TheResidualIsInside(MultiHeadAttention):
     def forward(self, query, key, value, mask=None):
         output, weights = super().forward(query, key, value, mask)
         return output + query, weights
+
+
+@mutant("Decoder", "every_layer_has_as_many_parameters")
+class StopsAtFiveLayers(FiveLayersAtMost, Right):
+    """Leave out every layer after the fifth."""
 
 
 MUTANTS = tuple(stacks_of_wrong_layers(globals(), "Decoder", Stack, laws_of_both(*DECODERS)))

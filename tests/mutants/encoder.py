@@ -17,7 +17,7 @@ from reference.multi_head_attention import split_heads
 from reference.softmax import masked_softmax
 from reference.transformer_layers import residual
 from tests.mutants import Mutant, mutant
-from tests.mutants.stacks import OneLayer, OtherLayers
+from tests.mutants.stacks import FiveLayersAtMost, OneLayer, OtherLayers
 
 Weigh = Callable[[Tensor, "Tensor | None"], Tensor]
 
@@ -543,6 +543,11 @@ class TwoAttentionsALayer(Stack):
     """Attend once more after the feed-forward network."""
 
     layer = _Twice
+
+
+@mutant("Encoder", "every_layer_has_as_many_parameters")
+class StopsAtFiveLayers(FiveLayersAtMost, Right):
+    """Leave out every layer after the fifth."""
 
 
 def stacks_of_wrong_layers(
