@@ -27,8 +27,8 @@ WHOLE = (
 )
 
 
-def test_there_are_seven_styles_at_least():
-    assert len(STYLES) >= 7
+def test_there_are_fifteen_styles_at_least():
+    assert len(STYLES) >= 15
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
