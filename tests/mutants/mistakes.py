@@ -2,16 +2,23 @@
 
 A sentence completes “behaves like: …” and names the cause, not what is seen of it. It is true of
 every mutant beside it. A mutant is named as ``Component.name``, or as ``name`` where all components
-that have it make the same mistake. Many mutants are nobody's everyday mistake and have no sentence.
+that have it make the same mistake. Generated mutants are told by rules: what is found in
+``Component: unit, operator: before -> after``. A rule says only what is true of all that it finds.
+Many mutants are nobody's everyday mistake and have no sentence.
 """
 
 from __future__ import annotations
 
+import re
+from functools import cache
+
 from tests.mutants import Mutant
 
-__all__ = ["MISTAKES", "mistake_of"]
+__all__ = ["MISTAKES", "RULES", "mistake_of", "subject"]
 
-MISTAKES: dict[str, tuple[str, ...]] = {
+_change = re.compile
+
+MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
     # --- Scores --------------------------------------------------------------------------------
     "the scores are not divided by the root of the width": (
         "scaled_dot_product_attention.without_a_scale",
@@ -19,14 +26,17 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "SelfAttention.UnscaledWithAFusedProjection",
         "MultiHeadAttention.ListsOfHeadsWithoutAScale",
         "MultiHeadAttention.TheScaleIsLeftAtOne",
+        _change(r", scale: query @ key\.mT / .* -> query @ key\.mT$"),
     ),
     "the scores are divided by the width and not by its root": (
         "scaled_dot_product_attention.divided_by_the_width",
         "SelfAttention.ScaledByTheWidthItself",
+        _change(r", scale: math\.sqrt\(d_k\) -> d_k$"),
     ),
     "the scores are multiplied by the root of the width where they should be divided by it": (
         "scaled_dot_product_attention.multiplied_by_the_root_of_the_width",
         "MultiHeadAttention.DividedByTheScale",
+        _change(r", scale: query @ key\.mT / .* -> query @ key\.mT \* "),
     ),
     "the scores are divided by the root of the model's width and not of a head's": (
         "MultiHeadAttention.FusedAndScaledByTheModelsWidth",
@@ -40,6 +50,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "scaled_dot_product_attention.divided_by_the_root_of_the_values_width",
         "scaled_dot_product_attention.the_scale_is_that_of_width_64",
         "MultiHeadAttention.ScaledByTheNumberOfHeads",
+        _change(r", scale: query\.shape"),
     ),
     "the scores of an attention that has no scale are divided by the root of a width": (
         "AdditiveAttention.ScaledLikeADotProduct",
@@ -67,10 +78,31 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "AttentionSeq2Seq.WeightsIgnoreTheDecoder",
         "AttentionSeq2Seq.TheMeanForAttention",
         "FeedForward.AttentionIsTheSameForEveryQuery",
+        _change(r"additive_score, dropped: query.* -> key"),
+        _change(r"_score, constant_result: "),
     ),
     "the keys have no part in the scores": (
         "AttentionSeq2Seq.WeightsIgnoreTheEncoder",
         "AttentionSeq2Seq.PlacesAreScoredByTheDecoderAlone",
+        _change(r"additive_score, dropped: query.* -> query"),
+    ),
+    "the queries are taken from the keys": (
+        _change(r", swap: query @ key\.mT -> key @ key"),
+        _change(r", swap: .* -> \w*_score\(key, key"),
+        _change(r", swap: self\.query\(query\) -> self\.query\(key\)"),
+        _change(r", swap: split_heads\(query.* -> split_heads\(key"),
+        _change(r", swap: .* -> multiplicative_attention\(key, "),
+    ),
+    "queries and keys change places": (
+        _change(r", swap: .* -> \w*_score\(key, query"),
+        _change(r", swap: .* -> \w+\(self\.key\(key\), (self\.query\()?query"),
+        _change(r", swap: .* -> .*(x @ key_weight\.mT, x @ |self\.key\.weight, self\.)query"),
+        _change(r", swap: self\.attention\(state.* -> .*\(memory, state"),
+        _change(r", swap: self\.cross_attention.* -> .*\(memory, x"),
+        _change(r", swap: .* -> .*\(keys, own\.query"),
+    ),
+    "the keys are not transposed in their product with the queries": (
+        _change(r", transpose_dropped: key\.mT"),
     ),
     "the tanh is in the wrong place": (
         "AdditiveAttention.TanhAfterTheEnergy",
@@ -80,6 +112,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "AdditiveAttention.ReluForTanh",
         "AdditiveAttention.SigmoidOverOneMatrix",
         "AdditiveAttention.WithoutTanh",
+        _change(r"additive_score, dropped: torch\.tanh"),
     ),
     # --- Softmax -------------------------------------------------------------------------------
     "the softmax runs over the queries": (
@@ -100,6 +133,8 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "softmax.a_negative_axis_is_off_by_one",
         "AdditiveAttention.SoftmaxOverTheOneEnergy",
         "MultiHeadAttention.SoftmaxOverHeads",
+        _change(r": softmax, default: "),
+        _change(r": softmax, axis: exponentials\.sum.*sum\((-1|0)"),
     ),
     "each key is weighed by a sigmoid of its own": (
         "scaled_dot_product_attention.sigmoids_are_not_normalised",
@@ -111,6 +146,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "scaled_dot_product_attention.sigmoids_are_normalised",
         "LinearWeights",
         "MultiHeadAttention.SumsOfFeaturesInsteadOfAllPairs",
+        _change(r": softmax, dropped: torch\.exp"),
     ),
     "the exponentials have base two": ("powers_of_two",),
     "the softmax has something added to its denominator": (
@@ -127,6 +163,12 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "softmax.shifted_by_the_largest_of_all_scores",
         "softmax.shifted_by_the_largest_score_of_the_last_call",
         "softmax.scores_clamped_against_overflow",
+        _change(r": softmax, axis: x\.amax.*amax\((-1|0)"),
+        _change(r": softmax, (sign|dropped): x - x\.amax"),
+        _change(r": softmax, sign: x\.amax"),
+    ),
+    "the exponentials are not divided by their sum": (
+        _change(r": softmax, scale: exponentials / "),
     ),
     "the sums of the blocks of a long row are put together wrongly": (
         "softmax.blocks_are_not_rescaled",
@@ -156,6 +198,12 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "LastValueForgotten",
         "softmax.the_sum_leaves_out_the_last_score",
         "LayerNorm.MeanLeavesOutTheLastEntry",
+    ),
+    "the output and the weights are returned in the wrong order": (
+        _change(r", swap: \((weights|heads|self\.output)"),
+    ),
+    "the weights of an attention are taken for its output": (
+        _change(r", index: self\.\w*attention\(.* -> .*\[1\]$"),
     ),
     "the output goes through a nonlinearity": (
         "scaled_dot_product_attention.the_output_goes_through_tanh",
@@ -199,6 +247,8 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "MaskAfterTheSoftmax",
         "MemoryIsMaskedAfterTheSoftmax",
         "AttentionSeq2Seq.MaskedAfterTheSoftmax",
+        _change(r"masked_softmax, mask: mask\.any.* -> mask\.all"),
+        _change(r"masked_softmax, mask: scores\.masked_fill.* -> scores$"),
     ),
     "the scores are multiplied by the mask": (
         "scaled_dot_product_attention.scores_are_multiplied_by_the_mask",
@@ -214,6 +264,13 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "MultiHeadAttention.MaskedScoresAreThrownAway",
         "MaskIsDiscarded",
         "AttentionSeq2Seq.PaddingIsAttendedTo",
+        _change(r"mask: masked_softmax.*, None\)$"),
+        _change(r"masked_softmax, condition: "),
+        _change(r"([ai]ve|Multi[hH]ead|Self)Attention\.forward, mask: .*, None\)$"),
+        _change(r": (multi_head|self)_attention, mask: .*, None\)$"),
+        _change(r": Encoder(Layer)?\.forward, mask: "),
+        _change(r"AttentionSeq2Seq\.(step|_step_over), (mask|condition): .*None\)?$"),
+        _change(r"_for_every_query, condition: .* -> None$"),
     ),
     "the mask has the other polarity": (
         "padding_mask.true_at_padding",
@@ -224,6 +281,10 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "MaskIsInverted",
         "MemoryMaskIsInverted",
         "Transformer.TheSourceMaskIsUpsideDown",
+        _change(r"padding_mask, off_by_one: .* >=? lengths"),
+        _change(r"unroll, off_by_one: t < .* t >=? "),
+        _change(r"unroll, mask: .* -> _where\(.*, state, after"),
+        _change(r"_where, mask: .* -> torch\.where"),
     ),
     "the mask is transposed, so that queries and keys change places": (
         "causal_mask.the_upper_triangle",
@@ -231,10 +292,17 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "SelfAttention.MaskTransposed",
         "EncoderLayer.TheMaskIsUpsideDown",
         "AMaskOfOneRowHidesQueries",
+        _change(r"causal_mask, off_by_one: .*triu"),
     ),
     "a mask that must broadcast is ignored": (
         "scaled_dot_product_attention.a_mask_that_must_broadcast_is_ignored",
         "AdditiveAttention.AMaskThatMustBroadcastIsIgnored",
+    ),
+    "a mask or lengths that were not passed are used without asking": (
+        _change(r"masked_softmax, step_dropped: if mask is None"),
+        _change(r"(multi_head_attention|unroll), condition: .* -> if True"),
+        _change(r", condition: None if .* -> (?!None$)"),
+        _change(r", condition: mask if .* -> mask & "),
     ),
     "masked scores are not made low enough": (
         "scaled_dot_product_attention.a_hundred_is_filled_in_where_masked",
@@ -246,6 +314,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "MaskedByMinusAThousand",
         "MaskedByMinusThirty",
         "HiddenByTen",
+        _change(r"masked_softmax, mask: scores\.masked_fill.*, (-10000\.0|0\.0)\)$"),
     ),
     "masked scores get a number that half precision cannot hold": (
         "scaled_dot_product_attention.hidden_by_a_constant_beyond_half_precision",
@@ -288,6 +357,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "MultiHeadAttention.MasksAreTiledWhereHeadsOfAnItemAreNeighbours",
         "MaskIsTiledInTheWrongOrder",
         "MemoryMaskIsTiledInTheWrongOrder",
+        _change(r"multi_head_attention, (step_dropped|layout): .*mask"),
     ),
     "the mask does not reach all heads": (
         "OneHeadIsNotMasked",
@@ -304,6 +374,8 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "padding_mask.one_token_too_few",
         "padding_mask.one_token_too_many",
         "Transformer.AMaskThatAllowsEverythingHidesTheLastToken",
+        _change(r"padding_mask, off_by_one: .* <= lengths"),
+        _change(r"padding_mask, off_by_one: .* -> torch\.arange\(1, "),
     ),
     "what lies beyond the longest sequence is cut off": (
         "padding_mask.cut_at_the_longest",
@@ -315,10 +387,12 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "DecoderLayer.TheFlagEndsInTheLayer",
         "DecoderLayer.TheFlagIsForTheKernelThatIsNotTaken",
         "Transformer.ADynamicMaskTakesTheCausalOnesPlace",
+        _change(r"DecoderLayer\.forward, mask: self\.self_attention.*, None\)$"),
     ),
     "a mask that is passed takes the causal mask away": (
         "SelfMaskReplacesTheCausalOne",
         "EitherMaskMayAllow",
+        _change(r", mask: mask & self_mask -> (self_mask|mask \|)"),
     ),
     "the mask is off by one, so that every token sees the next": (
         "causal_mask.the_next_token_is_seen",
@@ -327,6 +401,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "DecoderLayer.EveryTokenSeesTheNext",
         "OneTokenOfTheFuture",
         "Transformer.TheMaskIsOffByOne",
+        _change(r"causal_mask, off_by_one: .*tril\(1\)"),
     ),
     "the mask hides a token from itself": (
         "causal_mask.the_diagonal_is_blocked",
@@ -335,6 +410,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "DecoderLayer.NoTokenSeesItself",
         "StrictlyPast",
         "StrictlyPastButForTheFirst",
+        _change(r"causal_mask, off_by_one: .*tril\(-1\)"),
     ),
     "the future is hidden where nobody asked for it": (
         "scaled_dot_product_attention.always_causal_for_squares",
@@ -379,6 +455,11 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "MultiHeadAttention.MergedWithoutTranspose",
         "MultiHeadAttention.SplitAndMergedWithoutTranspose",
         "HeadsAreCutWithoutATranspose",
+        _change(r", transpose_dropped: .*\.transpose\(1, 2\) -> "),
+    ),
+    "other axes are exchanged than should be (transpose, permute)": (
+        _change(r", axis: .*\.transpose\(1, 2\) -> "),
+        _change(r"patches, axis: .*permute.*permute\((2, 0|0, 2, 1)"),
     ),
     "the columns of the heads are in another order": (
         "MultiHeadAttention.HeadsInterleaved",
@@ -412,22 +493,44 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "KeysByTheQueryMatrix",
         "MultiHeadAttention.OneMatrixForQueriesAndKeys",
         "KeysAreQueries",
+        _change(r", shared: self\.key = .* = self\.query$"),
+    ),
+    "values or outputs go through the matrix of the queries": (
+        _change(r", shared: self\.(value|output) = .* = self\.query$"),
     ),
     "keys and values are mixed up": (
         "SelfAttention.ValuesAreTheKeys",
         "MultiHeadAttention.KeysTakenFromTheValues",
         "MultiHeadAttention.ValuesByTheKeyMatrixForAMemory",
         "MultiHeadAttention.ValuesTakenFromTheKeys",
+        _change(r", swap: .* -> \w+\((self\.query\()?query\)?, (self\.)?value"),
+        _change(r", swap: self\.key\(key\) -> self\.key\(value\)"),
+        _change(r", swap: split_heads\(key.* -> split_heads\(value"),
+        _change(
+            r", swap: .* -> \w+\(x( @ |, self\.)query(_weight\.mT|\.weight), (x @ |self\.)value"
+        ),
+        _change(
+            r"DecoderLayer\.step, (swap: \(own\.key|swap: .*\(own\.query\(x\), values|index: cache)"
+        ),
     ),
     "a weight matrix is transposed": (
         "MatricesTransposed",
         "MultiplicativeAttention.MatrixTransposedWhereItIsSquare",
+        _change(r", transpose_dropped: \w+_weight\.mT"),
     ),
     "a projection is missing": (
         "MultiHeadAttention.NoOutputProjection",
         "MultiHeadAttention.OutputProjectionForgotten",
         "SelfAttention.ValuesNotProjected",
         "MultiplicativeAttention.MatrixLeftOutWhereWidthsAgree",
+        _change(r"Attention\.forward, dropped: self\.\w+\("),
+        _change(r"PatchEmbedding\.forward, dropped: "),
+        _change(r"DecoderLayer\.step, dropped: own\."),
+    ),
+    "the output layer is missing, so that states are given for logits": (
+        _change(
+            r"(Seq2Seq|Transformer)\.(step|decode), dropped: self\.output.* -> (?!self\.output)"
+        ),
     ),
     "there is a parameter that nothing uses": (
         "AdditiveAttention.AMatrixThatNothingUses",
@@ -444,6 +547,11 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "scaled_dot_product_attention.the_values_are_detached",
         "AdditiveAttention.TheValuesAreDetached",
         "MultiplicativeAttention.ValuesDetached",
+        _change(r", detached: self\.\w+\(.* -> self\.\w+\((key|value)\.detach"),
+    ),
+    "the gradient is cut at the queries (detach)": (
+        _change(r", detached: self\.query\(query\) -> self\.query\(query\.detach"),
+        _change(r", detached: self\.(self_|cross_)?attention\(x"),
     ),
     "the gradient is cut at the weights (detach)": (
         "the_weights_are_detached",
@@ -452,16 +560,22 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "AdditiveAttention.TheWeightsAreDetached",
         "WeightsDetached",
         "AttentionSeq2Seq.WeightsAreDetached",
+        _change(r", detached: query @ key"),
+        _change(r"additive_score, detached: hidden"),
+        _change(r", detached: (masked_)?softmax\("),
     ),
     "the gradient is cut between decoder and encoder (detach)": (
         "AttentionSeq2Seq.EncoderIsDetached",
         "Seq2Seq.TheContextIsDetached",
         "TheMemoryIsDetached",
+        _change(r"unroll, detached: "),
+        _change(r"Transformer\.encode, detached: self\.encoder\(.*\)\.detach\(\)$"),
     ),
     "the gradient is cut at a mean, a spread or a sum (detach)": (
         "softmax.the_denominator_is_detached",
         "LayerNorm.MeanIsDetached",
         "LayerNorm.SpreadIsDetached",
+        _change(r"layer_norm, detached: centred\.square"),
     ),
     "the gradient is cut before a parameter, which never learns (detach)": (
         "FeedForward.FirstLayerIsDetached",
@@ -469,6 +583,54 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "LearnedPositionalEmbedding.FirstRowNeverLearns",
         "LearnedPositionalEmbedding.TableDetached",
         "Transformer.TheTargetEmbeddingIsFrozen",
+        _change(r"additive_score, detached: torch\.tanh"),
+        _change(r"feed_forward, detached: torch\.relu"),
+        _change(r"(split_heads|multi_head_attention), detached: "),
+        _change(r", detached: self\.output\(heads\) -> self\.output\(heads\.detach"),
+        _change(r"residual, detached: "),
+        _change(
+            r"Layer\.(forward|_after\w+), detached: residual\(x, (attend|consult).*\)\.detach\(\)$"
+        ),
+        _change(r"Layer\.forward, detached: self\._after\w+\(x"),
+        _change(r"Layer\._after\w+, detached: residual\(x, .* -> .*\(x\.detach"),
+        _change(r"Layer\.forward, detached: residual\(x, self\.feed.* -> .*\(x\.detach"),
+        _change(r"Embedding\.forward, detached: super"),
+        _change(r"(_Encoder\.forward|AttentionSeq2Seq\.step), detached: self\.embedding"),
+        _change(r"AttentionSeq2Seq\.encode, detached: torch\.tanh"),
+        _change(r"GRUCell\.forward, detached: (torch|\(1 - update|self\.input)"),
+        _change(r"Seq2Seq\.step, detached: .*state\.detach"),
+        _change(r"Transformer\._embed, detached: "),
+        _change(r"Transformer\.(encode|decode), detached: self\._embed"),
+        _change(r"Transformer\.(encode|decode), detached: .* -> .*\(x\.detach"),
+        _change(r"Transformer\.decode, detached: self\.decoder\(.*\)\.detach\(\)$"),
+    ),
+    "the gradient does not reach the input (detach)": (
+        _change(r"layer_norm, detached: x - "),
+        _change(r"patches, detached: "),
+        _change(r"Layer\.forward, detached: residual\(x, attend.* -> residual\(x\.detach"),
+        _change(r"coder\.forward, detached: layer.* -> layer\(x\.detach"),
+    ),
+    "the result is detached, so that nothing learns": (
+        _change(r", detached: weights @ value"),
+        _change(r"feed_forward, detached: hidden"),
+        _change(r"layer_norm, detached: gain"),
+        _change(r": softmax, detached: "),
+        _change(r"(FeedForward|LayerNorm|PatchEmbedding)\.forward, detached: \w"),
+        _change(r", detached: self\.output\(heads\) -> .*\)\.detach\(\)$"),
+        _change(r"Layer\.\w+, detached: residual\(x, self\.feed_forward.*\)\.detach\(\)$"),
+        _change(r": (En|De)coder\.forward, detached: .*norm"),
+        _change(r": (En|De)coder\.forward, detached: layer.*\)\.detach\(\)$"),
+        _change(r"teacher_forced, detached: "),
+        _change(r"(Seq2Seq|Transformer)\.forward, detached: "),
+        _change(r"Seq2Seq\.step, detached: self\.output.*\)\.detach\(\)$"),
+        _change(r"Transformer\.decode, detached: self\.output\(x\) -> .*\)\.detach\(\)$"),
+    ),
+    "the gradient does not go back through time (detach)": (
+        "Seq2Seq.TheStateIsDetachedAfterEachStep",
+        _change(r", detached: self\.recurrent\(state\) -> self\.recurrent\(state\.detach"),
+    ),
+    "the gradient is cut in a step with a cache (detach)": (
+        _change(r": (Transformer|Decoder|DecoderLayer)\.step, detached: "),
     ),
     "the gradient reaches what took no part in the result": (
         "scaled_dot_product_attention.the_gradient_of_the_values_is_averaged",
@@ -504,12 +666,64 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "MultiplicativeAttention.KeysCentredInPlace",
         "SelfAttention.TokensScaledInPlace",
         "MultiHeadAttention.QueryScaledInPlace",
+        _change(r"(layer_norm|: softmax), in_place: x - "),
+        _change(r"residual, in_place: "),
     ),
+    "a tensor that the gradient still needs is overwritten (in place)": (
+        _change(r": softmax, in_place: exponentials"),
+        _change(r"GRUCell\.forward, in_place: "),
+    ),
+    "arguments are passed in the wrong order": (
+        _change(r"FeedForward\.forward, swap: feed_forward"),
+        _change(r"LayerNorm\.forward, swap: .* -> layer_norm\((self\.gain, x|x, self\.gain)"),
+        _change(r"masked_softmax, swap: "),
+        _change(r"additive_attention, swap: .* -> additive_score\(query, energy"),
+        _change(r"AdditiveAttention\.forward, swap: .*energy, value, mask\)$"),
+        _change(r"SelfAttention\.forward, swap: .* -> self_attention\(self\.query"),
+        _change(r"(_generated|_cell|_zeros|_embed), swap: "),
+        _change(r"Transformer\.step, swap: self\._embed"),
+        _change(r"Decoder\.step, swap: .* -> layer\.step\(x, caches"),
+    ),
+    "zeros are used that nothing was written into": (
+        _change(r", constant_result: weights @ value"),
+        _change(r"(feed_forward|layer_norm|multi_head_attention), constant_result: "),
+        _change(r"(: softmax|patches|teacher_forced), constant_result: "),
+        _change(r"(FeedForward|LayerNorm|Attention|PatchEmbedding)\.forward, constant_result: "),
+        _change(r"Layer\.(forward|_after\w+), constant_result: "),
+        _change(r"(: Encoder|: Decoder|Seq2Seq|Transformer)\.(forward|decode), constant_result: "),
+        _change(r"Seq2Seq\.step, constant_result: self\.output"),
+    ),
+    "a result is not appended to its list": (_change(r", step_dropped: \w+\.append"),),
+    "a division is the wrong way round": (
+        _change(r", swap: (query @ key\.mT|exponentials|gain \* centred) / "),
+    ),
+    "a difference is the wrong way round": (_change(r", swap: x - x\."),),
     "tensors are taken to be contiguous": (
         "storage_read_in_order",
         "the_storage_is_read_in_order",
         "AdditiveAttention.TheStorageIsReadInOrder",
         "StridesAssumed",
+    ),
+    "a size is read off another axis": (
+        _change(r", scale: (?!query)\S+\.shape\["),
+        _change(r"(split_heads|patches), layout: "),
+    ),
+    "sizes are passed to reshape in another order": (
+        _change(r", axis: .*\.reshape\([^()]*\) -> "),
+    ),
+    "a new axis is put in the wrong place (unsqueeze)": (
+        _change(r"(additive_score|padding_mask|positional_encoding|unroll), layout: "),
+        _change(r"(\.step|_for_every_query), layout: "),
+    ),
+    "axes are not flattened, or the wrong ones": (
+        _change(r", (axis|transpose_dropped): .*\.flatten\(-2\) -> "),
+    ),
+    "tensors are joined along another axis (cat, stack)": (
+        _change(r", axis: torch\.(stack|cat)\((?!\[angles)"),
+    ),
+    "the gates of a cell are cut along another axis (chunk)": (_change(r", axis: .*\.chunk\("),),
+    "keepdim is missing, so that the shapes do not fit": (
+        _change(r", axis: .*keepdim=True\) -> [^=]*$"),
     ),
     "something of an earlier call is kept and used again": (
         "a_little_more_every_time",
@@ -542,6 +756,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "LayerNorm.ComputedInFloat32",
         "sinusoidal_positional_encoding.frequencies_rounded_to_float32",
         "sinusoidal_positional_encoding.last_row_computed_apart",
+        _change(r", single_precision: (?!self\.encoder\(source)"),
     ),
     "a result is computed in half precision half-way (autocast)": (
         "softmax.computed_in_bfloat16_when_not_in_float64",
@@ -563,6 +778,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "SelfAttention.TokensCentredOverTheBatch",
         "LayerNorm.OverTheBatch",
         "FeedForward.BatchNormOverAllTokens",
+        _change(r"layer_norm, axis: .*mean\(0"),
     ),
     "what belongs to the first item of a batch serves all": (
         "softmax.only_the_first_item_is_normalised_by_itself",
@@ -585,6 +801,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "LaterTokensLeakThroughAMean",
         "PatchEmbedding.MeanOfTheTokensLeaks",
         "Transformer.ALittleOfTheFutureLeaks",
+        _change(r"layer_norm, axis: .*mean\(-2"),
     ),
     "a result is scaled by how long the sequence or the padded batch is": (
         "Encoder.ALittleDependsOnTheNumberOfTokens",
@@ -621,22 +838,37 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "the feed-forward network has no activation": (
         "FeedForward.NoActivation",
         "FeedForward.TheNetworkIsOneLinearMap",
+        _change(r"feed_forward, dropped: torch\.relu"),
     ),
     "the hidden width is not the one that is asked for": (
         "FeedForward.HalfOfTheHiddenWidth",
         "FeedForward.HiddenWidthIsFourTimesTheModels",
     ),
-    "the feed-forward network is not used": ("TheFeedForwardNetworkIsForgotten",),
+    "the feed-forward network is not used": (
+        "TheFeedForwardNetworkIsForgotten",
+        _change(r", dropped: residual\(x, self\.feed_forward"),
+    ),
     "the spread is not the standard deviation (unbiased, absolute, not centred)": (
         "LayerNorm.UnbiasedVariance",
         "LayerNorm.MeanAbsoluteDeviation",
         "LayerNorm.CentredAfterScaling",
         "LayerNorm.OnlyTheLengthIsDivided",
+        _change(r"layer_norm, dropped: x - x\.mean"),
+        _change(r"layer_norm, scale: (centred\.square|torch\.sqrt)"),
     ),
     "epsilon has another size or stands in another place": (
         "LayerNorm.EpsilonOfAMillionth",
         "LayerNorm.EpsilonOnlyWhereItIsNeeded",
         "LayerNorm.EpsilonOutsideTheRoot",
+        _change(r"LayerNorm, constant: .* -> (1e-06|0\.001)$"),
+    ),
+    "there is no epsilon": (
+        _change(r"LayerNorm, constant: .* -> 0\.0$"),
+        _change(r"layer_norm, dropped: variance \+ eps -> variance"),
+    ),
+    "tokens are not divided by their spread": (
+        _change(r"layer_norm, scale: gain \* centred / "),
+        _change(r"layer_norm, dropped: variance \+ eps -> eps"),
     ),
     "the normalisation runs over other axes than the width": (
         "LayerNorm.FourDimensionsAreTakenForImages",
@@ -647,6 +879,15 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "the gain is not used": (
         "LayerNorm.GainIsNotUsed",
         "LayerNorm.GainOfAnotherNameIsNotUsed",
+    ),
+    "gain and bias do not start at one and zero": (
+        "LayerNorm.GainStartsAtZero",
+        _change(r"LayerNorm\.__init__, sign: "),
+    ),
+    "the input has no part in the result": (
+        _change(r"feed_forward, dropped: .* -> (inner|outer)_bias"),
+        _change(r"layer_norm, dropped: gain .* -> bias"),
+        _change(r"_embed, dropped: x \+ positions.* -> positions"),
     ),
     # --- Layers and stacks ---------------------------------------------------------------------
     "the residual connection is missing": (
@@ -662,6 +903,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "Encoder.EncoderWithoutResiduals",
         "Encoder.LastOfSeveralEncoderLayersWithoutResiduals",
         "Decoder.DecoderWithoutResidualsAroundTheMemory",
+        _change(r"residual, dropped: .* -> norm\(said\)"),
     ),
     "a branch is added to itself (x + x)": (
         "EncoderLayer.TokensAddedToThemselves",
@@ -684,6 +926,13 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "Decoder.DecoderWithoutNormalisations",
         "EncoderLayer.QueriesAreNormalisedAlone",
         "EncoderLayer.TheNetworkReadsTokensAsTheyAre",
+        _change(r"residual, dropped: .* -> x \+ said"),
+    ),
+    "what the sublayers say is not used": (
+        _change(r"residual, dropped: (sublayer|.* -> norm\(x\)$)"),
+    ),
+    "the self-attention is left out": (
+        _change(r"Layer\.forward, (step_dropped: x = |dropped: )residual\(x, attend"),
     ),
     "the sublayers run beside each other and not one after another": (
         "EncoderLayer.SublayersBesideEachOther",
@@ -698,13 +947,17 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "all layers are one and the same": (
         "OneLayerIsUsedAgain",
         "Transformer.OneLayerIsUsedAgainAndAgain",
+        _change(r", shared: nn\.ModuleList"),
     ),
     "layers share their feed-forward network": (
         "Encoder.OneFeedForwardNetworkForAllLayers",
         "Transformer.BothSidesShareTheirFeedForwardNetworks",
         "Transformer.FeedForwardNetworksAreShared",
     ),
-    "self-attention and cross-attention share their weights": ("OneAttentionDoesBoth",),
+    "self-attention and cross-attention share their weights": (
+        "OneAttentionDoesBoth",
+        _change(r", shared: self\.cross_attention"),
+    ),
     "layers are kept in a plain list, where torch does not find them": (
         "LayersInAPlainList",
         "Transformer.LaterLayersAreNotRegistered",
@@ -715,6 +968,12 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "Encoder.TwoLayersAtMost",
         "Decoder.TheLastLayerIsLeftOut",
         "Transformer.TheMemoryIsThatOfTheFirstLayer",
+        _change(r"coder\.__init__, off_by_one: range\(n_layers"),
+        _change(r"coder\.forward, step_dropped: self\.layers -> .*\[(1:|:-1)\]"),
+    ),
+    "what the layers give is thrown away": (
+        _change(r"coder\.forward, (step_dropped: x = |dropped: )layer"),
+        _change(r"Transformer\.(encode|decode), (step_dropped: x = |dropped: )self\.(en|de)coder"),
     ),
     # --- Encoder and decoder -------------------------------------------------------------------
     "the source does not reach the decoder": (
@@ -724,6 +983,13 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "AttentionSeq2Seq.ADecoderWithoutAMemory",
         "Transformer.TheMemoryIsBypassed",
         "TheSourceIsNotRead",
+        _change(r"_after_self_attention, (step_dropped: x = |dropped: )residual\(x, consult"),
+        _change(r"(DecoderLayer|Decoder)\.forward, swap: .* -> \S+\(x, x, "),
+        _change(r"Transformer\.encode, constant_result: "),
+    ),
+    "the decoder's tokens and the memory change places": (
+        _change(r"Decoder(Layer)?\.forward, swap: .* -> \S+\(memory, x"),
+        _change(r"Transformer\.decode, swap: self\.decoder"),
     ),
     "the memory is one vector for the whole source": (
         "Encoder.EveryTokenIsTheAverage",
@@ -734,29 +1000,41 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "MemoryMaskIsDiscarded",
         "Transformer.CrossAttentionReadsPadding",
         "SelfMaskIsDiscarded",
+        _change(r"Transformer\.decode, mask: "),
+        _change(r": DecoderLayer\.(forward|_after\w+), mask: .*memory, None\)$"),
+        _change(r": Decoder\.forward, mask: "),
+        _change(r": DecoderLayer\.forward, (step_dropped: mask = |(condition|mask): .* -> mask$)"),
     ),
     "a mask goes to the wrong one of the decoder's two attentions": (
         "MemoryMaskGoesThereWhereItFits",
         "MemoryMaskGoesToTheSelfAttention",
         "DecoderLayer.TheDecodersMaskReachesTheMemory",
         "DecoderLayer.TheMemoryIsNotMasked",
+        _change(r", swap: .* -> layer\(x, memory, memory_mask, self_mask"),
     ),
     "the encoder reads padding as if it were real": (
         "TheStateAfterThePadding",
         "Seq2Seq.unrolled_as_far_as_the_longest",
         "Seq2Seq.unrolled_into_the_padding",
         "Transformer.TheEncoderReadsPadding",
+        _change(r"unroll, step_dropped: (if lengths|after = )"),
+        _change(r"(unroll|_where), mask: .* -> (after|new)$"),
+        _change(r"unroll, off_by_one: t < .* t <= "),
+        _change(r"(_Encoder\.forward|Seq2Seq\.encode|Transformer\.encode), mask: "),
     ),
     "padding of the source is read in generation": (
         "PaddingIsReadWhenGenerating",
         "Transformer.GenerationReadsPadding",
         "Transformer.TheSourceMaskIsForgottenAfterEight",
         "Transformer.TheStepReadsPadding",
+        _change(r"\.generate, mask: "),
+        _change(r"(Transformer|Decoder|DecoderLayer)\.step, mask: "),
     ),
     "padding of the source is read in teacher forcing": (
         "PaddingIsForgottenWhenForced",
         "AttentionSeq2Seq.TheMaskIsLostWhenForced",
         "Transformer.TheWholeForgetsTheMask",
+        _change(r"(Seq2Seq|Transformer)\.forward, mask: "),
     ),
     "padding counts in the loss": (
         "Seq2Seq.divided_by_all_tokens",
@@ -780,6 +1058,10 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "EveryStepStartsFromZero",
         "TheStateIsResetEveryStep",
     ),
+    "the state is not carried on from one step to the next": (
+        "Seq2Seq.TheNextStateIsTheLastOne",
+        _change(r", step_dropped: state = "),
+    ),
     "tokens that are a few steps old are forgotten": (
         "TheFirstTokenIsForgottenAfterFour",
         "TheStateIsKeptForTwoTokens",
@@ -788,6 +1070,14 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "Transformer.TheCacheDoesNotGrow",
         "Transformer.TheCacheForgetsWhatIsOld",
         "Transformer.TheCacheIsCompressedInBlocks",
+        _change(r"DecoderLayer\.step, step_dropped: (if cache|keys = |values = )"),
+        _change(r"Decoder\.step, condition: .* -> None$"),
+    ),
+    "the first step has no cache, and one is used all the same": (
+        _change(r", condition: (if cache|.* -> cache)"),
+    ),
+    "the newest token is put before those in the cache": (
+        _change(r"DecoderLayer\.step, swap: \["),
     ),
     "what a sequence needs is kept in the module, and other sequences get it": (
         "TheStateLeaksIntoTheNextSequence",
@@ -810,6 +1100,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "generation feeds the start token every time": (
         "TheStartTokenIsFedEveryTime",
         "Transformer.EveryTokenFollowsTheStartToken",
+        _change(r"_generated, step_dropped: token = "),
     ),
     "what is generated begins with the start token": (
         "TheStartTokenIsKept",
@@ -819,7 +1110,9 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "TheLeastLikelyTokenComesFourth",
         "Seq2Seq.the_likeliest_by_turns",
         "Transformer.TheSecondLikeliestIsChosenLate",
+        _change(r"greedy, sign: "),
     ),
+    "the likeliest token is looked for along another axis (argmax)": (_change(r"greedy, axis: "),),
     "generation goes on after the end": (
         "Seq2Seq.a_beam_that_goes_on_after_the_end",
         "Seq2Seq.it_goes_on_after_the_end",
@@ -834,6 +1127,8 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "sinusoidal_positional_encoding.zeros",
         "PatchEmbedding.PatchesWithoutPositions",
         "Transformer.WithoutPositions",
+        _change(r"positional_encoding, constant_result: "),
+        _change(r"_embed, dropped: x \+ positions.* -> x$"),
     ),
     "positions are added to one of source and target alone": (
         "Transformer.PositionsForTheSourceAlone",
@@ -845,6 +1140,22 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "Transformer.OneRowOfPositionsForAll",
         "Transformer.PositionsAreThoseOfTheBatch",
         "Transformer.TheCachedPositionStartsAgain",
+        _change(r"Transformer\.step, condition: .* -> 0$"),
+        _change(r"_embed, off_by_one: "),
+    ),
+    "a loop over the tokens counts from one and not from zero": (
+        _change(r"(teacher_forced|_generated|unroll), off_by_one: range\(.* -> range\(1, "),
+    ),
+    "positions are counted from one and not from zero": (
+        "sinusoidal_positional_encoding.positions_counted_from_one",
+        _change(r"positional_encoding, off_by_one: .*arange\(1, "),
+        _change(r"PositionalEmbedding\.forward, off_by_one: .* -> 1:"),
+        _change(r"_embed, default: first"),
+    ),
+    "a range ends one too early": (
+        _change(r"(teacher_forced|_generated|unroll), off_by_one: range\(.* - 1\)$"),
+        _change(r"(positional_encoding|padding_mask), off_by_one: .*arange\(\w+ - 1"),
+        _change(r"PositionalEmbedding\.forward, off_by_one: .* - 1$"),
     ),
     "some positions get the encoding of others": (
         "sinusoidal_positional_encoding.table_starts_anew_after_2048",
@@ -865,6 +1176,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "sinusoidal_positional_encoding.base_of_one_thousand",
         "sinusoidal_positional_encoding.one_width_of_another_base",
         "sinusoidal_positional_encoding.wide_encodings_of_another_base",
+        _change(r"_frequencies, constant: 10000"),
     ),
     "the exponents of the wavelengths are not 2i/d": (
         "sinusoidal_positional_encoding.exponent_i_over_d",
@@ -872,19 +1184,29 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "sinusoidal_positional_encoding.wavelengths_reach_the_base",
         "sinusoidal_positional_encoding.logarithm_divided_too_early",
         "sinusoidal_positional_encoding.whole_numbers_times_a_fraction",
+        _change(r"_frequencies, (scale|sign|off_by_one): "),
+        _change(r"_frequencies, swap: -torch"),
+        _change(r"_frequencies, constant: .*arange\(1\.0"),
+        _change(r"positional_encoding, scale: positions.* / "),
     ),
     "the sine and the cosine of a pair have different frequencies": (
         "sinusoidal_positional_encoding.column_numbers_for_pair_numbers",
         "sinusoidal_positional_encoding.cosines_one_frequency_further",
     ),
-    "a cosine stands where a sine belongs": (
+    "sines and cosines are mixed up": (
         "sinusoidal_positional_encoding.cosine_first",
         "sinusoidal_positional_encoding.cosines_alone",
+        _change(r"positional_encoding, (swap: \[angles|sign: angles)"),
     ),
     # --- Patches -------------------------------------------------------------------------------
     "the patches are not numbered row by row": (
         "PatchEmbedding.ColumnByColumn",
         "PatchEmbedding.SquareImagesTakenForGranted",
+        _change(r"patches, axis: .*permute\(0, 4, "),
+    ),
+    "the image is reshaped and not cut into patches": (
+        "PatchEmbedding.ReshapedAndNotCut",
+        _change(r"patches, transpose_dropped: "),
     ),
     "pixels or channels are lost before the linear layer": (
         "PatchEmbedding.ChannelsAreAveraged",
@@ -895,9 +1217,36 @@ MISTAKES: dict[str, tuple[str, ...]] = {
 }
 """The mutants that make a mistake, by the sentence that says it."""
 
-_SENTENCES = {named: sentence for sentence, mutants in MISTAKES.items() for named in mutants}
+_SENTENCES = {
+    named: sentence
+    for sentence, mutants in MISTAKES.items()
+    for named in mutants
+    if isinstance(named, str)
+}
+
+RULES = tuple(
+    (rule, sentence)
+    for sentence, mutants in MISTAKES.items()
+    for rule in mutants
+    if isinstance(rule, re.Pattern)
+)
+"""What is found in how a generated mutant is described, and the mistake that it then makes.
+
+At most one of them is found in any.
+"""
+
+
+def subject(mutant: Mutant) -> str:
+    """Describe a mutant as the rules read it: its component and its name."""
+    return f"{mutant.component}: {mutant.name}"
 
 
 def mistake_of(mutant: Mutant) -> str | None:
     """Say a mutant's mistake, if it is one that has a sentence."""
-    return _SENTENCES.get(f"{mutant.component}.{mutant.name}") or _SENTENCES.get(mutant.name)
+    named = _SENTENCES.get(f"{mutant.component}.{mutant.name}") or _SENTENCES.get(mutant.name)
+    return named or _by_rule(subject(mutant))
+
+
+@cache
+def _by_rule(described: str) -> str | None:
+    return next((sentence for rule, sentence in RULES if rule.search(described)), None)
