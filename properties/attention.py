@@ -520,19 +520,20 @@ def the_output_lies_among_the_values(
 @law(
     *PLAIN,
     inputs=attention_inputs,
-    formula="f(q, k, 2 v + 3) = 2 f(q, k, v) + 3, with the same weights",
+    formula="f(q, k, 10⁴ v + 3) = 10⁴ f(q, k, v) + 3, with the same weights",
 )
 def the_output_is_affine_in_the_values(
     attention: Subject, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
 ) -> None:
     """Values are averaged and nothing else: stretching and shifting them does so to the output."""
     output, weights = attention(query, key, value, mask)
-    moved, same = attention(query, key, 2 * value + 3, mask)
-    arguments = {"query": query, "key": key, "value": 2 * value + 3, "mask": mask}
+    other = 1e4 * value + 3
+    moved, same = attention(query, key, other, mask)
+    arguments = {"query": query, "key": key, "value": other, "mask": mask}
     bounds = attention_bounds(attention, arguments)
     close(same, weights, 2 * bounds.weights, "the weights for other values")
-    shift = gamma(4, precision(value.dtype)) * (2 * value.abs().amax() + 3)
-    close(moved, 2 * output + 3, 3 * bounds.output + 2 * shift, "the output for moved values")
+    shift = gamma(4, precision(value.dtype)) * (1e4 * value.abs().amax() + 3)
+    close(moved, 1e4 * output + 3, 3 * bounds.output + 2 * shift, "the output for moved values")
 
 
 @law(
@@ -901,6 +902,7 @@ def the_weights_move_with_the_query(
     )
     moved = alpha * (g - (alpha * g).sum(-1, keepdim=True))
     bound = _score_path_bound(attention, arguments, alpha, g.abs()) @ keys.abs() * scale
+    bound = bound + key.shape[-2] * smallest(key.dtype)  # products may underflow
     close(found, (moved @ keys * scale).to(found.dtype), bound, "the gradient by the query")
     sometimes_differs(found, torch.zeros_like(found), "the weights move")
 
@@ -1002,11 +1004,12 @@ def the_score_path_compares_a_value_with_the_mean(
     sizes = g.double().abs() @ value.double().abs().mT
     error = _score_path_bound(attention, arguments, alpha, sizes)
     queries, keys = query.double(), key.double()
-    limit = error @ keys.abs() * scale
+    tiny = smallest(key.dtype)  # what a product loses that underflows
+    limit = error @ keys.abs() * scale + key.shape[-2] * tiny
     close(
         by_query, (by_score @ keys * scale).to(by_query.dtype), limit, "the gradient by the query"
     )
-    limit = error.mT @ queries.abs() * scale
+    limit = error.mT @ queries.abs() * scale + query.shape[-2] * tiny
     close(
         by_key, (by_score.mT @ queries * scale).to(by_key.dtype), limit, "the gradient by the key"
     )

@@ -47,11 +47,14 @@ SHORT = 1e-4
 def _variables(component: Subject, arguments: dict[str, Any]) -> dict[str, Tensor]:
     """Give the floating inputs as leaves, off the place where an activation may have its kink."""
     off = 0.1 if component.spec.name in KINKED else 0.0
-    return {
-        name: leaf(value + off * torch.cos(1.0 + _count(value)))
-        for name, value in arguments.items()
-        if isinstance(value, Tensor) and value.is_floating_point()
-    }
+    made: dict[int, Tensor] = {}  # one tensor under two names stays one
+    variables = {}
+    for name, value in arguments.items():
+        if isinstance(value, Tensor) and value.is_floating_point():
+            if id(value) not in made:
+                made[id(value)] = leaf(value + off * torch.cos(1.0 + _count(value)))
+            variables[name] = made[id(value)]
+    return variables
 
 
 def _count(value: Tensor) -> Tensor:
@@ -67,7 +70,7 @@ def _learns(gradient: Tensor) -> Tensor:
 
 def _gentle(arguments: dict[str, Any]) -> bool:
     tensors = [v for v in arguments.values() if isinstance(v, Tensor)]
-    return largest_input(arguments) < 5 and sum(t.numel() for t in tensors) < 1100
+    return largest_input(arguments) < 5 and sum(t.numel() for t in tensors) < 2400
 
 
 @law(
@@ -220,7 +223,7 @@ def _item(value: Tensor | None, item: int, like: Tensor) -> Tensor | None:
     dtypes=("float64",),
 )
 def gradients_agree_with_finite_differences(component: Subject, arguments: dict[str, Any]) -> None:
-    """Autograd's gradient, by inputs and weights at once, is the slope that can be measured.
+    """Autograd's gradient, by inputs and parameters at once, is the slope that can be measured.
 
     The slope is measured over two distances. What their difference says of the curvature, and
     what rounding adds at the shorter distance, is the bound. Where an activation may have a kink,
@@ -229,10 +232,10 @@ def gradients_agree_with_finite_differences(component: Subject, arguments: dict[
     """
     assume(_gentle(arguments))
     floating = _variables(component, arguments)
+    names = {id(value): name for name, value in floating.items()}
+    distinct = {name: floating[name] for name in names.values()}
     own = component.parameters()
-    # A component without matrices, such as a table kept row by row, may own vectors.
-    matrices = {n: p for n, p in own.items() if p.dim() >= 2} or own
-    waves = {n: torch.cos(1.0 + _count(value)) for n, value in {**floating, **matrices}.items()}
+    waves = {n: torch.cos(1.0 + _count(value)) for n, value in {**floating, **own}.items()}
     with component.learning():
         answer = _results(component(**{**arguments, **floating}))
     # Far from one, at which a gradient may be clipped.
@@ -243,20 +246,20 @@ def gradients_agree_with_finite_differences(component: Subject, arguments: dict[
     slopes = []
     for result, probe in zip(answer, probes, strict=True):
         found: dict[str, Tensor] = {}
-        if floating:
-            found = dict(zip(floating, gradients(result, probe, *floating.values()), strict=True))
-        if matrices:
+        if distinct:
+            found = dict(zip(distinct, gradients(result, probe, *distinct.values()), strict=True))
+        if own:
             scalar = weighted_sum(result, probe, *floating.values())
             by_parameter = component.parameter_gradients(scalar)
-            found |= {key: by_parameter[key] for key in matrices if key in by_parameter}
-        for key in set(matrices) & set(found):
-            if matrices[key].shape[0] in vocabularies:
+            found |= by_parameter
+        for key in set(own) & set(found):
+            if own[key].shape[0] in vocabularies:
                 waves[key] = waves[key] * _learns(found[key])
         slopes.append(torch.cat([(found[key] * waves[key]).flatten() for key in found]))
 
     def at(step: float) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
         moved = {n: v.detach() + step * waves[n] for n, v in floating.items()}
-        component.set_parameters({n: p + step * waves[n] for n, p in matrices.items()})
+        component.set_parameters({n: p + step * waves[n] for n, p in own.items()})
         there = {**arguments, **moved}
         results = _results(component(**there))
         return tuple(r.detach() * p for r, p in zip(results, probes, strict=True)), there

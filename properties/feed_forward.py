@@ -51,7 +51,9 @@ def changing_a_token_changes_no_other(feed_forward: Subject, x: Tensor) -> None:
         found = feed_forward(other)
         rest = torch.arange(x.shape[1]) != changed
         identical(found[:, rest], y[:, rest], f"the outputs beside token {changed}")
-        sometimes_differs(found[:, changed], y[:, changed], "the token's own output changes")
+        for entry, which in ((0, "first"), (-1, "last")):
+            own = found[:, changed, entry], y[:, changed, entry]
+            sometimes_differs(*own, f"the {which} entry of the token's own output changes")
 
 
 @law(
@@ -70,8 +72,10 @@ def a_token_has_no_gradient_by_another(feed_forward: Subject, x: Tensor) -> None
     rest = torch.arange(x.shape[1]) != t
     others = found[:, rest]
     identical(others, torch.zeros_like(others), "the gradient by the other tokens")
-    own = found[:, t]
-    sometimes_differs(own, torch.zeros_like(own), "the gradient by the token itself is not zero")
+    for entry, which in ((0, "first"), (-1, "last")):
+        own = found[:, t, entry]
+        what = f"the gradient by the {which} entry of the token itself is not zero"
+        sometimes_differs(own, torch.zeros_like(own), what)
 
 
 @law(

@@ -177,7 +177,7 @@ def the_gradient_leaves_out_the_mean_and_the_token_itself(norm: Subject, x: Tens
 def gain_and_bias_act_entry_by_entry(norm: Subject, oracle: Subject, x: Tensor) -> None:
     """Gain and bias are as wide as a token: each entry is scaled and shifted by its own."""
     width = torch.arange(x.shape[-1])
-    gain, bias = 2 + torch.cos(width), torch.sin(1 + width)
+    gain, bias = 3 * torch.cos(2 * width), torch.sin(1 + width)
     values = {"gain": gain.to(x), "bias": bias.to(x)}
     norm.set_parameters(values)
     oracle.set_parameters(values)
@@ -211,7 +211,7 @@ def what_is_learned_scales_and_shifts_every_entry(norm: Subject, x: Tensor) -> N
     Neither shows before something was learned, so both are overwritten here.
     """
     start, width = norm.parameters(), torch.arange(x.shape[-1])
-    gain, bias = (2 + torch.cos(width)).to(x), torch.sin(1 + width).to(x)
+    gain, bias = (3 * torch.cos(2 * width)).to(x), torch.sin(1 + width).to(x)
     norm.set_parameters(
         {name: (gain if bool(p.any()) else bias).view_as(p) for name, p in start.items()}
     )

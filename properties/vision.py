@@ -69,7 +69,9 @@ def a_patch_changes_the_token_at_its_place(embedding: Subject, images: Tensor) -
         found = embedding(other)
         rest = torch.arange(y.shape[1]) != place
         identical(found[:, rest], y[:, rest], f"the tokens beside {place}")
-        sometimes_differs(found[:, place], y[:, place], "the patch's own token changes")
+        for entry, which in ((0, "first"), (-1, "last")):
+            own = found[:, place, entry], y[:, place, entry]
+            sometimes_differs(*own, f"the {which} entry of the patch's own token changes")
 
 
 def _differ(weights: Tensor, axis: int) -> bool:
@@ -132,9 +134,10 @@ def a_token_is_affine_in_its_patch(embedding: Subject, images: Tensor) -> None:
 def every_patch_is_embedded_alike(embedding: Subject, images: Tensor) -> None:
     """A patch gives the same token wherever it lies, and in an image of its own."""
     y, bound = embedding(images), measured_bound(embedding, {"images": images})
-    for place, (rows, columns) in _some_windows(images, _patch_size(embedding)):
-        alone = embedding(images[..., rows, columns])
-        close(alone[:, 0], y[:, place], 2 * bound, f"the token of patch {place} alone")
+    windows = _windows(images, _patch_size(embedding))
+    patches = torch.stack([images[..., rows, columns] for _, (rows, columns) in windows], 1)
+    alone = embedding(patches.flatten(0, 1))
+    close(alone.view_as(y), y, 2 * bound, "the tokens of patches alone")
     sometimes_differs(y[:, :1], y[:, -1:], "patches have different tokens", 2 * bound)
 
 

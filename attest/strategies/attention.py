@@ -42,10 +42,11 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
             apart = [Sizes(b, n, n, (d,)) for b, n, d in product((1, 2, 3), small, small)]
             apart = [s for s in apart if coprime((s.queries, s.widths[0]))]
             alike = [Sizes(n, n, n, (n,)) for n in range(1, 6)]
-            far = [Sizes(1, 70, 70, (4,)), Sizes(2, 33, 33, (5,))]
+            far = [Sizes(1, 70, 70, (4,)), Sizes(2, 33, 33, (5,)), Sizes(1, 140, 140, (2,))]
             far += [Sizes(19, 3, 3, (4,)), Sizes(2, 5, 5, (64,))]
         case "MultiHeadAttention":
             heads = ((1, 1), (1, 3), (2, 1), (2, 2), (2, 3), (3, 1), (3, 2), (4, 2), (5, 1), (8, 1))
+            heads += ((2, 5), (6, 1), (7, 1), (1, 8))
             apart = [
                 Sizes(b, n, s, (h * d, h))
                 for b, n, s, (h, d) in product((1, 2, 3), small, small, heads)
@@ -54,8 +55,9 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
             alike = [
                 Sizes(h, n, n, (h * d, h)) for h, d, n in product((1, 2, 3), (1, 2), (1, 2, 3))
             ]
-            far = [Sizes(1, 3, 70, (4, 2)), Sizes(2, 70, 70, (6, 3))]
+            far = [Sizes(1, 3, 260, (4, 2)), Sizes(2, 70, 70, (6, 3)), Sizes(1, 140, 3, (4, 2))]
             far += [Sizes(17, 2, 3, (4, 2)), Sizes(1, 4, 5, (64, 32)), Sizes(2, 3, 4, (48, 3))]
+            far += [Sizes(1, 3, 4, (36, 12)), Sizes(2, 3, 5, (40, 1))]
         case "AdditiveAttention":
             widths = [
                 w for w in product((1, 2, 3, 5), (1, 2, 4, 7), (3, 4, 6), (1, 2)) if distinct(w)
@@ -67,7 +69,8 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
                 and _no_axes_alike((b, n, w[0]), (b, s, w[1]), (b, s, w[3]), (b, n, s))
             ][::3]
             alike = [Sizes(n, n, n, (n, n, n, n)) for n in range(1, 6)]
-            far = [Sizes(1, 3, 70, (4, 5, 6, 2)), Sizes(2, 40, 40, (3, 3, 3, 3))]
+            far = [Sizes(1, 3, 260, (4, 5, 6, 2)), Sizes(2, 40, 40, (3, 3, 3, 3))]
+            far += [Sizes(1, 140, 3, (4, 5, 6, 2))]
             far += [Sizes(17, 2, 3, (2, 3, 4, 5)), Sizes(1, 4, 5, (32, 48, 64, 40))]
         case "MultiplicativeAttention":
             three = [w for w in product((1, 2, 3, 5), (1, 2, 4, 7), (1, 3, 6)) if distinct(w)]
@@ -78,7 +81,8 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
                 and _no_axes_alike((b, n, w[0]), (b, s, w[1]), (b, s, w[2]), (b, n, s))
             ][::3]
             alike = [Sizes(n, n, n, (n, n, n)) for n in range(1, 6)]
-            far = [Sizes(1, 3, 70, (4, 5, 2)), Sizes(2, 70, 70, (3, 3, 3))]
+            far = [Sizes(1, 3, 260, (4, 5, 2)), Sizes(2, 70, 70, (3, 3, 3))]
+            far += [Sizes(1, 140, 3, (4, 5, 2))]
             far += [Sizes(17, 2, 3, (2, 3, 5)), Sizes(1, 4, 5, (48, 64, 40))]
         case "scaled_dot_product_attention":
             apart = [
@@ -87,7 +91,7 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
                 if coprime((n, s, d_k, d_v))
             ]
             alike = [Sizes(n, n, n, (n, n)) for n in range(1, 6)]
-            far = [Sizes(1, 3, 150, (4, 5)), Sizes(2, 70, 70, (6, 6)), Sizes(1, 150, 2, (3, 4))]
+            far = [Sizes(1, 3, 530, (4, 5)), Sizes(2, 70, 70, (6, 6)), Sizes(1, 300, 2, (3, 4))]
             far += [Sizes(17, 2, 3, (4, 5)), Sizes(1, 4, 5, (64, 40))]
         case _:
             raise ValueError(
