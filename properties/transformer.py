@@ -808,6 +808,33 @@ def every_layer_has_weights_of_its_own(model: Subject, source: Tensor, target_in
         at_least(torch.tensor(count), torch.tensor(least), 0, f"what learns in {layers} layers")
 
 
+@law(
+    MODEL,
+    inputs=st.tuples(st.integers(0, 5), st.sampled_from((2, 4))).map(
+        lambda drawn: {
+            "source": torch.tensor([[0, 1, 2, 3], [4, 2, 2, 1]]),
+            "target_in": torch.tensor([[0, 3, 1], [2, 6, 5]]),
+            "setup": Setup({**_NARROW, "d_model": 8, "n_heads": drawn[1]}, drawn[0]),
+        }
+    ),
+    formula="encode_H ≠ encode_1 and decode_H ≠ decode_1 with the same parameters",
+)
+def the_number_of_heads_matters_to_both_halves(
+    model: Subject, source: Tensor, target_in: Tensor
+) -> None:
+    """In the encoder and in the decoder, several heads do not compute what one does."""
+    assert model.setup is not None
+    own, one = model.parameters(), model.construct(**{**model.setup.arguments, "n_heads": 1})
+    if {n: p.shape for n, p in own.items()} != {n: p.shape for n, p in one.parameters().items()}:
+        raise DoesNotApply("its parameters are stored by head")
+    one.set_parameters(own)
+    memory = model.encode(source)
+    sometimes_differs(one.encode(source), memory, "one head encodes otherwise", _clear(memory))
+    logits = model.decode(target_in, memory)
+    changed = one.decode(target_in, memory)
+    sometimes_differs(changed, logits, "one head decodes otherwise", _clear(logits))
+
+
 # --- TRF-01: parallel, where tokens are known ---------------------------------------------------
 # » return self.step(token, memory, cache, source_mask)
 

@@ -322,6 +322,26 @@ class TheTargetHasNoPositions(Steps):
         return embedding(tokens) * math.sqrt(embedding.embedding_dim)
 
 
+@mutant(COMPONENT, "the_number_of_heads_matters_to_both_halves")
+class TheEncoderHasOneHead(Transformer):
+    """Ignore the number of heads in the encoder."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        *_, width, _, hidden, layers = sizes
+        self.encoder = reference.Encoder(width, 1, hidden, layers)
+
+
+@mutant(COMPONENT, "the_number_of_heads_matters_to_both_halves")
+class TheDecoderHasOneHead(Transformer):
+    """Ignore the number of heads in the decoder."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        *_, width, _, hidden, layers = sizes
+        self.decoder = reference.Decoder(width, 1, hidden, layers)
+
+
 SINUSOIDS = "words_that_make_up_for_their_positions_are_all_alike"
 
 
