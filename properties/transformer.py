@@ -786,13 +786,13 @@ def every_matrix_that_is_used_learns(
             "setup": Setup({**_NARROW, "d_model": drawn[0][0], "d_hidden": drawn[0][1]}, drawn[1]),
         }
     ),
-    formula="what learns in n layers ≥ what learns in one + (n − 1) (12 d² + 4 d h)",
+    formula="what learns in n layers ≥ what learns in one + (n − 1) (12 d² + 3 d h)",
     dtypes=("float64",),
 )
 def every_layer_has_weights_of_its_own(model: Subject, source: Tensor, target_in: Tensor) -> None:
     """A layer more is three attentions and two feed-forward networks more, and all of them learn.
 
-    An attention has four square matrices, a feed-forward network two, or three of two thirds.
+    An attention has four square matrices, a feed-forward network two, or three of half the width.
     A narrow network shows that no attention is missing, and a wide one that no network is.
     """
     assert model.setup is not None
@@ -804,7 +804,7 @@ def every_layer_has_weights_of_its_own(model: Subject, source: Tensor, target_in
         counts.append(sum(g.numel() for g in slopes.values() if bool(g.any())))
     d, hidden = sizes["d_model"], sizes["d_hidden"]
     for layers, count in ((2, counts[1]), (4, counts[2])):
-        least = counts[0] + (layers - 1) * (12 * d * d + 4 * d * hidden)
+        least = counts[0] + (layers - 1) * (12 * d * d + 3 * d * hidden)
         at_least(torch.tensor(count), torch.tensor(least), 0, f"what learns in {layers} layers")
 
 

@@ -922,8 +922,11 @@ def with_one_token_of_memory_the_past_still_counts(
 
 
 def _numbers(d_model: int, d_hidden: int, n_attentions: int) -> int:
-    """Count the weights of one layer, without biases and normalisations."""
-    return 4 * n_attentions * d_model**2 + 2 * d_model * d_hidden
+    """Count the weights of one layer at least, without biases and normalisations.
+
+    A gated network may halve its hidden width, and has then three quarters of the usual weights.
+    """
+    return 4 * n_attentions * d_model**2 + 3 * d_model * d_hidden // 2
 
 
 def _sizes(component: str) -> st.SearchStrategy[dict[str, Any]]:
@@ -944,11 +947,14 @@ def _sizes(component: str) -> st.SearchStrategy[dict[str, Any]]:
 @law(
     *STACKS,
     inputs=_sizes,
-    formula="parameters ≥ layers · (4 d² · attentions + 2 d · d_hidden)",
+    formula="parameters ≥ layers · (4 d² · attentions + 1.5 d · d_hidden)",
     claim=TRF_03,
 )
 def each_sublayer_has_weights_of_its_own(stack: Subject, arguments: dict[str, int]) -> None:
-    """Each attention of each layer has its four matrices, and each feed-forward network its two."""
+    """Each attention of each layer has its four matrices, and each feed-forward network its two.
+
+    A gated network has three, of half the hidden width at least.
+    """
     weights = _numbers(arguments["d_model"], arguments["d_hidden"], _attentions_a_layer(stack))
     least = arguments.get("n_layers", 1) * weights
     count = stack.construct(**arguments).parameter_count()
