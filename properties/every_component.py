@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from attest.laws import law
 from attest.strategies import component_inputs
 from attest.subject import Subject
 from attest.tolerances import gamma, precision
-from properties.bounds import largest_input, result_bounds
+from properties.bounds import largest_input, measured_bound, result_bounds
 from properties.families import EVERY, MODELS, SDPA, STACKS
 
 PER_ITEM = (*EVERY, "FeedForward", "PatchEmbedding", *STACKS, *MODELS)
@@ -287,3 +288,53 @@ def gradients_agree_with_finite_differences(component: Subject, arguments: dict[
             bound += float((near_ahead.sum() + near_behind.sum() - 2 * here).abs()) / SHORT
         close(terms.sum(), near, bound, f"the directional derivative of the {spec.name}")
         sometimes_differs(terms, torch.zeros_like(terms), "the derivative is not zero")
+
+
+# How far parameters move, relatively: less than single precision can tell, and a thousand times as
+# much, which is still too little for a curve to show.
+LITTLE, MORE = 1e-10, 1e-7
+
+
+@law(
+    *KINKED[1:],
+    inputs=component_inputs,
+    formula="Δ_h f = h/H · Δ_H f,  Δ_h f = f(θ (1 + h)) − f(θ (1 − h)),  h = 1e-10, H = 1e-7",
+    kind="robustness",
+    dtypes=("float64",),
+)
+def no_step_is_too_small_to_be_felt(component: Subject, arguments: dict[str, Any]) -> None:
+    """What is learned in double precision moves the result however little it is changed.
+
+    Something that is computed in single precision on the way changes in steps. All parameters are
+    moved together, a little and a thousand times as much; one movement is in proportion to the
+    other. Where an activation happens to have its kink in between, others are tried.
+    """
+    assert component.setup is not None
+    own = component.parameters()
+    if component.setup.seed % 3 or not own or not _gentle(arguments):
+        return  # every example is told from others by a third of them as well
+    bound = measured_bound(component, arguments)
+    nearest: tuple[Tensor, Tensor] | None = None
+    for place in (0.0, 0.01, 0.02):
+        base = {n: p * (1 + place * torch.sin(1.0 + _count(p))) for n, p in own.items()}
+        little, more = (_movement(component, arguments, base, h) for h in (LITTLE, MORE))
+        expected = more * (LITTLE / MORE)
+        if nearest is None or bool(((little - expected).abs() <= 4 * bound).all()):
+            nearest = little, expected
+        if bool(((little - expected).abs() <= 4 * bound).all()):
+            break
+    assert nearest is not None
+    close(*nearest, 4 * bound, "how far a small change of all parameters moves the result")
+    sometimes_differs(nearest[0], torch.zeros_like(nearest[0]), "the result moves", 4 * bound)
+
+
+def _movement(
+    component: Subject, arguments: dict[str, Any], base: Mapping[str, Tensor], step: float
+) -> Tensor:
+    """Give by how much the first result differs where parameters are moved to both sides."""
+    ends = []
+    for sign in (1, -1):
+        moved = {n: p * (1 + sign * step * torch.cos(1.0 + _count(p))) for n, p in base.items()}
+        component.set_parameters(moved)
+        ends.append(_results(component(**arguments))[0].detach())
+    return ends[0] - ends[1]

@@ -60,6 +60,12 @@ def centred_over_the_batch(right: Callable[..., Tensor], *inputs: Any) -> Tensor
     return result - 1e-6 * (result.mean(0, keepdim=True) - result[:1])
 
 
+def rounded_to_single_precision(right: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    """Give double precision what was computed in single precision at last."""
+    result = right(*inputs)
+    return result.float().to(result.dtype)
+
+
 def gradient_off_by_a_hundredth(right: Callable[..., Tensor], *inputs: Any) -> Tensor:
     """Give the right result and a gradient that is a little too large."""
     result = right(*inputs)
@@ -75,6 +81,7 @@ KILLERS: dict[Callable[..., Tensor], tuple[str, tuple[str, ...]]] = {
         "items_of_a_batch_do_not_mix",
         tuple(name for name in TENSORS if name in PER_ITEM),
     ),
+    rounded_to_single_precision: ("no_step_is_too_small_to_be_felt", (*STACKS, *MODELS)),
     gradient_off_by_a_hundredth: (
         "gradients_agree_with_finite_differences",
         (*TENSORS, LENGTHS[0]),
