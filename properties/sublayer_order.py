@@ -206,6 +206,8 @@ def the_network_reads_the_sum_of_all_else(layer: Subject, arguments: dict[str, A
     whole = _slopes_of_the_last(layer, arguments)
     layer.set_parameters(network)
     silent = _slopes_of_the_last(layer, arguments)
+    if not bool(silent.isfinite().all()):
+        raise DoesNotApply("weights of zero give no number, as where a length is divided by")
     attempts = []
     # Of the direction that a normalisation takes away, which is the token's own, ε leaves a share
     # of its size. That is enough to tell the length of what the network's sum is normalised with,

@@ -1094,6 +1094,8 @@ def scores_are_scaled_by_the_width_of_a_head(stack: Subject, factor: float) -> N
     # ε takes away its half at most of a token, of each of the two in a score, and of a value.
     bound = 2 * gain * LAYER_NORM_EPS * factor**2 + math.sqrt(unit_roundoff(torch.float64))
     output = stack(x=factor * pair, **nothing)
+    if not bool(output.isfinite().all()):
+        raise DoesNotApply("weights of zero give no number, as where a length is divided by")
     pre, post = math.tanh(_SHARPNESS) / factor, math.tanh(factor**2 * _SHARPNESS)
     found = share(output)
     close(found, nearest(found, gain * pre, gain * post), bound, "what self-attention adds")
