@@ -49,15 +49,24 @@ class Scope:
 
     def __init__(self, tree: ast.AST, flags: Mapping[str, object]) -> None:
         self.tree = tree
-        self.places = tuple(live(tree, flags))
         self.text = ast.unparse(tree)
-        self._above = {place.node: place for place in self.places}
-        nodes = [place.node for place in self.places]
+        places = tuple(live(tree, flags))
+        nodes = [place.node for place in places]
         names = [node for node in nodes if isinstance(node, ast.Name)]
         self._loads = Counter(n.id for n in names if isinstance(n.ctx, ast.Load))
+        unread = {inner for node in nodes if self._is_unread(node) for inner in ast.walk(node)}
+        self.places = tuple(place for place in places if place.node not in unread)
+        self._above = {place.node: place for place in self.places}
         self._stores = [n for n in names if isinstance(n.ctx, ast.Store)]
         self.parameters = {node.arg for node in nodes if isinstance(node, ast.arg)}
         self.constructs = getattr(tree, "name", "") == "__init__"
+
+    def _is_unread(self, node: ast.AST) -> bool:
+        """Whether a statement names what nothing but a refusal reads."""
+        if not isinstance(node, ast.Assign) or not isinstance(self.tree, ast.FunctionDef):
+            return False
+        stored = {n.id for n in ast.walk(node.targets[0]) if isinstance(n, ast.Name)} - {"self"}
+        return bool(stored) and not any(self._loads[name] for name in stored)
 
     def above(self, node: ast.AST) -> ast.AST:
         """Give the node around a node."""
@@ -122,8 +131,6 @@ def _is_untouched(node: ast.AST, flags: Mapping[str, object]) -> bool:
             return name.lstrip("_").startswith("check") or name == "super"
         case ast.keyword():
             return node.arg in _UNTOUCHED_KEYWORDS or node.arg in flags
-        case ast.Assign(targets=[ast.Name(id=("forms" | "shape"))]):
-            return True
     return False
 
 
@@ -199,12 +206,12 @@ def _kind(node: ast.AST) -> str:
         return "mask"
     if name.startswith(("d_", "n_")) or name.endswith(("_size", "_vocab", "_length")):
         return "count"
-    kinds = {"tokens": _TOKENS, "state": _STATES, "function": _FUNCTIONS, "count": _COUNTS}
+    kinds = {"tokens": _TOKENS, "state": _STATES, "": _FUNCTIONS, "count": _COUNTS}
     for kind, names in kinds.items():
         if name in names:
             return kind
     if isinstance(node, ast.Constant | ast.Lambda) or name.endswith(("norm", "feed_forward")):
-        return "function"
+        return ""
     return "tensor"
 
 
@@ -255,7 +262,7 @@ def _exchanged(items: list, *, alike: bool = False) -> Iterator[list]:
     """Give a list with two neighbours exchanged, in every way that changes it."""
     for index, (left, right) in enumerate(zip(items, items[1:], strict=False)):
         starred = isinstance(left, ast.Starred) or isinstance(right, ast.Starred)
-        unlike = starred or (alike and _kind(left) != _kind(right))
+        unlike = starred or (alike and (_kind(left) != _kind(right) or not _kind(left)))
         if not unlike and ast.dump(left) != ast.dump(right):
             yield [*items[:index], right, left, *items[index + 2 :]]
 
@@ -378,7 +385,7 @@ def mask(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
             yield _call(node, func=ast.Attribute(value, "all", ast.Load()))
         case ast.Name() | ast.Call() if _is_mask(node) or _called(node) == "_for_every_query":
             above = scope.above(node)
-            if isinstance(above, ast.Call | ast.keyword):
+            if isinstance(above, ast.keyword) or node in getattr(above, "args", ()):
                 yield _literal(None)
 
 
@@ -388,7 +395,6 @@ def off_by_one(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
     match node:
         case ast.Call(args=[count]) if _called(node) in {"range", "arange"}:
             yield _call(node, args=[_expression("n - 1", n=count)])
-            yield _call(node, args=[_literal(1), count])
             if not scope.constructs:
                 yield _call(node, args=[_literal(1), _expression("n + 1", n=count)])
         case ast.Call(args=[start, stop, step]) if _called(node) == "arange":
@@ -438,7 +444,7 @@ def detached(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
     """Let no gradient through."""
     if scope.is_value(node):
         yield _expression("inner.detach()", inner=node)
-    elif isinstance(node, ast.Name) and not _is_mask(node):
+    elif isinstance(node, ast.Name) and _kind(node) in {"tensor", "state"}:
         above = scope.above(node)
         if isinstance(above, ast.Call) and above.args[:1] == [node] and _is_sublayer(above):
             yield _expression("inner.detach()", inner=node)
@@ -486,15 +492,15 @@ def constant_result(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
 def swap(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
     """Mistake one argument or operand for another."""
     match node:
-        case ast.Call(args=args) if _called(node) not in {*_AXIS_AT, "reshape", "permute"}:
-            if _called(node) not in {"where", "_where", "transpose", "masked_fill", "isinstance"}:
+        case ast.Call(args=args) if not scope.constructs:
+            if _called(node) not in {*_AXIS_AT, "reshape", "permute", "where", "_where"}:
                 yield from (_call(node, args=other) for other in _exchanged(args, alike=True))
-        case ast.BinOp(left, ast.Sub() | ast.Div() | ast.MatMult() | ast.Pow() as op, right):
+        case ast.BinOp(left, ast.Sub() | ast.Div() | ast.Pow() as op, right):
             yield ast.BinOp(right, op, left)
         case ast.List(elts=elts) if len(elts) > 1:
             yield from (ast.List(other, node.ctx) for other in _exchanged(elts))
         case ast.Tuple(elts=elts) if isinstance(scope.above(node), ast.Assign | ast.Return):
-            if isinstance(node.ctx, ast.Load):
+            if isinstance(node.ctx, ast.Load) and not scope.constructs:
                 yield from (ast.Tuple(other, node.ctx) for other in _exchanged(elts, alike=True))
         case ast.Name(ctx=ast.Load()):
             # A query attends to the keys of another.
@@ -545,8 +551,10 @@ _OTHER_NUMBERS = {1e-5: (0.0, 1e-6, 1e-3), 10000.0: (1000.0, 10001.0), 0.0: (1.0
 @operator
 def constant(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
     """Take another number."""
+    inside = scope.above(node)
+    if isinstance(inside, ast.arguments):  # a helper is told
+        return
     if isinstance(node, ast.Constant) and type(node.value) in {int, float}:
-        inside = scope.above(node)
         if isinstance(node.value, float) or (
             isinstance(inside, ast.BinOp)
             or (isinstance(inside, ast.Call) and _called(inside) == "arange")
@@ -644,35 +652,47 @@ class Change:
 
 def changes(scope: Scope) -> Iterator[Change]:
     """Give every change of a definition, each text once."""
-    seen = {scope.text}
+    seen: set[tuple[ast.AST, str]] = set()
     for place in scope.places:
-        around = _around(place, scope)
+        statement, around = _statement(place.node, scope), _around(place.node, scope)
         before = _text(around)
         for name, apply in OPERATORS.items():
             for node in apply(place.node, scope):
-                place.put(node)
+                place.put(ast.fix_missing_locations(node))
                 try:
-                    text = ast.unparse(ast.fix_missing_locations(scope.tree))
+                    text = ast.unparse(node if statement is place.node else statement)
                     after = _text(node if around is place.node else around)
                 finally:
                     place.put(place.node)
-                if text not in seen:
-                    seen.add(text)
+                if after != before and (statement, text) not in seen:
+                    seen.add((statement, text))
                     yield Change(name, before, after, place, node)
 
 
-def _around(place: Place, scope: Scope) -> ast.AST:
-    """Give the smallest node around a place whose text stands once in the definition."""
-    node = place.node
-    while not isinstance(node, ast.stmt) and scope.above(node) is not scope.tree:
-        if isinstance(node, ast.expr) and scope.text.count(_text(node)) == 1:
-            if len(_text(node)) > 3:
+def _statement(node: ast.AST, scope: Scope) -> ast.AST:
+    """Give the statement that a node is in, or the definition's arguments."""
+    while not isinstance(node, ast.stmt | ast.arguments) and scope.above(node) is not scope.tree:
+        node = scope.above(node)
+    return node
+
+
+def _around(node: ast.AST, scope: Scope) -> ast.AST:
+    """Give the smallest node around a node whose text stands once in the definition."""
+    last = _statement(node, scope)
+    while node is not last:
+        if isinstance(node, ast.expr):
+            text = _text(node)
+            if len(text) > 3 and scope.text.count(text) == 1:
                 return node
         node = scope.above(node)
     return node
 
 
 def _text(node: ast.AST) -> str:
-    """Write a node on one line, without what is under it where it is a block."""
+    """Write a node on one line, a block by how it starts, arguments by what they are by default."""
+    if isinstance(node, ast.arguments):
+        named = node.args[len(node.args) - len(node.defaults) :]
+        pairs = zip(named, node.defaults, strict=True)
+        return ", ".join(f"{a.arg}={ast.unparse(default)}" for a, default in pairs)
     lines = ast.unparse(node).splitlines()
-    return " ".join(line.strip() for line in lines[:2] if not line.strip().startswith("@"))
+    return " ".join(line.strip() for line in lines[:2])
