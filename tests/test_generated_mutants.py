@@ -14,8 +14,74 @@ from properties.families import PLAIN
 from tests.mutants import Mutant, all_mutants
 from tests.mutants.generated import MUTANTS
 
-SURVIVORS: dict[tuple[str, str], str] = {}
-"""Why a mutant is not wrong, or why no law can say so, by its component and name."""
+# Why a mutant is not wrong, or why no law can say so, by its components and its name.
+_REASONS: dict[str, list[tuple[tuple[str, ...], str]]] = {
+    "weights that belong to hidden keys are set to zero, and their gradients with them": [
+        (PLAIN, "masked_softmax, mask: ~mask & answerable -> ~mask"),
+    ],
+    "hidden keys have no weight already, and a row without an allowed key may have any": [
+        (
+            PLAIN,
+            "masked_softmax, mask: softmax(scores.masked_fill(blocked, -torch.inf))"
+            ".masked_fill(~mask, 0.0) -> softmax(scores.masked_fill(blocked, -torch.inf))",
+        ),
+    ],
+    "the scores are a helper's own, and nobody reads them again": [
+        (
+            PLAIN,
+            "masked_softmax, in_place: scores.masked_fill(blocked, -torch.inf)"
+            " -> scores.masked_fill_(blocked, -torch.inf)",
+        ),
+    ],
+    "sines before cosines, and not between them, is a free choice": [
+        (
+            ("sinusoidal_positional_encoding",),
+            "sinusoidal_positional_encoding, axis: torch.stack([angles.sin(), angles.cos()], -1)"
+            " -> torch.stack([angles.sin(), angles.cos()], -2)",
+        ),
+    ],
+    "a bias or none is a free choice, and so is its sign": [
+        (
+            ("FeedForward",),
+            f"feed_forward, {change}",
+        )
+        for change in (
+            "dropped: x @ inner_weight.mT + inner_bias -> x @ inner_weight.mT",
+            "sign: x @ inner_weight.mT + inner_bias -> x @ inner_weight.mT - inner_bias",
+            "dropped: hidden @ outer_weight.mT + outer_bias -> hidden @ outer_weight.mT",
+            "sign: hidden @ outer_weight.mT + outer_bias -> hidden @ outer_weight.mT - outer_bias",
+        )
+    ],
+    "which column of the projection reads which pixel of a patch is a free choice": [
+        (
+            ("PatchEmbedding",),
+            f"patches, axis: grid.permute(0, 2, 4, 1, 3, 5) -> grid.permute({order})",
+        )
+        for order in ("0, 2, 4, 3, 1, 5", "0, 2, 4, 1, 5, 3")
+    ],
+    "a sublayer whose last matrix has the other sign adds the same": [
+        (("EncoderLayer", "DecoderLayer"), "residual, sign: norm(x + said) -> norm(x - said)"),
+    ],
+    "which of the stored layers comes first is a free choice": [
+        (
+            (stack,),
+            f"{stack}.forward, step_dropped: self.layers -> list(self.layers)[::-1]",
+        )
+        for stack in ("Encoder", "Decoder")
+    ],
+    "after the last sum of a post-norm stack nothing is left to normalise": [
+        (("Encoder",), "Encoder.forward, dropped: self.norm(x) -> x"),
+        (("Decoder",), "Decoder.forward, dropped: self.norm(x) -> x"),
+        (("Transformer",), "Decoder.step, dropped: self.norm(x) -> x"),
+    ],
+}
+
+SURVIVORS = {
+    (component, name): reason
+    for reason, mutants in _REASONS.items()
+    for components, name in mutants
+    for component in components
+}
 
 BY_NAME = {(m.component, m.name): m for m in MUTANTS}
 KILLED = [m for at, m in BY_NAME.items() if at not in SURVIVORS]

@@ -22,7 +22,8 @@ from attest.contract import CONTRACT
 from attest.implementations import LocalImplementation
 from properties.families import MODELS
 from tests.mutants import Mutant
-from tests.mutants.operators import Change, Scope, changes, live, rounded
+from tests.mutants.operators import Change, changes, rounded
+from tests.mutants.places import Scope, live
 
 # The contract's constructors and calls leave these as they are.
 FLAGS: Mapping[str, object] = {"pre_norm": False, "lstm": False, "end": None}
@@ -155,8 +156,10 @@ def _load(module: str, code: CodeType, name: str) -> Any:
         return private[path]
 
     def import_(path: str, *rest: Any) -> Any:
-        return load(path) if path in sys.modules and path.startswith("reference.") else (
-            builtins.__import__(path, *rest)
+        return (
+            load(path)
+            if path in sys.modules and path.startswith("reference.")
+            else (builtins.__import__(path, *rest))
         )
 
     return getattr(load(getattr(reference, name).__module__), name)
@@ -179,7 +182,7 @@ def _imports(module: str) -> frozenset[str]:
     return frozenset(n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.module)
 
 
-# --- Mutants ----------------------------------------------------------------------------------------
+# --- Mutants --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

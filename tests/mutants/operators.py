@@ -7,224 +7,30 @@ input is left alone, and so are annotations, docstrings, and what never runs.
 from __future__ import annotations
 
 import ast
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
-import torch
 from torch import Tensor
 
-__all__ = ["OPERATORS", "Change", "Scope", "changes", "live", "rounded"]
+from tests.mutants.places import (
+    Place,
+    Scope,
+    called,
+    integer,
+    is_floating,
+    is_mask,
+    is_shape,
+    kind,
+    known,
+)
+
+__all__ = ["OPERATORS", "Change", "changes", "rounded"]
 
 
 def rounded(x: Tensor) -> Tensor:
     """Take a tensor through single precision, as mutated sources do by this name."""
     return x.float().to(x.dtype)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a node stands in its tree."""
-
-    node: ast.AST
-    parent: ast.AST
-    field: str
-    index: int | None
-
-    def put(self, node: ast.AST) -> None:
-        """Let another node stand here."""
-        if self.index is None:
-            setattr(self.parent, self.field, node)
-        else:
-            getattr(self.parent, self.field)[self.index] = node
-
-
-class Scope:
-    """A function or a class's own statements, with what operators ask about it.
-
-    Args:
-        tree: the definition, of which everything is changed but what never runs.
-        flags: options that nobody sets, by name, with their values.
-    """
-
-    def __init__(self, tree: ast.AST, flags: Mapping[str, object]) -> None:
-        self.tree = tree
-        self.text = ast.unparse(tree)
-        places = tuple(live(tree, flags))
-        nodes = [place.node for place in places]
-        names = [node for node in nodes if isinstance(node, ast.Name)]
-        self._loads = Counter(n.id for n in names if isinstance(n.ctx, ast.Load))
-        unread = {inner for node in nodes if self._is_unread(node) for inner in ast.walk(node)}
-        self.places = tuple(place for place in places if place.node not in unread)
-        self._above = {place.node: place for place in self.places}
-        self._stores = [n for n in names if isinstance(n.ctx, ast.Store)]
-        self.parameters = {node.arg for node in nodes if isinstance(node, ast.arg)}
-        self.constructs = getattr(tree, "name", "") == "__init__"
-
-    def _is_unread(self, node: ast.AST) -> bool:
-        """Whether a statement names what nothing but a refusal reads."""
-        if not isinstance(node, ast.Assign) or not isinstance(self.tree, ast.FunctionDef):
-            return False
-        stored = {n.id for n in ast.walk(node.targets[0]) if isinstance(n, ast.Name)} - {"self"}
-        return bool(stored) and not any(self._loads[name] for name in stored)
-
-    def above(self, node: ast.AST) -> ast.AST:
-        """Give the node around a node."""
-        place = self._above.get(node)
-        return self.tree if place is None else place.parent
-
-    def still_needed(self, name: ast.AST) -> bool:
-        """Whether a name is an argument, or read more than once."""
-        if not isinstance(name, ast.Name):
-            return False
-        return name.id in self.parameters or self._loads[name.id] > 1
-
-    def bound_elsewhere(self, name: ast.AST) -> bool:
-        """Whether a name has a value without this assignment."""
-        if not isinstance(name, ast.Name):
-            return False
-        first = next((n for n in self._stores if n.id == name.id), name)
-        return name.id in self.parameters or first is not name
-
-    def is_value(self, node: ast.AST) -> bool:
-        """Whether a node computes floating numbers that are given a name or returned."""
-        if self.constructs or not isinstance(node, ast.Call | ast.BinOp) or not _is_floating(node):
-            return False
-        above = self.above(node)
-        if isinstance(above, ast.Tuple):
-            above = self.above(above)
-        return isinstance(above, ast.Assign | ast.Return)
-
-
-# --- What is changed ----------------------------------------------------------------------------
-
-_UNTOUCHED_FIELDS = {"annotation", "returns", "decorator_list", "handlers"}
-_UNTOUCHED_KEYWORDS = {"device", "dtype", "strict", "bias", "generator"}
-
-
-def live(tree: ast.AST, flags: Mapping[str, object]) -> Iterator[Place]:
-    """Give every place that a mistake may be in."""
-    for field, value in ast.iter_fields(tree):
-        if field in _UNTOUCHED_FIELDS or _is_decided(tree, field, flags):
-            continue
-        children = value if isinstance(value, list) else [value]
-        for index, child in enumerate(children):
-            if isinstance(child, ast.AST) and not _is_untouched(child, flags):
-                yield Place(child, tree, field, index if isinstance(value, list) else None)
-                yield from live(child, flags)
-
-
-def _is_untouched(node: ast.AST, flags: Mapping[str, object]) -> bool:
-    match node:
-        case ast.Raise() | ast.Assert() | ast.JoinedStr() | ast.Constant(value=str()):
-            return True
-        case ast.Expr(value=ast.Constant()):
-            return True
-        case ast.If(body=[ast.Raise()]):
-            return True
-        case ast.If() if _value(node.test, flags) is False and not node.orelse:
-            return True
-        case ast.Expr(value=ast.Call(func=ast.Attribute(attr="__init__"))):
-            return True
-        case ast.Expr(value=ast.Call()) | ast.Call():
-            name = _called(node.value if isinstance(node, ast.Expr) else node)
-            return name.lstrip("_").startswith("check") or name == "super"
-        case ast.keyword():
-            return node.arg in _UNTOUCHED_KEYWORDS or node.arg in flags
-    return False
-
-
-def _is_decided(node: ast.AST, field: str, flags: Mapping[str, object]) -> bool:
-    """Whether a part of a condition never runs, or is a test of which the answer is known."""
-    if not isinstance(node, ast.If | ast.IfExp):
-        return False
-    value = _value(node.test, flags)
-    return value is not None and field != ("body" if value else "orelse")
-
-
-def _value(test: ast.AST, flags: Mapping[str, object]) -> bool | None:
-    """Give what a test is as long as nobody sets a flag; None where that depends."""
-    match test:
-        case ast.Name(id=name) if name in flags:
-            return bool(flags[name])
-        case ast.Compare(left=ast.Name(id=name), ops=[op]) if name in flags:
-            return isinstance(op, ast.Is) == (flags[name] is None)
-        case ast.BoolOp(op=ast.And(), values=values):
-            return False if False in {_value(value, flags) for value in values} else None
-    return None
-
-
-# --- What nodes are -----------------------------------------------------------------------------
-
-_FLOATING = {
-    "amax", "additive_score", "chunk", "cos", "dot_score", "exp", "feed_forward", "flatten",
-    "forward", "general_score", "layer", "layer_norm", "masked_fill", "masked_softmax", "mean",
-    "norm", "projection", "randn", "relu", "residual", "sigmoid", "sin", "softmax", "sqrt",
-    "square", "stack", "sublayer", "sum", "tanh", "teacher_forced", "reshape", "transpose",
-    "query", "key", "value", "output", "embedding", "cat", "to", "_embed", "decode", "encoder",
-    "decoder", "start", "permute",
-}  # fmt: skip
-"""What gives one floating tensor, by the last name of what is called."""
-
-
-def _called(node: ast.AST) -> str:
-    """Give the last name of what is called."""
-    if not isinstance(node, ast.Call):
-        return ""
-    function = node.func
-    return getattr(function, "attr", getattr(function, "id", ""))
-
-
-def _is_floating(node: ast.AST) -> bool:
-    match node:
-        case ast.Call():
-            return _called(node) in _FLOATING and "causal_mask" not in ast.unparse(node)
-        case ast.BinOp(left, op, right):
-            whole = isinstance(op, ast.BitAnd | ast.FloorDiv | ast.Mod)
-            return not whole and (_is_floating(left) or _is_floating(right))
-        case ast.Subscript(value=value):
-            return not _is_shape(value) and _is_floating(value)
-        case ast.Attribute(attr=name):
-            return name in {"mT", "weight", "table", "bias", "gain"}
-        case ast.Name(id=name):
-            return not _is_mask(node) and _kind(node) == "tensor"
-    return False
-
-
-_TOKENS = {"source", "target_in", "token", "tokens", "first", "bos", "input"}
-_STATES = {"state", "cache", "caches", "grown", "after", "new", "old", "last"}
-_FUNCTIONS = {"step", "choose", "attend", "consult", "norm", "sublayer", "end", "lambda", "cell"}
-_COUNTS = {"length", "width", "batch", "channels", "height", "p", "vocabulary", "t", "past", "dim"}
-
-
-def _kind(node: ast.AST) -> str:
-    """Guess what a name, or what is like one, stands for."""
-    name = ast.unparse(node).split("(")[0].split(".")[-1]
-    if isinstance(node, ast.Call) and _called(node) not in _FLOATING:
-        return ast.unparse(node)
-    if name.endswith("mask") or name in {"lengths", "None"}:
-        return "mask"
-    if name.startswith(("d_", "n_")) or name.endswith(("_size", "_vocab", "_length")):
-        return "count"
-    kinds = {"tokens": _TOKENS, "state": _STATES, "": _FUNCTIONS, "count": _COUNTS}
-    for kind, names in kinds.items():
-        if name in names:
-            return kind
-    if isinstance(node, ast.Constant | ast.Lambda) or name.endswith(("norm", "feed_forward")):
-        return ""
-    return "tensor"
-
-
-def _is_mask(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name) and (node.id.endswith("mask") or node.id == "lengths")
-
-
-def _integer(node: ast.AST | None) -> int | None:
-    try:
-        value = ast.literal_eval(node) if node is not None else None
-    except ValueError:
-        return None
-    return value if type(value) is int else None
 
 
 def _literal(value: object) -> ast.expr:
@@ -235,7 +41,7 @@ def _expression(text: str, **nodes: ast.AST) -> ast.expr:
     """Read an expression, and put nodes in place of names."""
 
     class Put(ast.NodeTransformer):
-        def visit_Name(self, node: ast.Name) -> ast.AST:  # noqa: N802 - ast's name
+        def visit_Name(self, node: ast.Name) -> ast.AST:
             return nodes.get(node.id, node)
 
     return Put().visit(ast.parse(text, mode="eval").body)
@@ -260,9 +66,9 @@ def _replaced(items: list, index: int, item: object) -> list:
 
 def _exchanged(items: list, *, alike: bool = False) -> Iterator[list]:
     """Give a list with two neighbours exchanged, in every way that changes it."""
-    for index, (left, right) in enumerate(zip(items, items[1:], strict=False)):
+    for index, (left, right) in enumerate(pairwise(items)):
         starred = isinstance(left, ast.Starred) or isinstance(right, ast.Starred)
-        unlike = starred or (alike and (_kind(left) != _kind(right) or not _kind(left)))
+        unlike = starred or (alike and (kind(left) != kind(right) or not kind(left)))
         if not unlike and ast.dump(left) != ast.dump(right):
             yield [*items[:index], right, left, *items[index + 2 :]]
 
@@ -290,23 +96,27 @@ _OTHER_AXES = {-1: (-2, 0), -2: (-3, -1), 0: (1,), 1: (0, 2)}
 def axis(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
     """Work along another axis, or in another order of axes."""
     match node:
-        case ast.arg(arg="dim"):
-            return
-        case ast.Call(args=args) if _called(node) in _AXIS_AT:
-            at = _AXIS_AT[_called(node)]
+        case ast.Call(args=args) if called(node) in _AXIS_AT:
+            at = _AXIS_AT[called(node)]
             if at < len(args):
-                given = _integer(args[at])
+                given = integer(args[at])
                 for other in _OTHER_AXES.get(given, (-1,)) if given is not None else (-1, 0):
                     yield _call(node, args=_replaced(args, at, _literal(other)))
             kept = [k for k in node.keywords if k.arg != "keepdim"]
             if len(kept) < len(node.keywords):
                 yield _call(node, keywords=kept)
-        case ast.Call(args=[first, second]) if _called(node) == "transpose":
+        case ast.Call(args=[first, second]) if called(node) == "transpose":
             for pair in ((0, 1), (1, 3), (2, 3)):
-                if pair != (_integer(first), _integer(second)):
+                if pair != (integer(first), integer(second)):
                     yield _call(node, args=[_literal(dim) for dim in pair])
-        case ast.Call(args=args) if _called(node) in {"permute", "reshape", "expand"}:
+        case ast.Call(args=args) if called(node) in {"permute", "reshape", "expand"}:
             yield from (_call(node, args=other) for other in _exchanged(args))
+
+
+@operator
+def layout(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
+    """Take one axis for another, or add one in another place."""
+    match node:
         case ast.Subscript(slice=ast.Tuple(elts=elts)) if any(map(_is_none, elts)):
             rest = [e for e in elts if not _is_none(e)]
             for at in range(len(elts)):
@@ -335,7 +145,7 @@ def transpose_dropped(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
     """Leave the axes as they are."""
     if isinstance(node, ast.Attribute) and node.attr == "mT":
         yield node.value
-    if _called(node) in {"transpose", "permute", "flatten"}:
+    if called(node) in {"transpose", "permute", "flatten"}:
         yield _method(node)
 
 
@@ -346,18 +156,18 @@ def scale(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
         case ast.BinOp(left, ast.Div(), right):
             yield left
             yield ast.BinOp(left, ast.Mult(), right)
-        case ast.BinOp(left, ast.Mult(), right) if _is_floating(left) or _is_floating(right):
+        case ast.BinOp(left, ast.Mult(), right) if is_floating(left) or is_floating(right):
             yield left
             yield ast.BinOp(left, ast.Div(), right)
         case ast.BinOp(left, ast.Pow(), right):
             yield ast.BinOp(left, ast.Pow(), ast.UnaryOp(ast.USub(), right))
-        case ast.Call(args=[inner]) if _called(node) == "sqrt":
+        case ast.Call(args=[inner]) if called(node) == "sqrt":
             yield inner
             yield _expression("inner ** 2", inner=inner)
-        case ast.Call(args=[]) if _called(node) == "square":
+        case ast.Call(args=[]) if called(node) == "square":
             yield _expression("inner.abs()", inner=_method(node))
         case ast.Subscript(value=ast.Attribute(attr="shape"), slice=index):
-            for other in _OTHER_AXES.get(_integer(index), ()):
+            for other in _OTHER_AXES.get(integer(index), ()):
                 yield ast.Subscript(node.value, _literal(other), node.ctx)
 
 
@@ -371,19 +181,19 @@ def mask(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
             yield ast.BinOp(left, ast.BitOr(), right)
             yield left
             yield right
-        case ast.Call(args=args) if _called(node) == "masked_fill":
+        case ast.Call(args=args) if called(node) == "masked_fill":
             yield _method(node)
             if not isinstance(args[0], ast.UnaryOp):
                 yield _call(node, args=[ast.UnaryOp(ast.Invert(), args[0]), *args[1:]])
             if ast.unparse(args[1]) == "-torch.inf":
                 yield _call(node, args=[args[0], _literal(-1e4)])
                 yield _call(node, args=[args[0], _literal(0.0)])
-        case ast.Call(args=args) if _called(node) in {"where", "_where"}:
+        case ast.Call(args=args) if called(node) in {"where", "_where"}:
             yield _call(node, args=[args[0], args[2], args[1]])
             yield args[1]
         case ast.Call(func=ast.Attribute(value=value, attr="any")):
             yield _call(node, func=ast.Attribute(value, "all", ast.Load()))
-        case ast.Name() | ast.Call() if _is_mask(node) or _called(node) == "_for_every_query":
+        case ast.Name() | ast.Call() if is_mask(node) or called(node) == "_for_every_query":
             above = scope.above(node)
             if isinstance(above, ast.keyword) or node in getattr(above, "args", ()):
                 yield _literal(None)
@@ -393,14 +203,14 @@ def mask(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
 def off_by_one(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
     """Start or end one too early or too late."""
     match node:
-        case ast.Call(args=[count]) if _called(node) in {"range", "arange"}:
+        case ast.Call(args=[count]) if called(node) in {"range", "arange"}:
             yield _call(node, args=[_expression("n - 1", n=count)])
             if not scope.constructs:
                 yield _call(node, args=[_literal(1), _expression("n + 1", n=count)])
-        case ast.Call(args=[start, stop, step]) if _called(node) == "arange":
+        case ast.Call(args=[_, stop, step]) if called(node) == "arange":
             yield _call(node, args=[_literal(2), _expression("n + 2", n=stop), step])
             yield _call(node, args=[_literal(1), _expression("n + 1", n=stop), step])
-        case ast.Call(args=[]) if _called(node) == "tril":
+        case ast.Call(args=[]) if called(node) == "tril":
             yield from (_call(node, args=[_literal(by)]) for by in (-1, 1))
             yield _call(node, func=ast.Attribute(node.func.value, "triu", ast.Load()))
         case ast.Slice(lower=None, upper=ast.expr() as upper):
@@ -414,19 +224,29 @@ def off_by_one(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
                 ast.Compare(node.left, [other], node.comparators)
                 for other in (ast.LtE(), ast.Gt(), ast.GtE())
             )
-        case ast.arg():
-            return
+
+
+@operator
+def default(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
+    """Take another value by default."""
+    match node:
         case ast.Constant(value=int()) if type(node.value) is int and _is_default(node, scope):
             yield _literal(node.value + 1)
-        case ast.UnaryOp() if _integer(node) is not None and _is_default(node, scope):
-            yield _literal(_integer(node) - 1)
+        case ast.UnaryOp() if integer(node) is not None and _is_default(node, scope):
+            yield _literal(integer(node) - 1)
             yield _literal(0)
-        case ast.Subscript(ctx=ast.Load()) if not _is_shape(node.value):
+
+
+@operator
+def index(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
+    """Take the other of two parts."""
+    match node:
+        case ast.Subscript(ctx=ast.Load()) if not is_shape(node.value):
             parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-            for index, part in enumerate(parts):
-                given = _integer(part)
+            for at, part in enumerate(parts):
+                given = integer(part)
                 if given is not None:
-                    other = _replaced(parts, index, _literal(1 - given))
+                    other = _replaced(parts, at, _literal(1 - given))
                     inner = ast.Tuple(other, ast.Load()) if len(parts) > 1 else other[0]
                     yield ast.Subscript(node.value, inner, node.ctx)
 
@@ -435,16 +255,12 @@ def _is_default(node: ast.AST, scope: Scope) -> bool:
     return isinstance(scope.above(node), ast.arguments)
 
 
-def _is_shape(node: ast.AST) -> bool:
-    return isinstance(node, ast.Attribute) and node.attr == "shape"
-
-
 @operator
 def detached(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
     """Let no gradient through."""
     if scope.is_value(node):
         yield _expression("inner.detach()", inner=node)
-    elif isinstance(node, ast.Name) and _kind(node) in {"tensor", "state"}:
+    elif isinstance(node, ast.Name) and kind(node) in {"tensor", "state"}:
         above = scope.above(node)
         if isinstance(above, ast.Call) and above.args[:1] == [node] and _is_sublayer(above):
             yield _expression("inner.detach()", inner=node)
@@ -466,7 +282,7 @@ def in_place(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
     """Overwrite what is still needed."""
     match node:
         case ast.BinOp(left, op, right) if type(op) in _IN_PLACE and scope.still_needed(left):
-            if not scope.constructs and _is_floating(left):
+            if not scope.constructs and is_floating(left):
                 text = f"left.{_IN_PLACE[type(op)]}(right)"
                 yield _expression(text, left=left, right=right)
         case ast.Call(func=ast.Attribute(value=value, attr="masked_fill")):
@@ -493,7 +309,7 @@ def swap(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
     """Mistake one argument or operand for another."""
     match node:
         case ast.Call(args=args) if not scope.constructs:
-            if _called(node) not in {*_AXIS_AT, "reshape", "permute", "where", "_where"}:
+            if called(node) not in {*_AXIS_AT, "reshape", "permute", "where", "_where"}:
                 yield from (_call(node, args=other) for other in _exchanged(args, alike=True))
         case ast.BinOp(left, ast.Sub() | ast.Div() | ast.Pow() as op, right):
             yield ast.BinOp(right, op, left)
@@ -516,9 +332,9 @@ def dropped(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
     """Leave out a layer, an activation, a norm or a summand."""
     match node:
         case ast.Call(args=[first, *_]) if _is_sublayer(node) and not scope.constructs:
-            if _called(node) != "cell":
+            if called(node) != "cell":
                 yield first
-        case ast.Call(args=[first, *_]) if _called(node) in {"tanh", "sigmoid", "relu", "exp"}:
+        case ast.Call(args=[first, *_]) if called(node) in {"tanh", "sigmoid", "relu", "exp"}:
             yield first
         case ast.BinOp(left, ast.Add() | ast.Sub(), right) if not scope.constructs:
             yield left
@@ -539,7 +355,7 @@ def sign(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
         case ast.BinOp(left, ast.Add() | ast.Sub() as op, right):
             other = ast.Sub() if isinstance(op, ast.Add) else ast.Add()
             yield ast.BinOp(left, other, right)
-        case ast.UnaryOp(ast.USub(), operand) if _integer(node) is None:
+        case ast.UnaryOp(ast.USub(), operand) if integer(node) is None:
             yield operand
         case ast.Attribute(value=value, attr=name) if name in _OTHER_NAMES:
             yield ast.Attribute(value, _OTHER_NAMES[name], ast.Load())
@@ -554,12 +370,10 @@ def constant(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
     inside = scope.above(node)
     if isinstance(inside, ast.arguments):  # a helper is told
         return
-    if isinstance(node, ast.Constant) and type(node.value) in {int, float}:
-        if isinstance(node.value, float) or (
-            isinstance(inside, ast.BinOp)
-            or (isinstance(inside, ast.Call) and _called(inside) == "arange")
-        ):
-            others = _OTHER_NUMBERS.get(node.value, (node.value + 1,))
+    computed = isinstance(inside, ast.BinOp) or called(inside) == "arange"
+    match node:
+        case ast.Constant(value=float() | int() as value) if type(value) is float or computed:
+            others = _OTHER_NUMBERS.get(value, (value + 1,))
             yield from (_literal(other) for other in others)
 
 
@@ -567,7 +381,7 @@ def constant(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
 def shared(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
     """Let two layers have the same parameters."""
     match node:
-        case ast.Call(args=[ast.GeneratorExp() as each]) if _called(node) == "ModuleList":
+        case ast.Call(args=[ast.GeneratorExp() as each]) if called(node) == "ModuleList":
             count = each.generators[0].iter.args[0]
             one = _expression("[layer] * count", layer=each.elt, count=count)
             yield _call(node, args=[one])
@@ -587,7 +401,7 @@ def shared(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
 def step_dropped(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
     """Leave out a step, or a layer of a stack."""
     match node:
-        case ast.Assign(targets=[target], value=value) if scope.bound_elsewhere(target):
+        case ast.Assign(targets=[target]) if scope.bound_elsewhere(target):
             yield ast.Pass()
         case ast.If():
             yield ast.Pass()
@@ -605,10 +419,10 @@ def condition(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
     """Take one of two branches always."""
     match node:
         case ast.IfExp(body=body, orelse=orelse):
-            if _value(node.test, _NO_FLAGS) is None and not _is_flag(node, scope):
+            if known(node.test, _NO_FLAGS) is None and not _is_flag(node, scope):
                 yield body
                 yield orelse
-        case ast.If(test=test):
+        case ast.If():
             yield ast.If(_literal(True), node.body, node.orelse)
 
 
