@@ -25,8 +25,16 @@ from tests.mutants import Mutant
 from tests.mutants.operators import Change, changes, rounded
 from tests.mutants.places import Scope, live
 
-# The contract's constructors and calls leave these as they are.
-FLAGS: Mapping[str, object] = {"pre_norm": False, "lstm": False, "end": None}
+# The contract's constructors and calls leave the reference's options as they are.
+DECIDED: Mapping[str, bool] = {
+    "pre_norm": False,
+    "self.pre_norm": False,
+    "lstm": False,
+    "isinstance(new, tuple)": False,  # no LSTM, no pair of states
+    "end": False,
+    "end is None": True,
+    "end is not None": False,
+}
 
 # It refuses bad input, and does nothing else.
 REFUSALS = "reference.shapes"
@@ -77,7 +85,7 @@ class Unit:
 
     @cached_property
     def _nodes(self) -> list[ast.AST]:
-        return [place.node for place in live(self.tree, FLAGS)]
+        return [place.node for place in live(self.tree, DECIDED)]
 
 
 @cache
@@ -203,8 +211,10 @@ class Generated(Mutant):
 
 # What the contract leaves free, by the place and the operators that would only choose otherwise.
 FREE: Mapping[str, tuple[str, ...]] = {
+    "AttentionSeq2Seq.encode": ("constant_result", "dropped"),  # where a decoder starts from
+    "_Gates._zeros": ("sign",),  # the same of an encoder
     "GRUCell.forward": ("constant", "dropped", "scale", "sign", "swap"),  # any cell will do
-    "LearnedPositionalEmbedding.__init__": ("scale",),  # initialisation
+    "LearnedPositionalEmbedding.__init__": ("scale", "swap"),  # initialisation
     "sinusoidal_positional_encoding": ("detached", "single_precision"),  # that is near enough
 }
 
@@ -212,7 +222,7 @@ FREE: Mapping[str, tuple[str, ...]] = {
 def _generated() -> Iterator[Generated]:
     taken: set[tuple[str, str]] = set()
     for unit, components in _components().items():
-        for change in changes(Scope(unit.tree, FLAGS)) if components else ():
+        for change in changes(Scope(unit.tree, DECIDED)) if components else ():
             if change.operator in FREE.get(unit.path, ()):
                 continue
             name = f"{unit.path}, {change.operator}: {change.before} -> {change.after}"

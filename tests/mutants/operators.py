@@ -22,7 +22,6 @@ from tests.mutants.places import (
     is_mask,
     is_shape,
     kind,
-    known,
 )
 
 __all__ = ["OPERATORS", "Change", "changes", "rounded"]
@@ -419,19 +418,11 @@ def condition(node: ast.AST, scope: Scope) -> Iterator[ast.AST]:
     """Take one of two branches always."""
     match node:
         case ast.IfExp(body=body, orelse=orelse):
-            if known(node.test, _NO_FLAGS) is None and not _is_flag(node, scope):
+            if any(place.node is node.test for place in scope.places):  # it is not decided
                 yield body
                 yield orelse
         case ast.If():
             yield ast.If(_literal(True), node.body, node.orelse)
-
-
-_NO_FLAGS: dict[str, object] = {}
-
-
-def _is_flag(node: ast.IfExp, scope: Scope) -> bool:
-    """Whether only one of the two branches is ever taken."""
-    return not any(place.node is node.test for place in scope.places)
 
 
 # --- Changes ------------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ __all__ = [
     "is_mask",
     "is_shape",
     "kind",
-    "known",
     "live",
 ]
 
@@ -43,13 +42,13 @@ class Scope:
 
     Args:
         tree: the definition, of which everything is changed but what never runs.
-        flags: options that nobody sets, by name, with their values.
+        decided: tests of which the answer is known, since nobody sets an option.
     """
 
-    def __init__(self, tree: ast.AST, flags: Mapping[str, object]) -> None:
+    def __init__(self, tree: ast.AST, decided: Mapping[str, bool]) -> None:
         self.tree = tree
         self.text = ast.unparse(tree)
-        places = tuple(live(tree, flags))
+        places = tuple(live(tree, decided))
         nodes = [place.node for place in places]
         names = [node for node in nodes if isinstance(node, ast.Name)]
         self._loads = Counter(n.id for n in names if isinstance(n.ctx, ast.Load))
@@ -101,19 +100,19 @@ _UNTOUCHED_FIELDS = {"annotation", "returns", "decorator_list", "handlers"}
 _UNTOUCHED_KEYWORDS = {"device", "dtype", "strict", "bias", "generator"}
 
 
-def live(tree: ast.AST, flags: Mapping[str, object]) -> Iterator[Place]:
+def live(tree: ast.AST, decided: Mapping[str, bool]) -> Iterator[Place]:
     """Give every place that a mistake may be in."""
     for field, value in ast.iter_fields(tree):
-        if field in _UNTOUCHED_FIELDS or _is_decided(tree, field, flags):
+        if field in _UNTOUCHED_FIELDS or _is_decided(tree, field, decided):
             continue
         children = value if isinstance(value, list) else [value]
         for index, child in enumerate(children):
-            if isinstance(child, ast.AST) and not _is_untouched(child, flags):
+            if isinstance(child, ast.AST) and not _is_untouched(child, decided):
                 yield Place(child, tree, field, index if isinstance(value, list) else None)
-                yield from live(child, flags)
+                yield from live(child, decided)
 
 
-def _is_untouched(node: ast.AST, flags: Mapping[str, object]) -> bool:
+def _is_untouched(node: ast.AST, decided: Mapping[str, bool]) -> bool:
     match node:
         case ast.Raise() | ast.Assert() | ast.JoinedStr() | ast.Constant(value=str()):
             return True
@@ -121,7 +120,7 @@ def _is_untouched(node: ast.AST, flags: Mapping[str, object]) -> bool:
             return True
         case ast.If(body=[ast.Raise()]):
             return True
-        case ast.If() if known(node.test, flags) is False and not node.orelse:
+        case ast.If() if _known(node.test, decided) is False and not node.orelse:
             return True
         case ast.Expr(value=ast.Call(func=ast.Attribute(attr="__init__"))):
             return True
@@ -129,28 +128,23 @@ def _is_untouched(node: ast.AST, flags: Mapping[str, object]) -> bool:
             name = called(node.value if isinstance(node, ast.Expr) else node)
             return name.lstrip("_").startswith("check") or name == "super"
         case ast.keyword():
-            return node.arg in _UNTOUCHED_KEYWORDS or node.arg in flags
+            return node.arg in _UNTOUCHED_KEYWORDS or ast.unparse(node.value) in decided
     return False
 
 
-def _is_decided(node: ast.AST, field: str, flags: Mapping[str, object]) -> bool:
+def _is_decided(node: ast.AST, field: str, decided: Mapping[str, bool]) -> bool:
     """Whether a part of a condition never runs, or is a test of which the answer is known."""
     if not isinstance(node, ast.If | ast.IfExp):
         return False
-    value = known(node.test, flags)
+    value = _known(node.test, decided)
     return value is not None and field != ("body" if value else "orelse")
 
 
-def known(test: ast.AST, flags: Mapping[str, object]) -> bool | None:
-    """Give what a test is as long as nobody sets a flag; None where that depends."""
-    match test:
-        case ast.Name(id=name) if name in flags:
-            return bool(flags[name])
-        case ast.Compare(left=ast.Name(id=name), ops=[op]) if name in flags:
-            return isinstance(op, ast.Is) == (flags[name] is None)
-        case ast.BoolOp(op=ast.And(), values=values):
-            return False if False in {known(value, flags) for value in values} else None
-    return None
+def _known(test: ast.AST, decided: Mapping[str, bool]) -> bool | None:
+    """Give the answer of a test; None where it depends."""
+    if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
+        return False if False in {_known(value, decided) for value in test.values} else None
+    return decided.get(ast.unparse(test))
 
 
 # --- What nodes are -----------------------------------------------------------------------------
