@@ -59,6 +59,41 @@ _REASONS: dict[str, list[tuple[tuple[str, ...], str]]] = {
         )
         for order in ("0, 2, 4, 3, 1, 5", "0, 2, 4, 1, 5, 3")
     ],
+    "which column of a matrix reads which of its inputs is a free choice": [
+        (("AttentionSeq2Seq",), f"AttentionSeq2Seq.step, swap: {change}")
+        for change in (
+            "(self.embedding(token), context[:, 0]) -> (context[:, 0], self.embedding(token))",
+            "[token_in, context] -> [context, token_in]",
+            "[state, token_in, context] -> [token_in, state, context]",
+            "[state, token_in, context] -> [state, context, token_in]",
+        )
+    ],
+    "keys and values that are remembered are as many": [
+        (("Transformer",), "Transformer.step, index: cache[0][0] -> cache[0][1]"),
+    ],
+    "a scale of embeddings is a free choice": [
+        (("Transformer",), f"Transformer._embed, scale: {change}")
+        for change in (
+            "embedding(tokens) * math.sqrt(embedding.embedding_dim) -> embedding(tokens)",
+            "embedding(tokens) * math.sqrt(embedding.embedding_dim)"
+            " -> embedding(tokens) / math.sqrt(embedding.embedding_dim)",
+            "math.sqrt(embedding.embedding_dim) -> embedding.embedding_dim",
+            "math.sqrt(embedding.embedding_dim) -> embedding.embedding_dim ** 2",
+        )
+    ],
+    "scaled embeddings are the helper's own, and nobody reads them again": [
+        (
+            ("Transformer",),
+            "Transformer._embed, in_place: x + positions[first:].to(x.device)"
+            " -> x.add_(positions[first:].to(x.device))",
+        ),
+    ],
+    "a cell's state is what it shows": [
+        (
+            ("Seq2Seq",),
+            "Seq2Seq.step, dropped: self.output(self.cell.hidden(state)) -> self.output(state)",
+        ),
+    ],
     "a sublayer whose last matrix has the other sign adds the same": [
         (("EncoderLayer", "DecoderLayer"), "residual, sign: norm(x + said) -> norm(x - said)"),
     ],

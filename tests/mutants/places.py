@@ -150,7 +150,7 @@ def _known(test: ast.AST, decided: Mapping[str, bool]) -> bool | None:
 # --- What nodes are -----------------------------------------------------------------------------
 
 _FLOATING = {
-    "amax", "additive_score", "chunk", "cos", "dot_score", "exp", "feed_forward", "flatten",
+    "amax", "additive_score", "cos", "dot_score", "exp", "feed_forward", "flatten",
     "forward", "general_score", "layer", "layer_norm", "masked_fill", "masked_softmax", "mean",
     "norm", "projection", "randn", "relu", "residual", "sigmoid", "sin", "softmax", "sqrt",
     "square", "stack", "sublayer", "sum", "tanh", "teacher_forced", "reshape", "transpose",
