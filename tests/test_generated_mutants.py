@@ -116,6 +116,36 @@ _UNNOTICED: dict[str, list[tuple[tuple[str, ...], str]]] = {
     "every law gives softmax its axis, and none leaves it out": [
         (("softmax",), f"softmax, default: dim=-1 -> dim={other}") for other in (-2, 0)
     ],
+    "in double precision nothing changes a model by less than single precision shows": [
+        ((component,), f"{place}, single_precision: {exact} -> rounded({exact})")
+        for component, place, exact in (
+            (
+                "DecoderLayer",
+                "DecoderLayer._after_self_attention",
+                "residual(x, consult, self.cross_attention_norm, pre_norm=self.pre_norm)",
+            ),
+            ("Transformer", "Transformer.encode", "self.encoder(x, _for_every_query(source_mask))"),
+            ("Transformer", "Transformer.encode", "self._embed(self.source_embedding, source)"),
+            (
+                "Transformer",
+                "Transformer._embed",
+                "embedding(tokens) * math.sqrt(embedding.embedding_dim)",
+            ),
+            ("Transformer", "Transformer._embed", "x + positions[first:].to(x.device)"),
+            ("Seq2Seq", "_Encoder.forward", "self.embedding(source)"),
+            ("Seq2Seq", "unroll", "torch.stack(states, 1)"),
+            ("AttentionSeq2Seq", "GRUCell.forward", "torch.sigmoid(update_x + update_h)"),
+            ("AttentionSeq2Seq", "GRUCell.forward", "torch.tanh(new_x + reset * new_h)"),
+            ("AttentionSeq2Seq", "AttentionSeq2Seq.encode", "torch.tanh(self.start(last))"),
+        )
+    ],
+    "a law of positions takes whatever distinguishes them": [
+        (
+            ("Transformer",),
+            "Transformer._embed, sign: x + positions[first:].to(x.device)"
+            " -> x - positions[first:].to(x.device)",
+        ),
+    ],
 }
 
 SURVIVORS: dict[tuple[str, str], str] = {

@@ -213,6 +213,9 @@ class Generated(Mutant):
 FREE: Mapping[str, tuple[str, ...]] = {
     "AttentionSeq2Seq.encode": ("constant_result", "dropped"),  # where a decoder starts from
     "_Gates._zeros": ("sign",),  # the same of an encoder
+    "Decoder.step": ("detached",),  # the contract wants gradients of what is trained
+    "DecoderLayer.step": ("detached",),
+    "Transformer.step": ("detached",),
     "GRUCell.forward": ("constant", "dropped", "scale", "sign", "swap"),  # any cell will do
     "LearnedPositionalEmbedding.__init__": ("scale", "swap"),  # initialisation
     "sinusoidal_positional_encoding": ("detached", "single_precision"),  # that is near enough
