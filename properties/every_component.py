@@ -307,34 +307,43 @@ def no_step_is_too_small_to_be_felt(component: Subject, arguments: dict[str, Any
 
     Something that is computed in single precision on the way changes in steps. All parameters are
     moved together, a little and a thousand times as much; one movement is in proportion to the
-    other. Where an activation happens to have its kink in between, others are tried.
+    other. Where an activation happens to have its kink in between, others are tried. What a model
+    makes of the source is moved likewise.
     """
     assert component.setup is not None
+    if component.setup.seed % 3 or not _gentle(arguments):
+        return  # a third of the examples tells as much, and takes a third of the time
+    _moves_in_proportion(component, arguments, "")
+    if "encode" in component.spec.methods:
+        named = component.spec.methods["encode"].parameters
+        _moves_in_proportion(component, {n: arguments[n] for n in named}, "encode")
+
+
+def _moves_in_proportion(component: Subject, arguments: dict[str, Any], method: str) -> None:
     own = component.parameters()
-    if component.setup.seed % 3 or not own or not _gentle(arguments):
-        return  # every example is told from others by a third of them as well
-    bound = measured_bound(component, arguments)
-    nearest: tuple[Tensor, Tensor] | None = None
+    bound = 4 * measured_bound(component, arguments, method)
+    little = expected = torch.zeros(0)
     for place in (0.0, 0.01, 0.02):
         base = {n: p * (1 + place * torch.sin(1.0 + _count(p))) for n, p in own.items()}
-        little, more = (_movement(component, arguments, base, h) for h in (LITTLE, MORE))
-        expected = more * (LITTLE / MORE)
-        if nearest is None or bool(((little - expected).abs() <= 4 * bound).all()):
-            nearest = little, expected
-        if bool(((little - expected).abs() <= 4 * bound).all()):
+        little = _movement(component, arguments, method, base, LITTLE)
+        expected = _movement(component, arguments, method, base, MORE) * (LITTLE / MORE)
+        if bool(((little - expected).abs() <= bound).all()):
             break
-    assert nearest is not None
-    close(*nearest, 4 * bound, "how far a small change of all parameters moves the result")
-    sometimes_differs(nearest[0], torch.zeros_like(nearest[0]), "the result moves", 4 * bound)
+    component.set_parameters(own)
+    what = component.spec.calls(method).results[0].name
+    close(little, expected, bound, f"how far a small change of all parameters moves the {what}")
+    sometimes_differs(little, torch.zeros_like(little), f"the {what} moves", bound)
 
 
 def _movement(
-    component: Subject, arguments: dict[str, Any], base: Mapping[str, Tensor], step: float
+    component: Subject, arguments: dict[str, Any], method: str, base: Mapping[str, Tensor], h: float
 ) -> Tensor:
     """Give by how much the first result differs where parameters are moved to both sides."""
+    call = getattr(component, method) if method else component
     ends = []
-    for sign in (1, -1):
-        moved = {n: p * (1 + sign * step * torch.cos(1.0 + _count(p))) for n, p in base.items()}
-        component.set_parameters(moved)
-        ends.append(_results(component(**arguments))[0].detach())
+    for step in (h, -h):
+        component.set_parameters(
+            {n: p * (1 + step * torch.cos(1.0 + _count(p))) for n, p in base.items()}
+        )
+        ends.append(_results(call(**arguments))[0].detach())
     return ends[0] - ends[1]

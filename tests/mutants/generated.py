@@ -200,6 +200,12 @@ class Generated(Mutant):
     module: str = ""
     change: Change | None = None
 
+    @property
+    def operator(self) -> str:
+        """Give the name of the operator that made it."""
+        assert self.change is not None
+        return self.change.operator
+
     def implementation(self) -> LocalImplementation:
         """Give the reference with this component in place of its own."""
         assert self.change is not None
