@@ -45,8 +45,10 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
             far = [Sizes(1, 70, 70, (4,)), Sizes(2, 33, 33, (5,)), Sizes(1, 140, 140, (2,))]
             far += [Sizes(19, 3, 3, (4,)), Sizes(2, 5, 5, (64,))]
         case "MultiHeadAttention":
-            heads = ((1, 1), (1, 3), (2, 1), (2, 2), (2, 3), (3, 1), (3, 2), (4, 2), (5, 1), (8, 1))
-            heads += ((2, 5), (6, 1), (7, 1), (1, 8))
+            heads = (
+                *((1, 1), (1, 3), (1, 8), (2, 1), (2, 2), (2, 3), (2, 5), (3, 1), (3, 2), (4, 2)),
+                *((5, 1), (6, 1), (7, 1), (8, 1)),
+            )
             apart = [
                 Sizes(b, n, s, (h * d, h))
                 for b, n, s, (h, d) in product((1, 2, 3), small, small, heads)
