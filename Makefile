@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: verify report test lint grade bench
+.PHONY: verify report test lint grade bench power stability
 
 verify: .venv/installed
 	$(BIN)/attest verify
@@ -24,8 +24,16 @@ grade: .venv/installed
 bench: .venv/installed
 	$(BIN)/python -m tests.benchmark
 
+# What the suite catches: every wrong version against every property, and every correct style.
+power: .venv/installed
+	$(BIN)/python -m tests.power
+
+# Whether it ever accuses correct code: 200 seeds.
+stability: .venv/installed
+	$(BIN)/python -m tests.stability
+
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[test,lint]'
+		--constraint constraints.txt --editable '.[test,lint,plots]'
 	touch $@

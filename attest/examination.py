@@ -36,7 +36,7 @@ from attest.implementations import Implementation, LocalImplementation
 from attest.laws import Property
 from attest.limits import TimeLimit, limited
 from attest.messages import exception_line, printable
-from attest.regimes import TIERS, VALUES, kinds_of_example
+from attest.regimes import KINDS_OF_EXAMPLES, kinds_of_example
 from attest.shrinking import limits, narrower, simplify, slimmer
 from attest.specification import tensors_in
 from attest.subject import Modules, Setup, Subject
@@ -66,7 +66,7 @@ ENOUGH = 10
 # Of the shared examples this share goes where luck seldom does: the longest and those whose scores
 # are furthest apart, of as many as STEERED that Hypothesis has steered there.
 HARD_SHARE = 0.1
-STEERED = 20
+STEERED = 40
 
 # An error this near its bound, or a fifth of it, is worth a search for a larger one.
 NEAR = 0.2
@@ -304,7 +304,7 @@ class _Examination:
 
     def kinds(self) -> dict[str, int]:
         """Say how many examples of each kind were tried, in the order of the kinds."""
-        return {kind: self.tried[kind] for kind in (*TIERS, *VALUES) if self.tried[kind]}
+        return {kind: self.tried[kind] for kind in KINDS_OF_EXAMPLES if self.tried[kind]}
 
     def _try_own(self, wanted: int) -> BaseException | None:
         def test(inputs: dict[str, Any], dtype: str) -> None:
@@ -616,10 +616,14 @@ def _hard(inputs: st.SearchStrategy[dict[str, Any]], seed: int, wanted: int) -> 
     if wanted:
         test = hypothesis.given(drawn=inputs)(keep)
         _configured(test, seed, STEERED, (Phase.generate, Phase.target))()
-    widest = sorted(found, key=lambda one: one[0], reverse=True)[: wanted - wanted // 2]
-    rest = [one for one in found if all(one is not other for other in widest)]
-    longest = sorted(rest, key=lambda one: one[1], reverse=True)[: wanted // 2]
-    return [one[-1] for one in (*widest, *longest)]
+    # One of each: Hypothesis comes back to what it found, with another mask or another sign.
+    unlike = list({(apart, length): one for apart, length, one in reversed(found)}.items())
+    widest = sorted(unlike, key=lambda item: item[0], reverse=True)[: wanted - wanted // 2]
+    rest = [item for item in unlike if item not in widest]
+    longest = sorted(rest, key=lambda item: item[0][::-1], reverse=True)[: wanted // 2]
+    chosen = [one for _, one in (*widest, *longest)]
+    others = [one for *_, one in found if one not in chosen]
+    return (chosen + others)[:wanted]
 
 
 def _steer(drawn: Mapping[str, Any]) -> tuple[float, float]:

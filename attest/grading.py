@@ -10,6 +10,7 @@ from attest.contract import CONTRACT
 from attest.evidence import Evidence
 from attest.examination import Settings
 from attest.laws import Kind, Property
+from attest.mistakes import nearest_mistake
 from attest.running import in_workers
 from attest.verification import environment
 
@@ -43,6 +44,11 @@ class ComponentGrade:
         """The points that it could have earned."""
         return sum(POINTS[e.prop.kind] for e in self.evidence)
 
+    @property
+    def behaves_like(self) -> str | None:
+        """The nearest known mistake, in a student's words; None where it is not clear which."""
+        return nearest_mistake(self.evidence)
+
 
 @dataclass(frozen=True)
 class Grade:
@@ -69,6 +75,12 @@ class Grade:
         return tuple(e for component in self.components for e in component.evidence)
 
     @property
+    def nearest_mistakes(self) -> dict[str, str]:
+        """What components behave like, by name, where it is clear."""
+        found = {component.name: component.behaves_like for component in self.components}
+        return {name: mistake for name, mistake in found.items() if mistake is not None}
+
+    @property
     def well(self) -> bool:
         """Whether nothing that was attempted lost a point."""
         return self.problem is None and all(
@@ -92,6 +104,7 @@ class Grade:
                 for component in self.components
             },
             "properties": [_row(e) for e in self.evidence],
+            "nearest_mistakes": self.nearest_mistakes,
             "problem": self.problem,
             "environment": environment(self.settings),
             "isolation": {

@@ -27,6 +27,9 @@ __all__ = [
 ]
 
 
+_OF_TORCH = (nn.functional.scaled_dot_product_attention, nn.Transformer)
+
+
 class SubmissionError(Exception):
     """A submission that cannot be examined at all: no file, no Python, or nothing known in it."""
 
@@ -120,8 +123,12 @@ class LocalImplementation:
         self._namespace = namespace
 
     def defines(self, component: str) -> bool:
-        """Whether the object has this attribute."""
-        return getattr(self._namespace, component, None) is not None
+        """Whether the object has this attribute.
+
+        What torch has of the same name has another signature, and importing it is no attempt.
+        """
+        found = getattr(self._namespace, component, None)
+        return found is not None and found not in _OF_TORCH
 
     def raw(self, component: str) -> Any:  # noqa: ANN401
         """Give the function or class itself."""
@@ -154,7 +161,8 @@ def load_submission(submission: str) -> LocalImplementation:
     path = Path(submission)
     try:
         module = _from_file(path) if path.suffix == ".py" else _from_name(submission)
-        known = [name for name in CONTRACT if getattr(module, name, None) is not None]
+        own = LocalImplementation(submission, module)
+        known = [name for name in CONTRACT if own.defines(name)]
     except SubmissionError:
         raise
     except SyntaxError as error:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from attest.markup import code, escaped, link, plain, table
+
 __all__ = ["HEADER", "INDEX", "UNASKED", "pages"]
 
 HEADER = "<!-- Written by `attest report`, which overwrites this file. -->"
@@ -72,42 +74,52 @@ def _index(data: Data, names: Mapping[str, str]) -> str:
     if surprising:
         lines.append(f"**Otherwise than the ledger says: {', '.join(surprising)}.**")
     if failed:
-        lines.append(f"**Failed: {', '.join(map(_code, failed))}.**")
+        lines.append(f"**Failed: {', '.join(map(code, failed))}.**")
     counts = [word for word in words["verdicts"] if _count(data["chapters"], word)]
     rows = [
         [
-            _link(chapter["section"], names[chapter["section"]]),
+            link(chapter["section"], names[chapter["section"]]),
             len(chapter["claims"]),
             *(chapter["verdicts"].get(word, "") for word in counts),
         ]
         for chapter in data["chapters"]
     ]
-    lines += ["", *_table(["chapter", "claims", *map(_plain, counts)], rows)]
+    lines += ["", *table(["chapter", "claims", *map(plain, counts)], rows)]
     if data["unasked"]:
         unasked = sum(len(component["properties"]) for component in data["unasked"])
-        link = _link("what experts demand unasked", UNASKED)
-        lines += [f"And {link}: {unasked} properties that no claim of the notes names.", ""]
+        page = link("what experts demand unasked", UNASKED)
+        lines += [f"And {page}: {unasked} properties that no claim of the notes names.", ""]
     lines += ["## Claims", ""]
     rows = [
         [
-            _link(claim["id"], f"{names[claim['section']]}#{claim['id'].lower()}"),
+            link(claim["id"], f"{names[claim['section']]}#{claim['id'].lower()}"),
             _verdict(claim),
-            _text(claim["statement"]),
+            escaped(claim["statement"]),
         ]
         for claim in claims
     ]
-    lines += _table(["id", "verdict", "statement"], rows)
+    lines += table(["id", "verdict", "statement"], rows)
     lines += ["## Words", ""]
-    lines += _table(
-        ["verdict", ""], [[_plain(word), _text(words["verdicts"][word])] for word in counts]
+    lines += table(
+        ["verdict", ""], [[plain(word), escaped(words["verdicts"][word])] for word in counts]
     )
     used = {found["method"] for found in data["properties"].values()}
-    rows = [[word, _text(says)] for word, says in words["methods"].items() if word in used]
-    lines += _table(["method", ""], rows)
+    rows = [[word, escaped(says)] for word, says in words["methods"].items() if word in used]
+    lines += table(["method", ""], rows)
+    lines += ["## How much was tried", ""]
+    rows = [
+        [kind, _total(data["properties"], kind), escaped(says)]
+        for kind, says in words["kinds_of_examples"].items()
+    ]
+    lines += table(["kind of example", "examples", ""], rows)
     lines += ["## Made with", ""]
     known = {**data["versions"], **data["settings"]}
-    lines += _table(["", ""], [[name, _code(_value(value))] for name, value in known.items()])
+    lines += table(["", ""], [[name, code(_value(value))] for name, value in known.items()])
     return "\n".join(lines)
+
+
+def _total(properties: Data, kind: str) -> int:
+    return sum(prop["tried"].get(kind, 0) for prop in properties.values())
 
 
 def _count(chapters: Iterable[Data], verdict: str) -> int:
@@ -118,30 +130,30 @@ def _count(chapters: Iterable[Data], verdict: str) -> int:
 
 
 def _chapter(chapter: Data, claims: Iterable[Data], data: Data) -> str:
-    counts = ", ".join(f"{n} {_plain(word)}" for word, n in chapter["verdicts"].items())
-    lines = [f"# {_text(chapter['section'])}", "", f"{_link('All claims', INDEX)}. {counts}.", ""]
+    counts = ", ".join(f"{n} {plain(word)}" for word, n in chapter["verdicts"].items())
+    lines = [f"# {escaped(chapter['section'])}", "", f"{link('All claims', INDEX)}. {counts}.", ""]
     for claim in claims:
         lines += _claim(claim, data["properties"])
     return "\n".join(lines)
 
 
 def _claim(claim: Data, properties: Data) -> list[str]:
-    lines = [f"## {claim['id']}", "", f"{_verdict(claim)}: {_text(claim['statement'])}", ""]
+    lines = [f"## {claim['id']}", "", f"{_verdict(claim)}: {escaped(claim['statement'])}", ""]
     if claim["reason"]:
-        lines += [f"No evidence: {_text(claim['reason'])}.", ""]
-    lines += [f"> {_text(claim['quote'])}", "", _code(claim["formal"]), ""]
+        lines += [f"No evidence: {escaped(claim['reason'])}.", ""]
+    lines += [f"> {escaped(claim['quote'])}", "", code(claim["formal"]), ""]
     if claim["parts"]:
         titles = ["part", "verdict", "statement"]
-        rows = [[p["part"], _verdict(p), _text(p["statement"])] for p in claim["parts"]]
+        rows = [[p["part"], _verdict(p), escaped(p["statement"])] for p in claim["parts"]]
         if any(part["reason"] for part in claim["parts"]):
             titles.append("why without evidence")
             for row, part in zip(rows, claim["parts"], strict=True):
-                row.append(_text(part["reason"] or ""))
-        lines += _table(titles, rows)
+                row.append(escaped(part["reason"] or ""))
+        lines += table(titles, rows)
     for title in ("conditions", "references"):
         if claim[title]:
             lines += [f"{title.capitalize()}:", ""]
-            lines += [*(f"- {_text(line)}" for line in claim[title]), ""]
+            lines += [*(f"- {escaped(line)}" for line in claim[title]), ""]
     if not claim["evidence"]:
         return lines
     rows = []
@@ -149,18 +161,18 @@ def _claim(claim: Data, properties: Data) -> list[str]:
         parts = [p["part"] for p in claim["parts"] if side["property"] in p["evidence"]]
         extra = [", ".join(parts)] if claim["parts"] else []
         found = properties[side["property"]]
-        rows.append([_code(found["component"]), *_evidence(found), side["side"], *extra])
+        rows.append([code(found["component"]), *_evidence(found), side["side"], *extra])
     titles = ["component", *EVIDENCE, "speaks"]
-    lines += _table(titles + ["part"] * bool(claim["parts"]), rows)
+    lines += table(titles + ["part"] * bool(claim["parts"]), rows)
     for side in claim["evidence"]:
         lines += _details(properties[side["property"]])
     return lines
 
 
 def _verdict(found: Data) -> str:
-    verdict = f"**{_plain(found['verdict'])}**"
+    verdict = f"**{plain(found['verdict'])}**"
     if found["verdict"] != found["expected"]:
-        verdict += f" (✗ expected {_plain(found['expected'])})"
+        verdict += f" (✗ expected {plain(found['expected'])})"
     elif not found.get("as_expected", True):
         verdict += " (✗ not all of its evidence came out)"
     return verdict
@@ -175,14 +187,14 @@ def _unasked(data: Data) -> str:
     lines = [
         "# What experts demand unasked",
         "",
-        f"{_link('All claims', INDEX)}. Properties of correct components that no claim of the "
+        f"{link('All claims', INDEX)}. Properties of correct components that no claim of the "
         "notes names.",
         "",
-        *_table(["kind", ""], [[kind, _text(kinds[kind])] for kind in used]),
+        *table(["kind", ""], [[kind, escaped(kinds[kind])] for kind in used]),
     ]
     rows = [
         [
-            _link(found["component"], f"#{found['component'].lower()}"),
+            link(found["component"], f"#{found['component'].lower()}"),
             *(found["kinds"].get(kind, "") for kind in used),
             len(found["properties"]),
         ]
@@ -190,12 +202,12 @@ def _unasked(data: Data) -> str:
     ]
     total = [sum(found["kinds"].get(kind, 0) for found in components) for kind in used]
     rows.append(["together", *total, sum(total)])
-    lines += _table(["component", *used, "together"], rows)
+    lines += table(["component", *used, "together"], rows)
     for found in components:
         lines += [f"## {found['component']}", ""]
         selected = [data["properties"][name] for name in found["properties"]]
         rows = [[*_evidence(prop), prop["kind"]] for prop in selected]
-        lines += _table([*EVIDENCE, "kind"], rows)
+        lines += table([*EVIDENCE, "kind"], rows)
         for prop in selected:
             lines += _details(prop)
     return "\n".join(lines)
@@ -207,8 +219,8 @@ def _unasked(data: Data) -> str:
 def _evidence(prop: Data) -> list[str]:
     """Give a property's cells: what it says, how it argues, how much was tried, what came out."""
     outcome = prop["outcome"] if prop["well"] else f"**{prop['outcome']}**"
-    formula, sentence = _code(prop["formula"]), _text(prop["sentence"])
-    return [sentence, formula, prop["method"], _tried(prop), _plain(outcome)]
+    formula, sentence = code(prop["formula"]), escaped(prop["sentence"])
+    return [sentence, formula, prop["method"], _tried(prop), plain(outcome)]
 
 
 def _tried(prop: Data) -> str:
@@ -217,7 +229,10 @@ def _tried(prop: Data) -> str:
     examples = f"{prop['examples']} example{'s' if prop['examples'] != 1 else ''}"
     dtypes = f" in {', '.join(prop['dtypes'])}" if prop["dtypes"] else ""
     telling = prop["informative"]
-    return examples + dtypes + (f", {telling} telling" if telling != prop["examples"] else "")
+    if telling != prop["examples"]:
+        dtypes += f", {telling} telling"
+    kinds = ", ".join(f"{n} {kind}" for kind, n in prop["tried"].items())
+    return examples + dtypes + (f": {kinds}" if kinds else "")
 
 
 def _details(prop: Data) -> list[str]:
@@ -226,23 +241,23 @@ def _details(prop: Data) -> list[str]:
     if found is None:
         return [] if prop["well"] else [_failure(prop), ""]
     false = prop["well"]  # of a refutation, which comes out when what the notes say does not
-    title = f"“{_text(prop['sentence'])}” fails" if false else _failure(prop)
-    lines = [f"{title}. {_text(prop['explanation'])}", ""]
-    given = [[_code(name), _code(_value(value))] for name, value in found["given"].items()]
-    lines += _table(["name", "value"], given)
+    title = f"“{escaped(prop['sentence'])}” fails" if false else _failure(prop)
+    lines = [f"{title}. {escaped(prop['explanation'])}", ""]
+    given = [[code(name), code(_value(value))] for name, value in found["given"].items()]
+    lines += table(["name", "value"], given)
     compared = found["compared"]
     if compared is None:
-        lines += [_text(found["what"]), ""]
+        lines += [escaped(found["what"]), ""]
     else:
         row = [
-            _text(found["what"]),
-            _code(_value(compared["came"])),
+            escaped(found["what"]),
+            code(_value(compared["came"])),
             _should(compared),
             _number(compared["difference"]),
         ]
-        lines += _table(["what", "came out", "should be", "difference"], [row])
+        lines += table(["what", "came out", "should be", "difference"], [row])
     if found["difference"]:
-        lines += [f"In words: {_text(found['difference'])}.", ""]
+        lines += [f"In words: {escaped(found['difference'])}.", ""]
     if found["script"] is None:
         return [*lines, "The script that shows it again is too long to be shown.", ""]
     script = found["script"].rstrip()
@@ -251,18 +266,18 @@ def _details(prop: Data) -> list[str]:
 
 
 def _failure(prop: Data) -> str:
-    message = f": {_text(prop['message'])}" if prop["message"] else ""
-    name = f"{_code(prop['component'])}: {_text(prop['sentence'])}"
-    return f"**{name}, {_plain(prop['outcome'])}**{message}"
+    message = f": {escaped(prop['message'])}" if prop["message"] else ""
+    name = f"{code(prop['component'])}: {escaped(prop['sentence'])}"
+    return f"**{name}, {plain(prop['outcome'])}**{message}"
 
 
 def _should(compared: Data) -> str:
     word, expected = compared["word"], compared["expected"]
-    return word if expected is None else f"{word} {_code(_value(expected))}".strip()
+    return word if expected is None else f"{word} {code(_value(expected))}".strip()
 
 
 def _number(value: Any) -> str:  # noqa: ANN401
-    return "" if value is None else _code(_value(value))
+    return "" if value is None else code(_value(value))
 
 
 def _value(value: Any) -> str:  # noqa: ANN401
@@ -277,38 +292,3 @@ def _value(value: Any) -> str:  # noqa: ANN401
     if isinstance(value, Sequence) and not isinstance(value, str):
         return f"[{', '.join(map(_value, value))}]"
     return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
-
-
-# --- Markdown -----------------------------------------------------------------------------------
-
-
-def _plain(word: str) -> str:
-    return word.replace("_", " ")
-
-
-def _text(text: str) -> str:
-    """Write words so that Markdown takes none of them for its own."""
-    return re.sub(r"([\\`*_<>|~$\[\]])", r"\\\1", " ".join(text.split()))
-
-
-def _code(text: str) -> str:
-    """Write a formula or numbers as they are."""
-    text = " ".join(text.split())
-    fence = "``" if "`" in text else "`"
-    space = " " if "`" in text else ""
-    return f"{fence}{space}{text}{space}{fence}" if text else ""
-
-
-def _link(text: str, target: str) -> str:
-    return f"[{_text(text)}]({target})"
-
-
-def _table(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
-    lines = [_row(titles), _row(["---"] * len(titles)), *(_row(row) for row in rows)]
-    return [*lines, ""]
-
-
-def _row(cells: Sequence[Any]) -> str:
-    # In a table a bar ends a cell, in code as well; words have theirs escaped already.
-    inside = (re.sub(r"(?<!\\)\|", r"\\|", str(cell)) for cell in cells)
-    return f"| {' | '.join(inside)} |"

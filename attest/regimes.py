@@ -14,29 +14,37 @@ from torch import Tensor
 
 from attest.specification import CallSpec, tensors_in
 
-__all__ = ["LONG", "TIERS", "VALUES", "kinds_of_example"]
+__all__ = ["KINDS_OF_EXAMPLES", "LONG", "TIERS", "VALUES", "kinds_of_example"]
 
 LONG = 20
 """A sequence, a width or a batch of this size, or a larger one, is called long."""
 
-TIERS = ("sizes apart", "sizes alike", "long")
-"""The sizes of an example are apart where no tensor, given or returned, has two axes alike."""
-
-VALUES = (
-    "ordinary",
-    "large",
-    "tiny",
-    "subnormal",
-    "equal",
-    "nearly equal",
-    "repeated rows",
-    "one-hot",
-    "sparse",
-)
-
 _LARGE = 100.0
 _TINY = 1e-6
 _NEAR = 1e-6
+
+TIERS = {
+    "sizes apart": "no tensor, given or returned, has two axes of one size",
+    "sizes alike": "some tensor has two axes of one size",
+    "long": f"a sequence, a width or a batch of {LONG} or more",
+}
+"""The kinds of sizes; an example is of one of them."""
+
+VALUES = {
+    "ordinary": "nothing of the following",
+    "large": f"some entry of {_LARGE:g} or more",
+    "tiny": f"no entry of {_TINY:g} or more",
+    "subnormal": "some entry below the smallest normal number of its dtype",
+    "equal": "all rows of a tensor are the same, or all tokens",
+    "nearly equal": f"they differ by a part in {1 / _NEAR:,.0f} at most",
+    "repeated rows": "some neighbours are the same, or some tokens",
+    "one-hot": "every row has one entry that is not zero",
+    "sparse": "half of the entries, or more, are zero",
+}
+"""The regimes of values; an example may be of several."""
+
+KINDS_OF_EXAMPLES = TIERS | VALUES
+"""What each kind of example is like."""
 
 
 def kinds_of_example(
@@ -80,15 +88,17 @@ def _tier(
     spec: CallSpec,
 ) -> str:
     sizes = dict(constructed)
-    sizes |= {name: n for name, n in inputs.items() if type(n) is int and name in spec.parameters}
-    shapes = []
+    named = (*spec.parameters, *(getattr(spec, "constructor", None) or ()))
+    integers = {**inputs, **inputs.get("arguments", {})}
+    sizes |= {name: n for name, n in integers.items() if type(n) is int and name in named}
+    shapes = [] if tensors else [tuple(sizes.values())]
     for name, tensor in tensors:
         dims = [dim for dim in spec.dims.get(name, ()) if not dim.startswith("*")]
         sizes.update(zip(dims[::-1], reversed(tensor.shape), strict=False))
         if tensor.dtype != torch.bool:
             shapes.append(tuple(tensor.shape))
-    for result in spec.results:
-        shapes.append(tuple(sizes[dim] for dim in dict.fromkeys(result.dims) if dim in sizes))
+    results = (dict.fromkeys(result.dims) for result in spec.results)
+    shapes += [tuple(sizes[dim] for dim in dims if dim in sizes) for dims in results]
     if max([*sizes.values(), *(size for shape in shapes for size in shape)], default=0) >= LONG:
         return "long"
     alike = any(len(set(shape)) < len(shape) for shape in shapes)
@@ -102,7 +112,7 @@ def _values(tensor: Tensor, dtype: torch.dtype) -> Iterator[str]:
         same = rows == rows.flatten()[0]
         if bool(same.all()):
             yield "equal"
-        elif rows.unique().numel() < rows.numel():
+        elif torch.bincount(rows.flatten()).max() > 1:
             yield "repeated rows"
         return
     rows = rows.to(dtype)

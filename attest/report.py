@@ -16,6 +16,7 @@ import sympy
 from attest.claims import Verdict
 from attest.contract import CONTRACT
 from attest.evidence import Counterexample, Evidence
+from attest.regimes import KINDS_OF_EXAMPLES
 from attest.verification import ClaimResult, Verification, environment, side
 
 __all__ = ["MARK", "as_json", "report"]
@@ -67,7 +68,12 @@ def report(verification: Verification) -> dict[str, Any]:
         "versions": {name: known[name] for name in VERSIONS} | {"sympy": sympy.__version__},
         "settings": {name: known[name] for name in SETTINGS},
         "as_expected": verification.well,
-        "words": {"verdicts": dict(VERDICTS), "methods": METHODS, "kinds": KINDS},
+        "words": {
+            "verdicts": dict(VERDICTS),
+            "methods": METHODS,
+            "kinds": KINDS,
+            "kinds_of_examples": dict(KINDS_OF_EXAMPLES),
+        },
         "chapters": _chapters(verification.claims),
         "claims": claims,
         "unasked": _unasked(verification.unasked),
@@ -154,6 +160,7 @@ def _property(evidence: Evidence) -> dict[str, Any]:
         "dtypes": list(prop.dtypes),
         "examples": evidence.examples,
         "informative": evidence.informative,
+        "tried": evidence.tried,
         "outcome": data["outcome"],
         "well": evidence.well,
         "message": evidence.message,

@@ -152,12 +152,13 @@ class Subject:
     def redrawn(self, setup: Setup) -> dict[str, Tensor]:
         """Draw every weight matrix from the setup's seed: normal, with variance gain² / fan-in.
 
-        So is a vector that is zero, which may be a matrix of one row and would hide laws.
+        So is a vector that is zero, which may be a matrix of one row, and a single number that is
+        zero, which may be a gate: either would hide laws.
         """
         blank = {
             name: value
             for name, value in self._own_parameters().items()
-            if value.dim() >= 2 or (value.dim() == 1 and not value.any())
+            if value.dim() >= 2 or not value.any()
         }
         shapes = tuple((tuple(value.shape), value.dtype) for value in blank.values())
         return dict(zip(blank, _drawn(shapes, setup.seed, setup.gain), strict=True))
@@ -467,7 +468,7 @@ def _drawn(
     drawn = []
     for shape, dtype in shapes:
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
-        drawn.append(noise.mul_(gain / shape[-1] ** 0.5).to(dtype))
+        drawn.append(noise.mul_(gain / (shape[-1] if shape else 1) ** 0.5).to(dtype))
     return tuple(drawn)
 
 

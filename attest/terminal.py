@@ -288,6 +288,12 @@ def grade_table(result: Grade) -> Table:
 def grade_report(result: Grade, seconds: float) -> list[RenderableType]:
     """Show a grade: components with their points, then what is wrong, what costs most first."""
     parts: list[RenderableType] = [grade_table(result), Text()]
+    for component, mistake in result.nearest_mistakes.items():
+        parts.append(
+            Text.assemble((component, "bold"), " behaves like: ", (mistake, "bold yellow"))
+        )
+    if result.nearest_mistakes:
+        parts.append(Text())
     shown: dict[str, int] = {}
     wrong = [
         evidence

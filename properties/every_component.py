@@ -174,6 +174,8 @@ def what_it_computes_is_in_its_parameters(component: Subject, arguments: dict[st
     other = component.construct(seed=setup.seed + 1, gain=setup.gain, **setup.arguments)
     count = other.parameter_count()
     before, *_ = _results(other(**arguments))
+    made = other.parameters()
+    differ = any(not torch.equal(p, made[name]) for name, p in component.parameters().items())
     identical(other.parameter_count(), count, "the number of parameters after the first call")
     other.set_parameters(component.parameters())
     bounds = result_bounds(component, arguments)
@@ -181,7 +183,8 @@ def what_it_computes_is_in_its_parameters(component: Subject, arguments: dict[st
         results, _results(other(**arguments)), bounds, component.spec.results, strict=True
     ):
         close(same, result, 2 * bound, f"{spec.name} by another module with the same parameters")
-    sometimes_differs(before, results[0], "other parameters give another result")
+    if differ:  # a normalisation may be made in one way alone
+        sometimes_differs(before, results[0], "other parameters give another result")
 
 
 @law(

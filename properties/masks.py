@@ -181,7 +181,9 @@ def future_tokens_do_not_change_past_outputs(attention: Subject, arguments: dict
 
 def _resized(value: Tensor, length: int) -> Tensor:
     repeats = -(-length // value.shape[-2])
-    return torch.cat([value] * repeats, -2)[..., :length, :]
+    cut = torch.cat([value] * repeats, -2)[..., :length, :]
+    # A batch of one keeps the strides of what was cut, by which torch may choose another kernel.
+    return cut.clone(memory_format=torch.contiguous_format)
 
 
 @law(

@@ -336,7 +336,7 @@ def heads_that_do_not_divide_the_width_are_refused(
 
 @law(
     MULTI,
-    inputs=st.sampled_from(((4, 2), (6, 3), (6, 2), (8, 4), (12, 4))).map(
+    inputs=st.sampled_from(((4, 2), (6, 3), (6, 2), (8, 4), (12, 4), (3, 3), (24, 6))).map(
         lambda sizes: {"d_model": sizes[0], "n_heads": sizes[1]}
     ),
     formula="4 d² ≤ parameters(d, H) ≤ 4 d² + (H + 3) d, where biases are all but 4 d²",

@@ -1051,7 +1051,8 @@ def _unmasked(component: str) -> Any:
     """Tokens that attend to themselves, three or more, and no mask."""
     if component != "Encoder":
         return attention_inputs(component, "none", 3, REGIMES)
-    sizes = product(((1, 3), (2, 3), (1, 5), (3, 4), (1, 12)), ((2, 1, 5, 1), (6, 3, 4, 2)))
+    shapes = ((1, 3), (2, 3), (1, 5), (3, 4), (1, 12), (1, 20))
+    sizes = product(shapes, ((2, 1, 5, 1), (6, 3, 4, 2)))
     cases = [(size, regime, seed) for size in sizes for seed, regime in enumerate(REGIMES)]
 
     def inputs(case: tuple[Any, str, int]) -> dict[str, Any]:
@@ -1093,8 +1094,8 @@ def outputs_follow_their_tokens_to_any_place(component: Subject, arguments: dict
     close(moved, output[:, order], 2 * bound, "the outputs of shuffled tokens")
     apart = (output[:, :, None] - output[:, None]).double().norm(dim=-1)
     apart = apart + torch.eye(len(order)) * apart.amax()  # a token need not differ from itself
-    far = bool(apart.amin() > 1000 * bound.amax())
-    sometimes(far, "all outputs differ by a thousand times the rounding")
+    far = bool(apart.amin() > 20 * bound.amax())
+    sometimes(far, "all outputs differ by far more than the rounding")
 
 
 @law(

@@ -105,10 +105,16 @@ def _can_be_told_apart(parameters: Mapping[str, Tensor]) -> None:
     """Make sure that weights can be told from the gains of normalisations.
 
     Raises:
-        DoesNotApply: they may be either.
+        DoesNotApply: they may be either, or nobody knows how to silence them.
     """
+    if all(_is_vector(p) for p in parameters.values()):
+        raise DoesNotApply("all parameters are vectors, and none is known to be a weight matrix")
     for p in parameters.values():
         ones = p == 1
+        if p.numel() > 1 and bool((p == p.flatten()[0]).all()):
+            length = p.dim() > 1 and p.shape[-1] == 1
+            if (length and bool(ones.all())) or not bool(ones.all() | (p == 0).all()):
+                raise DoesNotApply("a vector of equal entries may be gains or something else")
         if not _is_vector(p) and bool(ones.all(0).any() or ones.all(-1).any()):
             raise DoesNotApply("a row of ones in a matrix may be gains or weights")
 

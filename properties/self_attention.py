@@ -289,7 +289,10 @@ def weights_in_all(least: int, most: int) -> Callable[[Mapping[str, Tensor]], st
     """Say whether as many weights are stored as there are to be; biases may be among them."""
 
     def applies(parameters: Mapping[str, Tensor]) -> str | None:
-        count = sum(p.numel() for p in parameters.values() if p.dim() >= 2)
+        matrices = [p for p in parameters.values() if p.dim() >= 2]
+        if any(p.shape[-1] == 1 and p.numel() > 1 for p in matrices):
+            return "it stores a number for each row, which may be the length of a weight vector"
+        count = sum(p.numel() for p in matrices)
         return None if least <= count <= most else f"it stores {count} weights"
 
     return applies
@@ -746,7 +749,7 @@ def a_token_may_look_at_one_that_does_not_look_back(
 
 @law(
     SELF,
-    inputs=st.sampled_from((1, 2, 3, 5, 8)).map(lambda d: {"d_model": d}),
+    inputs=st.sampled_from((1, 2, 3, 5, 8, 24)).map(lambda d: {"d_model": d}),
     formula="3 d² ≤ parameters(d) ≤ 3 d² + 3 d",
 )
 def there_are_three_square_matrices(attention: Subject, d_model: int) -> None:

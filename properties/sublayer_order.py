@@ -12,13 +12,14 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from attest.checks import close, sometimes_differs
+from attest.checks import DoesNotApply, close, sometimes_differs
 from attest.claims import Claim, Verdict
 from attest.differentiation import gradients, leaf
 from attest.laws import law, proof
 from attest.strategies import fill
 from attest.subject import Setup, Subject
 from attest.tolerances import unit_roundoff
+from properties.bounds import LAYER_NORM_EPS
 from properties.families import STACKS
 from properties.residual import applied, layer_of_operators, operator
 
@@ -114,7 +115,8 @@ def _one_speaks_to_several(component: str) -> st.SearchStrategy[dict[str, Any]]:
         memory = fill(generator, "normal", 1, 3, heads * width).repeat(5, 1, 1)
         return arguments | {"memory": memory, "self_mask": mask, "memory_mask": None}
 
-    return st.sampled_from(tuple(product(range(8), ((2, 2), (1, 5), (3, 2))))).map(inputs)
+    heads = ((2, 2), (1, 5), (3, 2), (4, 5))
+    return st.sampled_from(tuple(product(range(8), heads))).map(inputs)
 
 
 @law(
@@ -146,6 +148,77 @@ def what_attention_says_is_added_before_anything_else(
     sometimes_differs(seen, torch.zeros_like(seen), "what is seen counts", bound)
     first, others = slopes[:1, :, 1], slopes[1:, :, 1]
     sometimes_differs(others, first.expand_as(others), "the slopes differ from token to token")
+
+
+# --- The network comes last ---------------------------------------------------------------------
+
+_HIDDEN = 15
+
+
+def _few_tokens(component: str) -> st.SearchStrategy[dict[str, Any]]:
+    """One item of two tokens, and two of memory; small cases, since others show no more."""
+    decodes = component.startswith("Decoder")
+
+    def inputs(case: tuple[int, tuple[int, int]]) -> dict[str, Any]:
+        seed, (heads, width) = case
+        generator = torch.Generator().manual_seed(seed)
+        sizes = {"d_model": heads * width, "n_heads": heads, "d_hidden": _HIDDEN}
+        sizes |= {} if component.endswith("Layer") else {"n_layers": 1}
+        tokens = {"x": fill(generator, "normal", 1, 2, heads * width)}
+        if decodes:
+            tokens["memory"] = fill(generator, "normal", 1, 2, heads * width)
+        return {**tokens, "setup": Setup(sizes, seed)}
+
+    return st.sampled_from(tuple(product(range(4), ((1, 4), (2, 2))))).map(inputs)
+
+
+def _slopes_of_the_last(layer: Subject, arguments: dict[str, Any]) -> Tensor:
+    """Give the slopes of the last token's output by all that came in, (D, numbers that came in)."""
+    variables = {name: leaf(value) for name, value in arguments.items()}
+    output = layer(**variables)[0, -1]
+    rows = [
+        torch.cat([g.flatten() for g in gradients(output, unit, *variables.values())])
+        for unit in torch.eye(len(output)).to(output)
+    ]
+    return torch.stack(rows)
+
+
+@law(
+    *STACKS,
+    inputs=_few_tokens,
+    formula="g = f without its network: f_i = Φ(g_i), so ∂f_i/∂(x, memory) = Φ′ ∂g_i/∂(x, memory)",
+    dtypes=("float64",),
+)
+def the_network_reads_the_sum_of_all_else(layer: Subject, arguments: dict[str, Any]) -> None:
+    """What comes before the network is all that it goes by, and nothing is added after it.
+
+    A network that says nothing shows what it reads: the token and what every attention has told
+    it. The slopes of the whole are those of that sum, times a matrix. With a network between two
+    attentions, beside one of them, or with a residual around something else, there is no such
+    matrix.
+    """
+    parameters = layer.parameters()
+    # A gated network may have matrices of two thirds of the width, and two in one.
+    wide = {_HIDDEN, 2 * _HIDDEN, 2 * _HIDDEN // 3, 4 * _HIDDEN // 3}
+    network = {n: torch.zeros_like(p) for n, p in parameters.items() if wide & set(p.shape)}
+    if not network:
+        raise DoesNotApply("no parameter is as wide as the network")
+    whole = _slopes_of_the_last(layer, arguments)
+    layer.set_parameters(network)
+    silent = _slopes_of_the_last(layer, arguments)
+    attempts = []
+    # Of the direction that a normalisation takes away, which is the token's own, ε leaves a share
+    # of its size. That is enough to tell the length of what the network's sum is normalised with,
+    # but of two normalisations in a row it leaves nothing: then no matrix is to be made of it.
+    for least, share in ((None, 0.0), (math.sqrt(LAYER_NORM_EPS), 5 * LAYER_NORM_EPS)):
+        bent = torch.linalg.lstsq(silent.mT, whole.mT, rcond=least, driver="gelsd").solution.mT
+        half = math.sqrt(unit_roundoff(whole.dtype)) + share  # half of the digits
+        bound = half * float(silent.abs().max() * bent.abs().max() + whole.abs().max())
+        off = float((bent @ silent - whole).abs().max()) / bound
+        attempts.append((off, bent @ silent, bound))
+    _, explained, bound = min(attempts, key=lambda attempt: attempt[0])
+    close(explained, whole, bound, "the slopes by what came in")
+    sometimes_differs(whole, silent, "the network says something", bound)
 
 
 # --- Stacks as words ----------------------------------------------------------------------------

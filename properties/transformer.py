@@ -7,7 +7,8 @@ that the laws speak of. Those of layers and stacks are in transformer_layers, in
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any
 
 import torch
@@ -16,7 +17,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from attest import symbolic
-from attest.checks import above, at_least, at_most, close, identical, sometimes, sometimes_differs
+from attest.checks import (
+    DoesNotApply,
+    above,
+    at_least,
+    at_most,
+    close,
+    identical,
+    sometimes,
+    sometimes_differs,
+)
 from attest.claims import Claim, Verdict
 from attest.counting import Calls, depth
 from attest.dependence import reach, traced, traced_module, unknown
@@ -25,7 +35,7 @@ from attest.strategies import seeds, token_inputs
 from attest.subject import Setup, Subject
 from attest.tolerances import gamma, unit_roundoff
 from properties.attention import some_matrix
-from properties.bounds import measured_bound
+from properties.bounds import angle_bounds, measured_bound
 from properties.transformer_layers import TRF_05
 from properties.why import WHY_01
 
@@ -150,7 +160,7 @@ def short_or_long(draw: Any, padding: Any = "any", least: int = 1) -> dict[str, 
     """Inputs of any size; every tenth is long, for what goes wrong late."""
     late = draw(st.sampled_from((False,) * 9 + (True,)))
     chosen: dict[str, Any] = draw(
-        long_sequences((20,)) if late else _inputs(padding=padding, least=least)
+        long_sequences((20, 36)) if late else _inputs(padding=padding, least=least)
     )
     return chosen
 
@@ -467,6 +477,119 @@ def late_positions_are_told_apart_as_well(
         sometimes_differs(swapped[:, -1], logits, words, _clear(logits))
 
 
+_WORDS = 43
+"""So many words, and positions, that a table of 32 is seen to end; no width is the same."""
+
+
+@st.composite
+def _many_words(draw: Any) -> dict[str, Any]:
+    """A narrow model of many words, for one side of it or the other; few, as all show as much."""
+    seed, side = draw(st.sampled_from(tuple(product(range(5), ("source", "target")))))
+    width, heads = ((4, 2), (6, 1), (8, 2))[seed % 3]
+    words = {"source_vocab": 7, "target_vocab": 7, f"{side}_vocab": _WORDS}
+    sizes = {"d_model": width, "n_heads": heads, "d_hidden": 5, "n_layers": 1 + seed % 2}
+    return {"side": side, "setup": Setup(words | sizes, seed)}
+
+
+def _tables(model: Subject) -> dict[str, Tensor]:
+    """Give the matrices with one row or one column for every word.
+
+    Raises:
+        DoesNotApply: there is none.
+    """
+    shape = sorted((_WORDS, _size(model, "d_model")))
+    found = {n: p for n, p in model.parameters().items() if sorted(p.shape) == shape}
+    if not found:
+        raise DoesNotApply("it has no table of words")
+    return found
+
+
+def _taken_away(width: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give p(0) − p(t) for every t, in each layout of columns, and by how much p(t) may be off."""
+    angles = torch.arange(_WORDS, dtype=torch.float64)[:, None]
+    angles = angles * 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    pairs = torch.stack([angles.sin(), angles.cos()], -1)
+    error = angle_bounds(angles)[..., None].expand_as(pairs)
+    for table, wrong in ((pairs, error), (pairs.mT, error.mT)):
+        yield (table[:1] - table).flatten(1), wrong.flatten(1)
+
+
+def _as_if_at_the_first_place(
+    model: Subject, outputs: Callable[[Tensor], Tensor], name: str, away: Tensor, wrong: Tensor
+) -> tuple[float, Tensor, Tensor]:
+    """Write words into a table that make up for their positions, as far as any factor does.
+
+    Returns:
+        How far apart the first two of them stay, beside what is allowed for; what comes of all, in
+        order, (1, words, …), and its bound.
+    """
+    before = model.parameters()[name]
+    start = 2 * torch.cos(1.0 + torch.arange(away.shape[1], dtype=torch.float64))
+
+    def written(words: Tensor, tokens: Tensor) -> Tensor:
+        model.set_parameters({name: words if words.shape == before.shape else words.mT})
+        return outputs(tokens)
+
+    words = torch.arange(_WORDS)[None]
+    pairs = torch.stack([torch.zeros_like(words[0]), words[0]], 1)
+    low, high = -6.0, 6.0
+    for _ in range(9):  # the factor, as a power of two, lies between narrower and narrower limits
+        factors = torch.logspace(low, high, _WORDS, 2.0, dtype=torch.float64)
+        factors[0] = 0  # the first word is for the first place
+        rows = written(start + factors[:, None] * away[1], pairs)
+        apart = (rows[1:, 1] - rows[1:, 0]).abs().amax(-1)
+        best = int(apart.argmin()) + 1
+        step = (high - low) / (_WORDS - 1)
+        low, high = low + (best - 2) * step, low + (best + 2) * step
+    factor = float(factors[best])
+    table = start + factor * away
+    rows = written(table, words)
+    # A position may be off by as much as the contract says: so much is it moved, at random.
+    bound = torch.zeros_like(rows[..., :1])
+    for seed in range(3):
+        generator = torch.Generator().manual_seed(seed)
+        signs = 2.0 * torch.randint(2, table.shape, generator=generator) - 1
+        moved = written(table + 4 * factor * signs * wrong, words)
+        bound = torch.maximum(bound, (moved - rows).abs().amax(-1, keepdim=True))
+    model.set_parameters({name: before})
+    bound = 4 * bound.cummax(1).values + _clear(rows)
+    return float(apart.min() / bound[0, 1, 0]), rows, bound
+
+
+@law(
+    MODEL,
+    inputs=_many_words(),
+    formula="E_w = E_0 + (p(0) − p(t)) / s for the word w at t, p(t) = (sin, cos) of "
+    "t · 10000^(−2i/d), and some s: then s E_w + p(t) is the same for all t",
+    dtypes=("float64",),
+)
+def words_that_make_up_for_their_positions_are_all_alike(model: Subject, side: str) -> None:
+    """Positions are told by sinusoids, and a word that takes them away again leaves no difference.
+
+    By what embeddings are multiplied is free, and so is which column is whose. A table of words is
+    looked for in which the second position cancels; with it all later ones do, by the same factor,
+    and copies of one token are as that token alone.
+    """
+    memory = model.encode(torch.tensor([[0, 1, 2]])) if side == "target" else None
+
+    def outputs(tokens: Tensor) -> Tensor:
+        if memory is None:
+            rows: Tensor = model.encode(tokens)
+        else:
+            rows = model.decode(tokens, memory.expand(len(tokens), -1, -1))
+        return rows
+
+    drawn = outputs(torch.arange(_WORDS)[None])
+    attempts = []
+    for name, (away, wrong) in product(_tables(model), _taken_away(_size(model, "d_model"))):
+        attempts.append(_as_if_at_the_first_place(model, outputs, name, away, wrong))
+        if attempts[-1][0] <= 1:
+            break
+    _, rows, bound = min(attempts, key=lambda attempt: attempt[0])
+    close(rows, rows[:, :1].expand_as(rows), bound, "copies of one token, at any position")
+    sometimes_differs(drawn[:, 1:], drawn[:, :-1], "other words are not alike", _clear(drawn))
+
+
 # --- Step by step -------------------------------------------------------------------------------
 # » x, cache = self.decoder.step(x, memory, cache, _for_every_query(source_mask))
 
@@ -607,8 +730,8 @@ def _two_layers(draw: Any) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(seed)
     sizes = {**_NARROW, "d_hidden": 8, "n_layers": 2}
     return {
-        "source": torch.randint(5, (2, 4), generator=generator),
-        "target_in": torch.randint(7, (2, 3), generator=generator),
+        "source": torch.randint(5, (2, 21 if seed == 15 else 4), generator=generator),
+        "target_in": torch.randint(7, (2, 2 + seed % 2), generator=generator),
         "source_mask": None,
         "setup": Setup(sizes, seed),
     }
@@ -663,13 +786,13 @@ def every_matrix_that_is_used_learns(
             "setup": Setup({**_NARROW, "d_model": drawn[0][0], "d_hidden": drawn[0][1]}, drawn[1]),
         }
     ),
-    formula="what learns in n layers ≥ what learns in one + (n − 1) (12 d² + 4 d h)",
+    formula="what learns in n layers ≥ what learns in one + (n − 1) (12 d² + 3 d h)",
     dtypes=("float64",),
 )
 def every_layer_has_weights_of_its_own(model: Subject, source: Tensor, target_in: Tensor) -> None:
     """A layer more is three attentions and two feed-forward networks more, and all of them learn.
 
-    An attention has four square matrices, a feed-forward network two, or three of two thirds.
+    An attention has four square matrices, a feed-forward network two, or three of half the width.
     A narrow network shows that no attention is missing, and a wide one that no network is.
     """
     assert model.setup is not None
@@ -681,8 +804,35 @@ def every_layer_has_weights_of_its_own(model: Subject, source: Tensor, target_in
         counts.append(sum(g.numel() for g in slopes.values() if bool(g.any())))
     d, hidden = sizes["d_model"], sizes["d_hidden"]
     for layers, count in ((2, counts[1]), (4, counts[2])):
-        least = counts[0] + (layers - 1) * (12 * d * d + 4 * d * hidden)
+        least = counts[0] + (layers - 1) * (12 * d * d + 3 * d * hidden)
         at_least(torch.tensor(count), torch.tensor(least), 0, f"what learns in {layers} layers")
+
+
+@law(
+    MODEL,
+    inputs=st.tuples(st.integers(0, 5), st.sampled_from((2, 4))).map(
+        lambda drawn: {
+            "source": torch.tensor([[0, 1, 2, 3], [4, 2, 2, 1]]),
+            "target_in": torch.tensor([[0, 3, 1], [2, 6, 5]]),
+            "setup": Setup({**_NARROW, "d_model": 8, "n_heads": drawn[1]}, drawn[0]),
+        }
+    ),
+    formula="encode_H ≠ encode_1 and decode_H ≠ decode_1 with the same parameters",
+)
+def the_number_of_heads_matters_to_both_halves(
+    model: Subject, source: Tensor, target_in: Tensor
+) -> None:
+    """In the encoder and in the decoder, several heads do not compute what one does."""
+    assert model.setup is not None
+    own, one = model.parameters(), model.construct(**{**model.setup.arguments, "n_heads": 1})
+    if {n: p.shape for n, p in own.items()} != {n: p.shape for n, p in one.parameters().items()}:
+        raise DoesNotApply("its parameters are stored by head")
+    one.set_parameters(own)
+    memory = model.encode(source)
+    sometimes_differs(one.encode(source), memory, "one head encodes otherwise", _clear(memory))
+    logits = model.decode(target_in, memory)
+    changed = one.decode(target_in, memory)
+    sometimes_differs(changed, logits, "one head decodes otherwise", _clear(logits))
 
 
 # --- TRF-01: parallel, where tokens are known ---------------------------------------------------

@@ -6,6 +6,7 @@ lines that the laws speak of, in the order of that file. Proofs and refutations 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from itertools import product
 from typing import Any
@@ -31,10 +32,10 @@ from attest.claims import Claim, Verdict
 from attest.dependence import dependence, reach, traced, traced_module
 from attest.differentiation import gradients, leaf, weighted_sum
 from attest.laws import law, proof, refutation
-from attest.strategies import LARGEST_ENTRY, MaskKind, attention_inputs, fill, layer_inputs
+from attest.strategies import MaskKind, attention_inputs, fill, layer_inputs
 from attest.subject import Setup, Subject
 from attest.tolerances import unit_roundoff
-from properties.bounds import measured_bound
+from properties.bounds import LAYER_NORM_EPS, measured_bound
 from properties.families import SDPA, STACKS
 
 ENCODERS = ("EncoderLayer", "Encoder")
@@ -921,8 +922,11 @@ def with_one_token_of_memory_the_past_still_counts(
 
 
 def _numbers(d_model: int, d_hidden: int, n_attentions: int) -> int:
-    """Count the weights of one layer, without biases and normalisations."""
-    return 4 * n_attentions * d_model**2 + 2 * d_model * d_hidden
+    """Count the weights of one layer at least, without biases and normalisations.
+
+    A gated network may halve its hidden width, and has then three quarters of the usual weights.
+    """
+    return 4 * n_attentions * d_model**2 + 3 * d_model * d_hidden // 2
 
 
 def _sizes(component: str) -> st.SearchStrategy[dict[str, Any]]:
@@ -935,7 +939,7 @@ def _sizes(component: str) -> st.SearchStrategy[dict[str, Any]]:
         {"d_model": heads * width, "n_heads": heads, "d_hidden": hidden}
         | ({} if depth is None else {"n_layers": depth})
         for heads, width, hidden, depth in product((1, 2, 3, 4), (1, 2, 8), (3, 6, 24), depths)
-        if (heads + width + hidden) % 2
+        if (heads + width + hidden) % 2 or heads == hidden
     ]
     return st.sampled_from(sizes)
 
@@ -943,11 +947,14 @@ def _sizes(component: str) -> st.SearchStrategy[dict[str, Any]]:
 @law(
     *STACKS,
     inputs=_sizes,
-    formula="parameters ≥ layers · (4 d² · attentions + 2 d · d_hidden)",
+    formula="parameters ≥ layers · (4 d² · attentions + 1.5 d · d_hidden)",
     claim=TRF_03,
 )
 def each_sublayer_has_weights_of_its_own(stack: Subject, arguments: dict[str, int]) -> None:
-    """Each attention of each layer has its four matrices, and each feed-forward network its two."""
+    """Each attention of each layer has its four matrices, and each feed-forward network its two.
+
+    A gated network has three, of half the hidden width at least.
+    """
     weights = _numbers(arguments["d_model"], arguments["d_hidden"], _attentions_a_layer(stack))
     least = arguments.get("n_layers", 1) * weights
     count = stack.construct(**arguments).parameter_count()
@@ -981,7 +988,7 @@ def _several_heads(component: str) -> st.SearchStrategy[dict[str, Any]]:
         sizes = {"d_model": heads * width, "n_heads": heads, "d_hidden": 5}
         sizes |= {"n_layers": 1 + seed % 2} if component in DEEP else {}
         generator = torch.Generator().manual_seed(seed)
-        x = fill(generator, "normal", 2, 4, heads * width)
+        x = fill(generator, "normal", 2, 21 if seed == 5 else 4, heads * width)
         if component in ENCODERS:
             return {"x": x, "mask": None, "setup": Setup(sizes, seed)}
         memory = fill(generator, "normal", 2, 3, heads * width)
@@ -1002,6 +1009,106 @@ def the_number_of_heads_matters(stack: Subject, arguments: dict[str, Any]) -> No
     one.set_parameters(own)
     bound = 2 * measured_bound(stack, arguments)
     sometimes_differs(one(**arguments), stack(**arguments), "one head gives another output", bound)
+
+
+# A pattern of signs, x; what a matrix that permutes entries makes of it, M x, and M² x, which is at
+# right angles to x. All three have mean zero and variance one, and so are normalised already. The
+# product of M x with itself, and with x + M x, is the same over any head's share of the entries.
+_PATTERN = torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64)
+_ORDER = torch.tensor([2, 0, 1, 3])
+_SHARPNESS = 0.4
+
+
+def _patterns(component: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Give a few sizes whose heads have whole patterns or halves of them, and the tokens' size."""
+
+    def inputs(case: tuple[tuple[int, int], float]) -> dict[str, Any]:
+        (width, heads), factor = case
+        sizes = {"d_model": width, "n_heads": heads, "d_hidden": width + 1}
+        sizes |= {"n_layers": 1} if component in DEEP else {}
+        return {"factor": factor, "setup": Setup(sizes)}
+
+    widths = ((4, 1), (8, 1), (4, 2), (8, 2), (8, 4), (12, 3), (12, 2), (16, 8))
+    return st.sampled_from(tuple(product(widths, (1.0, 2.0)))).map(inputs)
+
+
+def _permuting_projections(stack: Subject, size: float) -> None:
+    """Let attention's matrices permute entries, and everything else say nothing.
+
+    A fused matrix is some square ones on top of each other; whose rows are whose is told for one
+    head alone.
+
+    Raises:
+        DoesNotApply: the parameters are stored in another way.
+    """
+    assert stack.setup is not None
+    width, heads = (stack.setup.arguments[name] for name in ("d_model", "n_heads"))
+    permuting = size * torch.eye(width).view(-1, 4, width)[:, _ORDER].flatten(0, 1)
+    values, squares, fused = {}, 0, False
+    for name, old in stack.parameters().items():
+        count = old.shape[0] // width if old.dim() == 2 and old.shape[1] == width else 0
+        if count and old.shape[0] == count * width:
+            values[name] = permuting.repeat(count, 1)
+            squares, fused = squares + count, fused or count > 1
+        elif not bool((old == 1).all()):
+            values[name] = torch.zeros_like(old)
+    if squares != 4 * _attentions_a_layer(stack):
+        raise DoesNotApply("its attentions have no four square matrices each")
+    assume(heads == 1 or not fused)
+    stack.set_parameters(values)
+
+
+@law(
+    *STACKS,
+    inputs=_patterns,
+    formula="W = g M for q, k, v, o, F = 0: f(±x) ∝ x + t M² x with t = g² tanh(g² √d_h), or, "
+    "for tokens a x, t = g² tanh(a² g² √d_h) for post-norm and g² tanh(g² √d_h) / a for pre-norm",
+    dtypes=("float64",),
+)
+def scores_are_scaled_by_the_width_of_a_head(stack: Subject, factor: float) -> None:
+    """With weights that are known, what attention says tells by how much its scores are divided.
+
+    One token looks at itself and at its opposite. Both are normalised already, up to their size,
+    so that a pre-norm layer looks at the same at any size, and a post-norm layer at larger ones.
+    What one attention adds to the token is at right angles to it, and its share is left as it is
+    by normalisations.
+    """
+    assert stack.setup is not None
+    width, heads = (stack.setup.arguments[name] for name in ("d_model", "n_heads"))
+    gain = _SHARPNESS / math.sqrt(width // heads)  # g²
+    _permuting_projections(stack, math.sqrt(gain))
+    x = _PATTERN.repeat(width // 4)
+    said = x.view(-1, 4)[:, _ORDER][:, _ORDER].flatten()
+    pair = torch.stack([-x, x])[None]
+    nothing = {"memory": torch.zeros_like(pair)} if stack.spec.name in DECODERS else {}
+
+    def share(output: Tensor) -> Tensor:
+        last = output[0, -1].double()
+        return (last @ said) / (last @ x)
+
+    def nearest(found: Tensor, *candidates: float) -> Tensor:
+        return min(
+            (found.new_tensor(c) for c in candidates), key=lambda c: float((c - found).abs())
+        )
+
+    # ε takes away its half at most of a token, of each of the two in a score, and of a value.
+    bound = 2 * gain * LAYER_NORM_EPS * factor**2 + math.sqrt(unit_roundoff(torch.float64))
+    output = stack(x=factor * pair, **nothing)
+    pre, post = math.tanh(_SHARPNESS) / factor, math.tanh(factor**2 * _SHARPNESS)
+    found = share(output)
+    close(found, nearest(found, gain * pre, gain * post), bound, "what self-attention adds")
+    sometimes_differs(output, factor * pair, "attention adds something")
+    if not nothing:
+        return
+    found, candidates = share(stack(factor * x.view(1, 1, -1), factor * pair)), []
+    for seen in (factor, 1.0):  # whoever normalises the memory, too, reads it at size one
+        size = math.hypot(factor, gain)
+        added = seen * math.tanh(seen * factor / size * _SHARPNESS)
+        candidates.append(gain * (1 + added) / factor)
+        size = math.hypot(1, gain)
+        added = seen * math.tanh(seen / size * _SHARPNESS)
+        candidates.append(gain * (1 + size * added))
+    close(found, nearest(found, *candidates), 2 * bound, "what both attentions add")
 
 
 @law(
@@ -1038,7 +1145,8 @@ def _six_layers(component: str) -> Any:
     def inputs(seed: int) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(seed)
         names = ("x", "memory") if component == "Decoder" else ("x",)
-        tokens = {n: fill(generator, "normal", 1, 3, 4, largest=LARGEST_ENTRY) for n in names}
+        length = (3, 4, 3, 21)[seed % 4]
+        tokens = {n: fill(generator, "normal", 1, length, 4) for n in names}
         sizes = {"d_model": 4, "n_heads": 2, "d_hidden": 6, "n_layers": 6}
         return {**tokens, "setup": Setup(sizes, seed)}
 
@@ -1059,15 +1167,15 @@ def all_of_six_layers_learn(stack: Subject, arguments: dict[str, Any]) -> None:
 @law(
     *DEEP,
     inputs=_sizes,
-    formula="parameters(3) − parameters(2) = parameters(2) − parameters(1) > 0",
+    formula="parameters(7) − parameters(2) = 5 (parameters(2) − parameters(1)) > 0",
     claim=TRF_03,
 )
 def every_layer_has_as_many_parameters(stack: Subject, arguments: dict[str, int]) -> None:
     """One layer more costs as many parameters each time: no layer is used twice, none is lost."""
-    one, two, three = (
-        stack.construct(**{**arguments, "n_layers": n}).parameter_count() for n in (1, 2, 3)
+    one, two, seven = (
+        stack.construct(**{**arguments, "n_layers": n}).parameter_count() for n in (1, 2, 7)
     )
-    identical(three - two, two - one, "what the third layer adds, against the second")
+    identical(seven - two, 5 * (two - one), "what five layers add, against what the second does")
     at_least(two - one, torch.tensor(1), 0, "what the second layer adds")
 
 

@@ -48,7 +48,7 @@ def by_size(sizes: Sequence[Sizes]) -> tuple[Sizes, ...]:
 _SHARES = (6, 4, 2)
 
 # Hypothesis draws from a range of up to a few hundred evenly, and favours small numbers in larger
-# ones; every table here is kept below that.
+# ones; every table here is kept below that, and what is independent is drawn by itself.
 _MOST_CHOICES = 240
 
 

@@ -13,11 +13,11 @@ __all__ = ["LARGEST_ENTRY", "LARGEST_SCORE", "REGIMES", "Draw", "fill", "random_
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
-# Those where most mistakes show stand twice, and are drawn twice as often.
+# Where most mistakes show comes first, and three times; what is drawn for the few that it hides,
+# twice.
 REGIMES = (
-    *("integers", "normal", "large", "ties", "sparse", "small", "huge"),
-    *("integers", "normal", "large", "ties", "sparse", "small", "huge"),
-    *("one-hot", "equal", "nearly equal", "tiny", "subnormal"),
+    *("integers", "normal", "large", "ties", "sparse", "small", "huge") * 3,
+    *("one-hot", "equal", "nearly equal", "tiny", "subnormal") * 2,
 )
 
 # The smallest normal numbers of float16, float32 and float64, and of what lies between them.
@@ -45,44 +45,41 @@ def fill(generator: torch.Generator, regime: str, *shape: int, largest: float = 
     Raises:
         ValueError: an unknown regime.
     """
-
-    def normal() -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float64)
-
+    if regime not in REGIMES:
+        raise ValueError(f"unknown regime {regime!r}; known: {', '.join(dict.fromkeys(REGIMES))}")
     match regime:
         case "integers":
             return torch.randint(-3, 4, shape, generator=generator).double()
-        case "normal":
-            return normal()
-        case "large":
-            return 5 * normal()
-        case "ties":  # rows repeat
-            rows = normal()
-            if len(shape) > 1 and shape[-2] > 1:
-                rows[..., 1::2, :] = rows[..., 0::2, :][..., : shape[-2] // 2, :]
-            return rows
-        case "sparse":
-            return normal() * (torch.rand(shape, generator=generator) < 0.3)
-        case "small":
-            return 1e-2 * normal()
-        case "one-hot":
-            rows = torch.zeros(shape, dtype=torch.float64)
-            chosen = torch.randint(shape[-1], (*shape[:-1], 1), generator=generator)
-            return rows.scatter(-1, chosen, 1.0)
-        case "equal":
-            return _one_row(normal()).clone()
-        case "nearly equal":
-            rows = normal()
-            return _one_row(rows) * (1 + 1e-9 * rows)
-        case "tiny":
-            return 1e-12 * normal()
-        case "subnormal":  # in one precision or another, beside a few ordinary numbers
-            scale = torch.tensor([1.0, *(0.1 * least for least in _TINIEST)], dtype=torch.float64)
-            return normal() * scale[torch.randint(len(scale), shape, generator=generator)]
         case "huge":
             return largest * (2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1)
-        case _:
-            raise ValueError(f"unknown regime {regime!r}; known: {', '.join(REGIMES)}")
+        case "one-hot":
+            chosen = torch.randint(shape[-1], (*shape[:-1], 1), generator=generator)
+            return torch.zeros(shape, dtype=torch.float64).scatter(-1, chosen, 1.0)
+    normal = torch.randn(shape, generator=generator, dtype=torch.float64)
+    if regime in _SCALES:
+        return _SCALES[regime] * normal
+    return _spoilt(generator, regime, normal)
+
+
+_SCALES = {"normal": 1.0, "large": 5.0, "small": 1e-2, "tiny": 1e-12}
+
+
+def _spoilt(generator: torch.Generator, regime: str, rows: Tensor) -> Tensor:
+    """Take from normal entries what makes them all different."""
+    match regime:
+        case "ties":  # rows repeat
+            if rows.dim() > 1 and rows.shape[-2] > 1:
+                rows[..., 1::2, :] = rows[..., 0::2, :][..., : rows.shape[-2] // 2, :]
+            return rows
+        case "sparse":
+            return rows * (torch.rand(rows.shape, generator=generator) < 0.3)
+        case "equal":
+            return _one_row(rows).clone()
+        case "nearly equal":
+            return _one_row(rows) * (1 + 1e-9 * rows)
+    # Subnormal in one precision or another, beside a few ordinary numbers.
+    scales = torch.tensor([1.0, *(0.1 * least for least in _TINIEST)], dtype=torch.float64)
+    return rows * scales[torch.randint(len(scales), rows.shape, generator=generator)]
 
 
 def _one_row(rows: Tensor) -> Tensor:

@@ -28,14 +28,14 @@ class Mutant:
         name: the mistake.
         component: the contract's name of the component that is wrong.
         target: the wrong function or class.
-        killers: the names of the properties that must notice.
+        killers: the names of the properties that must notice; empty where it is not known which.
         replaces: the name in the reference that it takes the place of; by default the component's.
     """
 
     name: str
     component: str
     target: Any
-    killers: tuple[str, ...]
+    killers: tuple[str, ...] = ()
     replaces: str = ""
 
     def implementation(self) -> LocalImplementation:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from reference import AdditiveAttention, masked_softmax, softmax
-from tests.mutants import mutant
+from tests.mutants import mutant, steps
 
 ADDITIVE = "AdditiveAttention"
 Mask = Tensor | None
@@ -224,19 +224,13 @@ class TheTemperatureGrowsWithTheMemory(_InSteps):
 @mutant(
     ADDITIVE, "masked_keys_get_exactly_zero_weight", "what_a_mask_hides_cannot_reach_the_output"
 )
-class TheMaskIsIgnored(_InSteps):
+class TheMaskIsIgnored(steps.NoMask, _InSteps):
     """Take a mask and throw its result away."""
-
-    def weigh(self, scores: Tensor, mask: Mask) -> Tensor:
-        return softmax(scores)
 
 
 @mutant(ADDITIVE, "masked_keys_get_exactly_zero_weight", "a_mask_that_allows_everything_is_no_mask")
-class TrueMeansBlocked(_InSteps):
+class TrueMeansBlocked(steps.Inverted, _InSteps):
     """Turn the polarity of the mask round."""
-
-    def weigh(self, scores: Tensor, mask: Mask) -> Tensor:
-        return super().weigh(scores, None if mask is None else ~mask)
 
 
 @mutant(
@@ -245,30 +239,22 @@ class TrueMeansBlocked(_InSteps):
     "hidden_keys_might_as_well_not_exist",
     "what_a_mask_hides_cannot_reach_the_output",
 )
-class TheMaskComesAfterTheSoftmax(_InSteps):
+class TheMaskComesAfterTheSoftmax(steps.AfterTheSoftmax, _InSteps):
     """Zero weights that took part in the sum."""
-
-    def weigh(self, scores: Tensor, mask: Mask) -> Tensor:
-        weights = softmax(scores)
-        return weights if mask is None else weights.masked_fill(~mask, 0.0)
 
 
 @mutant(ADDITIVE, "masked_keys_get_exactly_zero_weight", "hidden_keys_might_as_well_not_exist")
-class ScoresAreMultipliedByTheMask(_InSteps):
+class ScoresAreMultipliedByTheMask(steps.TimesTheScores, _InSteps):
     """Give masked keys the score zero."""
-
-    def weigh(self, scores: Tensor, mask: Mask) -> Tensor:
-        return softmax(scores if mask is None else scores * mask)
 
 
 @mutant(
     ADDITIVE, "masked_keys_get_exactly_zero_weight", "what_a_mask_hides_cannot_reach_the_output"
 )
-class MinusTenForInfinity(_InSteps):
+class MinusTenForInfinity(steps.Filled, _InSteps):
     """Make masked keys unlikely and not impossible."""
 
-    def weigh(self, scores: Tensor, mask: Mask) -> Tensor:
-        return softmax(scores if mask is None else scores.masked_fill(~mask, -10.0))
+    constant = -10.0
 
 
 @mutant(ADDITIVE, "a_mask_broadcasts_to_the_scores", "masked_keys_get_exactly_zero_weight")
@@ -289,19 +275,15 @@ class EveryQueryGetsTheLastQuerysMask(_InSteps):
 
 
 @mutant(ADDITIVE, "items_of_a_batch_do_not_mix", "masked_keys_get_exactly_zero_weight")
-class EveryItemGetsTheFirstItemsMask(_InSteps):
+class EveryItemGetsTheFirstItemsMask(steps.FirstItemsMask, _InSteps):
     """Use one mask for the whole batch; right for one item."""
-
-    def weigh(self, scores: Tensor, mask: Mask) -> Tensor:
-        return super().weigh(scores, mask if mask is None or mask.dim() < 3 else mask[:1])
 
 
 @mutant(ADDITIVE, "a_query_without_any_key_stays_finite")
-class AnEmptyRowIsZeroOverZero(_InSteps):
+class AnEmptyRowIsZeroOverZero(steps.Filled, _InSteps):
     """Take the softmax of −∞ alone."""
 
-    def weigh(self, scores: Tensor, mask: Mask) -> Tensor:
-        return softmax(scores if mask is None else scores.masked_fill(~mask, -torch.inf))
+    constant = -torch.inf
 
 
 @mutant(ADDITIVE, "a_query_without_any_key_has_finite_gradients")
@@ -315,13 +297,8 @@ class OnlyTheGradientOfAnEmptyRowIsNaN(_InSteps):
 
 
 @mutant(ADDITIVE, "a_mask_that_allows_everything_is_no_mask", "each_query_is_answered_by_itself")
-class CausalUnlessThereIsAMask(_InSteps):
+class CausalUnlessThereIsAMask(steps.CausalWithoutAMask, _InSteps):
     """Hide keys that come after the query's position where no mask is given."""
-
-    def weigh(self, scores: Tensor, mask: Mask) -> Tensor:
-        if mask is None:
-            mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
-        return super().weigh(scores, mask)
 
 
 # --- Output -------------------------------------------------------------------------------------
@@ -414,11 +391,8 @@ class TheWeightsAreDetached(_InSteps):
     "values_share_the_gradient_by_their_weights",
     "gradients_agree_with_finite_differences",
 )
-class TheValuesAreDetached(_InSteps):
+class TheValuesAreDetached(steps.DetachedValues, _InSteps):
     """Let no gradient reach the values."""
-
-    def mix(self, weights: Tensor, value: Tensor) -> Attended:
-        return super().mix(weights, value.detach())
 
 
 @mutant(ADDITIVE, "every_matrix_that_is_used_learns")
@@ -566,11 +540,10 @@ class OneProjectionWhereWidthsAgree(_InSteps):
 
 
 @mutant(ADDITIVE, "masks_work_in_low_precision")
-class HidesWithAConstantBeyondHalfPrecision(_InSteps):
+class HidesWithAConstantBeyondHalfPrecision(steps.Filled, _InSteps):
     """Hide keys by a number that float16 cannot hold."""
 
-    def weigh(self, scores: Tensor, mask: Mask) -> Tensor:
-        return softmax(scores if mask is None else scores.masked_fill(~mask, -1e9))
+    constant = -1e9
 
 
 @mutant(ADDITIVE, "equal_weights_leave_tanh_of_sums")

@@ -13,8 +13,15 @@ from reference import MultiHeadAttention, causal_mask
 from reference.softmax import masked_softmax
 from reference.transformer_layers import residual
 from tests.mutants import mutant
-from tests.mutants.encoder import Detached, by_hand, laws_of_both, stacks_of_wrong_layers
-from tests.mutants.stacks import OneLayer, OtherLayers, PlainList
+from tests.mutants.encoder import (
+    SCALE,
+    Detached,
+    by_hand,
+    laws_of_both,
+    stacks_of_wrong_layers,
+    unscaled,
+)
+from tests.mutants.stacks import FiveLayersAtMost, OneLayer, OtherLayers, PlainList
 
 
 class Layer(RightLayer):
@@ -562,6 +569,33 @@ class AlwaysOneHead(Layer):
         super().__init__(d_model, 1, d_hidden)
 
 
+@mutant("DecoderLayer", SCALE)
+class ItsOwnScoresAreNotScaled(Layer):
+    """Let the scores of self-attention grow with the width of a head."""
+
+    def attend(self, x, mask):
+        attention = self.self_attention
+        return by_hand(attention, x, x, x, mask, unscaled(attention))
+
+
+@mutant("DecoderLayer", SCALE)
+class ScoresOfTheMemoryAreNotScaled(Layer):
+    """Let the scores of cross-attention grow with the width of a head."""
+
+    def consult(self, x, memory, mask):
+        attention = self.cross_attention
+        return by_hand(attention, x, memory, memory, mask, unscaled(attention))
+
+
+@mutant("DecoderLayer", SCALE)
+class ValuesOfTheMemoryAreNormalised(Layer):
+    """Find by the memory as it is, and say what is normalised."""
+
+    def consult(self, x, memory, mask):
+        values = nn.functional.layer_norm(memory, memory.shape[-1:])
+        return self.cross_attention(x, memory, values, mask)[0]
+
+
 # --- Decoders -----------------------------------------------------------------------------------
 
 
@@ -685,6 +719,11 @@ class TheResidualIsInside(MultiHeadAttention):
     def forward(self, query, key, value, mask=None):
         output, weights = super().forward(query, key, value, mask)
         return output + query, weights
+
+
+@mutant("Decoder", "every_layer_has_as_many_parameters")
+class StopsAtFiveLayers(FiveLayersAtMost, Right):
+    """Leave out every layer after the fifth."""
 
 
 MUTANTS = tuple(stacks_of_wrong_layers(globals(), "Decoder", Stack, laws_of_both(*DECODERS)))

@@ -17,7 +17,7 @@ from reference.multi_head_attention import split_heads
 from reference.softmax import masked_softmax
 from reference.transformer_layers import residual
 from tests.mutants import Mutant, mutant
-from tests.mutants.stacks import OneLayer, OtherLayers
+from tests.mutants.stacks import FiveLayersAtMost, OneLayer, OtherLayers
 
 Weigh = Callable[[Tensor, "Tensor | None"], Tensor]
 
@@ -353,6 +353,52 @@ class AlwaysOneHead(Layer):
         super().__init__(d_model, 1, d_hidden)
 
 
+SCALE = "scores_are_scaled_by_the_width_of_a_head"
+
+
+def unscaled(attention: MultiHeadAttention) -> Weigh:
+    """Give weights of scores that are multiplied by what they were divided by."""
+    width = attention.output.weight.shape[0] // attention.n_heads
+    return lambda scores, mask: masked_softmax(math.sqrt(width) * scores, mask)
+
+
+@mutant("EncoderLayer", SCALE)
+class ScoresAreNotScaled(Layer):
+    """Let the scores grow with the width of a head."""
+
+    def attend(self, x, mask):
+        return by_hand(self.attention, x, x, x, mask, unscaled(self.attention))
+
+
+@mutant("EncoderLayer", SCALE)
+class ScoresAreScaledByTheWholeWidth(Layer):
+    """Divide by the square root of d_model, however many heads share it."""
+
+    def attend(self, x, mask):
+        def weigh(scores, mask):
+            return masked_softmax(scores / math.sqrt(self.attention.n_heads), mask)
+
+        return by_hand(self.attention, x, x, x, mask, weigh)
+
+
+@mutant("EncoderLayer", SCALE)
+class TheTokensCountTwiceInTheResidual(Layer):
+    """Add the tokens to what attention says of them twice over."""
+
+    def attend(self, x, mask):
+        return super().attend(x, mask) + x
+
+
+@mutant("EncoderLayer", SCALE)
+class QueriesAreNotNormalised(RightLayer):
+    """Normalise, before attention, the tokens that are looked at and not the one that looks."""
+
+    def forward(self, x, mask=None):
+        seen = self.attention_norm(x)
+        x = x + self.attention(x, seen, seen, mask)[0]
+        return residual(x, self.feed_forward, self.feed_forward_norm, pre_norm=True)
+
+
 @mutant("EncoderLayer", "every_matrix_learns", "gradients_agree_with_finite_differences")
 class KeysAreDetached(Layer):
     """Cut the gradient of the keys."""
@@ -497,6 +543,11 @@ class TwoAttentionsALayer(Stack):
     """Attend once more after the feed-forward network."""
 
     layer = _Twice
+
+
+@mutant("Encoder", "every_layer_has_as_many_parameters")
+class StopsAtFiveLayers(FiveLayersAtMost, Right):
+    """Leave out every layer after the fifth."""
 
 
 def stacks_of_wrong_layers(

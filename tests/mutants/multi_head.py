@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from reference import MultiHeadAttention, masked_softmax, softmax
 from reference.multi_head_attention import split_heads
-from tests.mutants import mutant
+from tests.mutants import mutant, steps
 
 COMPONENT = "MultiHeadAttention"
 
@@ -59,17 +59,6 @@ class Steps(MultiHeadAttention):
         scores = self.score(queries, keys)
         weights = self.weigh(scores, self.broadcast(mask, scores))
         return self.finish(self.merge(self.mix(weights, values))), weights
-
-
-def distances(scores: Tensor) -> Tensor:
-    """Give |i − j| for these scores, (L, S)."""
-    rows, columns = torch.arange(scores.shape[-2]), torch.arange(scores.shape[-1])
-    return (rows[:, None] - columns).abs()
-
-
-def causal(scores: Tensor) -> Tensor:
-    """Give a causal mask for these scores."""
-    return torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
 
 
 # --- Construction -------------------------------------------------------------------------------
@@ -302,15 +291,8 @@ class KeysCentredOverTheBatch(Steps):
 
 
 @mutant(COMPONENT, "each_query_is_answered_by_itself")
-class QueriesCarriedFromTokenToToken(Steps):
+class QueriesCarriedFromTokenToToken(steps.CarriedQueries, Steps):
     """Add half of each query to the next, one token after another."""
-
-    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        queries, keys, values = super().project(query, key, value)
-        rows = [queries[:, :1]]
-        for i in range(1, queries.shape[-2]):
-            rows.append(queries[:, i : i + 1] + rows[-1] / 2)
-        return torch.cat(rows, -2), keys, values
 
 
 @mutant(COMPONENT, "the_context_follows_the_query")
@@ -322,12 +304,8 @@ class QueryIgnored(Steps):
 
 
 @mutant(COMPONENT, "every_matrix_that_is_used_learns", "gradients_agree_with_finite_differences")
-class KeysDetached(Steps):
+class KeysDetached(steps.DetachedKeys, Steps):
     """Let no gradient through the keys, so that their matrix never learns."""
-
-    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        queries, keys, values = super().project(query, key, value)
-        return queries, keys.detach(), values
 
 
 @mutant(COMPONENT, "inputs_are_left_unchanged")
@@ -552,7 +530,7 @@ class HeadsWithSlopes(Steps):
     def score(self, query: Tensor, key: Tensor) -> Tensor:
         scores = super().score(query, key)
         slopes = 1 / torch.arange(1, self.n_heads + 1)[:, None, None]
-        return scores - 0.1 * slopes * distances(scores)
+        return scores - 0.1 * slopes * steps.distances(scores)
 
 
 # --- Scores -------------------------------------------------------------------------------------
@@ -575,11 +553,8 @@ class ScaledByTheNumberOfHeads(Steps):
     "duplicating_the_memory_changes_nothing",
     "a_second_copy_of_a_key_counts_as_ln_two",
 )
-class ScoresGrowWithTheLength(Steps):
+class ScoresGrowWithTheLength(steps.GrowingScores, Steps):
     """Multiply the scores by the logarithm of the number of keys."""
-
-    def score(self, query: Tensor, key: Tensor) -> Tensor:
-        return super().score(query, key) * (1 + math.log(key.shape[-2]))
 
 
 @mutant(
@@ -609,12 +584,8 @@ class CosinesInsteadOfDotProducts(Steps):
     "the_order_of_the_keys_makes_no_difference",
     "equal_keys_share_the_weight_equally",
 )
-class BonusForNearKeys(Steps):
+class BonusForNearKeys(steps.NearKeysPreferred, Steps):
     """Add a bias that falls with the distance of query and key."""
-
-    def score(self, query: Tensor, key: Tensor) -> Tensor:
-        scores = super().score(query, key)
-        return scores - 0.1 * distances(scores)
 
 
 @mutant(
@@ -623,22 +594,16 @@ class BonusForNearKeys(Steps):
     "gradients_agree_with_finite_differences",
     "a_head_scores_with_no_more_than_its_width",
 )
-class SinglePrecisionInside(Steps):
+class SinglePrecisionInside(steps.ScoredInFloat32, Steps):
     """Score in float32 whatever the dtype."""
-
-    def score(self, query: Tensor, key: Tensor) -> Tensor:
-        return super().score(query.float(), key.float()).to(query.dtype)
 
 
 # --- Weights ------------------------------------------------------------------------------------
 
 
 @mutant(COMPONENT, "every_row_of_weights_sums_to_one", "each_query_is_answered_by_itself")
-class SoftmaxOverQueries(Steps):
+class SoftmaxOverQueries(steps.OverTheQueries, Steps):
     """Normalise over the wrong axis."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return masked_softmax(scores.mT, None if mask is None else mask.mT).mT
 
 
 @mutant(COMPONENT, "every_row_of_weights_sums_to_one", "heads_do_not_see_each_other")
@@ -655,14 +620,8 @@ class SoftmaxOverHeads(Steps):
     "adding_one_vector_to_every_key_changes_nothing",
     "a_head_scores_with_no_more_than_its_width",
 )
-class LinearWeights(Steps):
+class LinearWeights(steps.Linear, Steps):
     """Normalise elu(s) + 1 instead of exponentials."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        positive = functional.elu(scores) + 1
-        if mask is not None:
-            positive = positive.masked_fill(~mask, 0.0)
-        return positive / positive.sum(-1, keepdim=True).clamp_min(1e-300)
 
 
 @mutant(
@@ -692,14 +651,8 @@ class SumsOfFeaturesInsteadOfAllPairs(Steps):
 
 
 @mutant(COMPONENT, "every_allowed_key_gets_some_weight")
-class OnlyTheBestThreeKeys(Steps):
+class OnlyTheBestThreeKeys(steps.BestThree, Steps):
     """Drop all keys but the best three."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        weights = masked_softmax(scores, mask)
-        kept = weights.topk(min(3, weights.shape[-1]), -1)
-        sparse = torch.zeros_like(weights).scatter(-1, kept.indices, kept.values)
-        return sparse / sparse.sum(-1, keepdim=True).clamp_min(1e-300)
 
 
 @mutant(
@@ -707,12 +660,10 @@ class OnlyTheBestThreeKeys(Steps):
     "every_allowed_key_gets_some_weight",
     "the_order_of_the_keys_makes_no_difference",
 )
-class WindowOfNearKeys(Steps):
+class WindowOfNearKeys(steps.Window, Steps):
     """See no key further away than four places."""
 
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        near = distances(scores) <= 4
-        return masked_softmax(scores, near if mask is None else near & mask)
+    reach = 4
 
 
 @mutant(
@@ -720,28 +671,20 @@ class WindowOfNearKeys(Steps):
     "the_order_of_the_keys_makes_no_difference",
     "the_reference_with_the_same_parameters_agrees",
 )
-class WindowOfFiftyKeys(Steps):
+class WindowOfFiftyKeys(steps.Window, Steps):
     """See no key further away than fifty places."""
 
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        near = distances(scores) <= 50
-        return masked_softmax(scores, near if mask is None else near & mask)
+    reach = 50
 
 
 @mutant(COMPONENT, "every_matrix_that_is_used_learns", "gradients_agree_with_finite_differences")
-class WeightsDetached(Steps):
+class WeightsDetached(steps.DetachedWeights, Steps):
     """Let no gradient through the weights."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return super().weigh(scores, mask).detach()
 
 
 @mutant(COMPONENT, "the_same_call_gives_the_same_result")
-class DropoutAlwaysOn(Steps):
+class DropoutAlwaysOn(steps.DroppedWeights, Steps):
     """Drop weights in eval mode too."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return functional.dropout(super().weigh(scores, mask), 0.1)
 
 
 # --- Masks --------------------------------------------------------------------------------------
@@ -752,11 +695,8 @@ class DropoutAlwaysOn(Steps):
     "masked_keys_get_exactly_zero_weight",
     "a_mask_that_allows_everything_is_no_mask",
 )
-class MaskInverted(Steps):
+class MaskInverted(steps.Inverted, Steps):
     """Read True as forbidden."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return masked_softmax(scores, None if mask is None else ~mask)
 
 
 @mutant(
@@ -764,20 +704,13 @@ class MaskInverted(Steps):
     "hidden_keys_might_as_well_not_exist",
     "future_tokens_do_not_change_past_outputs",
 )
-class MaskAfterSoftmax(Steps):
+class MaskAfterSoftmax(steps.AfterTheSoftmax, Steps):
     """Put masked weights to zero without normalising again."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        weights = softmax(scores)
-        return weights if mask is None else weights.masked_fill(~mask, 0.0)
 
 
 @mutant(COMPONENT, "masked_keys_get_exactly_zero_weight", "hidden_keys_might_as_well_not_exist")
-class MaskMultipliesScores(Steps):
+class MaskMultipliesScores(steps.TimesTheScores, Steps):
     """Multiply scores by the mask: a masked key scores zero, which is not nothing."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return softmax(scores if mask is None else scores * mask)
 
 
 @mutant(
@@ -786,13 +719,8 @@ class MaskMultipliesScores(Steps):
     "hidden_keys_might_as_well_not_exist",
     "future_tokens_do_not_change_past_outputs",
 )
-class MaskShiftedByOne(Steps):
+class MaskShiftedByOne(steps.ShiftedByOne, Steps):
     """Let every query see one more key than the mask allows: the one after."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        if mask is not None:
-            mask = mask | functional.pad(mask[..., :-1], (1, 0), value=False)
-        return masked_softmax(scores, mask)
 
 
 @mutant(
@@ -800,39 +728,27 @@ class MaskShiftedByOne(Steps):
     "masked_keys_get_exactly_zero_weight",
     "what_a_mask_hides_cannot_reach_the_output",
 )
-class MaskedByMinusThirty(Steps):
+class MaskedByMinusThirty(steps.Filled, Steps):
     """Mask by a constant that large scores get past."""
 
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return softmax(scores if mask is None else scores.masked_fill(~mask, -30.0))
+    constant = -30.0
 
 
 @mutant(COMPONENT, "a_query_without_any_key_stays_finite")
-class EmptyRowIsNotANumber(Steps):
+class EmptyRowIsNotANumber(steps.Filled, Steps):
     """Divide zero by zero where no key is allowed."""
 
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return softmax(scores if mask is None else scores.masked_fill(~mask, -torch.inf))
+    constant = -torch.inf
 
 
 @mutant(COMPONENT, "a_query_without_any_key_has_finite_gradients")
-class EmptyRowHasNoGradient(Steps):
+class EmptyRowHasNoGradient(steps.RepairedAfterTheSoftmax, Steps):
     """Put zeros where no key is allowed, but only after a softmax whose gradient is 0/0."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        if mask is None:
-            return softmax(scores)
-        forbidden = torch.zeros_like(scores).masked_fill(~mask, -torch.inf)
-        weights = softmax(scores + forbidden)
-        return weights.masked_fill(weights.isnan(), 0.0)
 
 
 @mutant(COMPONENT, "a_mask_that_allows_everything_is_no_mask")
-class NoMaskMeansCausal(Steps):
+class NoMaskMeansCausal(steps.CausalWithoutAMask, Steps):
     """Mask the future where no mask is given."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return masked_softmax(scores, causal(scores) if mask is None else mask)
 
 
 @mutant(
@@ -840,11 +756,8 @@ class NoMaskMeansCausal(Steps):
     "a_mask_that_allows_everything_is_no_mask",
     "the_order_of_the_keys_makes_no_difference",
 )
-class AlwaysCausal(Steps):
+class AlwaysCausal(steps.Causal, Steps):
     """Mask the future whatever the mask says."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return masked_softmax(scores, causal(scores) if mask is None else causal(scores) & mask)
 
 
 @mutant(COMPONENT, "a_mask_broadcasts_to_the_scores")
@@ -897,19 +810,13 @@ class MaskOfTwoDimensionsTakenForPadding(Steps):
     "the_order_of_the_keys_makes_no_difference",
     "the_reported_weights_are_those_that_mix_the_values",
 )
-class LastValueForgotten(Steps):
+class LastValueForgotten(steps.LastLeftOut, Steps):
     """Stop summing one value too early."""
-
-    def mix(self, weights: Tensor, value: Tensor) -> Tensor:
-        return weights[..., :-1] @ value[..., :-1, :]
 
 
 @mutant(COMPONENT, "duplicating_the_memory_changes_nothing")
-class SumInsteadOfMean(Steps):
+class SumInsteadOfMean(steps.Summed, Steps):
     """Multiply the mean by the number of values."""
-
-    def mix(self, weights: Tensor, value: Tensor) -> Tensor:
-        return super().mix(weights, value) * value.shape[-2]
 
 
 @mutant(
@@ -980,11 +887,10 @@ class OneHeadDroppedWhereGradientsAreRecorded(Steps):
 
 
 @mutant(COMPONENT, "masked_keys_get_exactly_zero_weight")
-class MaskedByMinusAThousand(Steps):
+class MaskedByMinusAThousand(steps.Filled, Steps):
     """Trust that scores stay below a thousand."""
 
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return softmax(scores if mask is None else scores.masked_fill(~mask, -1000.0))
+    constant = -1000.0
 
 
 # --- Layouts of their own -----------------------------------------------------------------------

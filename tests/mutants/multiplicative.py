@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reference import MultiplicativeAttention, masked_softmax, softmax
-from tests.mutants import mutant
+from tests.mutants import mutant, steps
 
 COMPONENT = "MultiplicativeAttention"
 
@@ -58,11 +58,8 @@ class ScaledByTheWidth(Steps):
     "duplicating_the_memory_changes_nothing",
     "a_second_copy_of_a_key_counts_as_ln_two",
 )
-class ScoresGrowWithTheLength(Steps):
+class ScoresGrowWithTheLength(steps.GrowingScores, Steps):
     """Multiply the scores by the logarithm of the number of keys."""
-
-    def score(self, query: Tensor, key: Tensor) -> Tensor:
-        return super().score(query, key) * (1 + math.log(key.shape[-2]))
 
 
 @mutant(COMPONENT, "adding_one_vector_to_every_key_changes_nothing")
@@ -113,12 +110,8 @@ class MatrixTransposedWhereItIsSquare(Steps):
     "the_order_of_the_keys_makes_no_difference",
     "equal_keys_share_the_weight_equally",
 )
-class BonusForNearKeys(Steps):
+class BonusForNearKeys(steps.NearKeysPreferred, Steps):
     """Add a bias that falls with the distance of query and key."""
-
-    def score(self, query: Tensor, key: Tensor) -> Tensor:
-        rows, columns = torch.arange(query.shape[-2]), torch.arange(key.shape[-2])
-        return super().score(query, key) - 0.1 * (rows[:, None] - columns).abs()
 
 
 @mutant(
@@ -240,25 +233,13 @@ class SoftmaxWithAnExtraOne(Steps):
 
 
 @mutant(COMPONENT, "adding_one_vector_to_every_key_changes_nothing")
-class LinearWeights(Steps):
+class LinearWeights(steps.Linear, Steps):
     """Normalise elu(s) + 1 instead of exponentials."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        positive = functional.elu(scores) + 1
-        if mask is not None:
-            positive = positive.masked_fill(~mask, 0.0)
-        return positive / positive.sum(-1, keepdim=True).clamp_min(1e-300)
 
 
 @mutant(COMPONENT, "every_allowed_key_gets_some_weight")
-class OnlyTheBestThreeKeys(Steps):
+class OnlyTheBestThreeKeys(steps.BestThree, Steps):
     """Drop all keys but the best three."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        weights = masked_softmax(scores, mask)
-        kept = weights.topk(min(3, weights.shape[-1]), -1)
-        sparse = torch.zeros_like(weights).scatter(-1, kept.indices, kept.values)
-        return sparse / sparse.sum(-1, keepdim=True).clamp_min(1e-300)
 
 
 @mutant(
@@ -266,13 +247,10 @@ class OnlyTheBestThreeKeys(Steps):
     "every_allowed_key_gets_some_weight",
     "the_order_of_the_keys_makes_no_difference",
 )
-class WindowOfNearKeys(Steps):
+class WindowOfNearKeys(steps.Window, Steps):
     """See no key further away than four places."""
 
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        rows, columns = torch.arange(scores.shape[-2]), torch.arange(scores.shape[-1])
-        near = (rows[:, None] - columns).abs() <= 4
-        return masked_softmax(scores, near if mask is None else near & mask)
+    reach = 4
 
 
 @mutant(COMPONENT, "each_query_is_answered_by_itself")
@@ -299,19 +277,13 @@ class FixedContext(Steps):
 
 
 @mutant(COMPONENT, "every_matrix_that_is_used_learns", "gradients_agree_with_finite_differences")
-class WeightsDetached(Steps):
+class WeightsDetached(steps.DetachedWeights, Steps):
     """Let no gradient through the weights."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return super().weigh(scores, mask).detach()
 
 
 @mutant(COMPONENT, "the_same_call_gives_the_same_result")
-class DropoutAlwaysOn(Steps):
+class DropoutAlwaysOn(steps.DroppedWeights, Steps):
     """Drop weights in eval mode too."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return functional.dropout(super().weigh(scores, mask), 0.1)
 
 
 @mutant(COMPONENT, "the_same_call_gives_the_same_result")
@@ -352,12 +324,8 @@ class SecondChunkOfKeysForgotten(Steps):
     "what_a_mask_hides_cannot_reach_the_output",
     "hidden_keys_might_as_well_not_exist",
 )
-class MaskDiscarded(Steps):
+class MaskDiscarded(steps.NoMask, Steps):
     """Compute the masked scores and go on with the others."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        del mask
-        return softmax(scores)
 
 
 @mutant(
@@ -365,73 +333,49 @@ class MaskDiscarded(Steps):
     "masked_keys_get_exactly_zero_weight",
     "a_mask_that_allows_everything_is_no_mask",
 )
-class MaskInverted(Steps):
+class MaskInverted(steps.Inverted, Steps):
     """Read True as forbidden."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return masked_softmax(scores, None if mask is None else ~mask)
 
 
 @mutant(COMPONENT, "hidden_keys_might_as_well_not_exist")
-class MaskAfterSoftmax(Steps):
+class MaskAfterSoftmax(steps.AfterTheSoftmax, Steps):
     """Put masked weights to zero without normalising again."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        weights = softmax(scores)
-        return weights if mask is None else weights.masked_fill(~mask, 0.0)
 
 
 @mutant(COMPONENT, "masked_keys_get_exactly_zero_weight", "hidden_keys_might_as_well_not_exist")
-class MaskMultipliesScores(Steps):
+class MaskMultipliesScores(steps.TimesTheScores, Steps):
     """Multiply scores by the mask: a masked key scores zero, which is not nothing."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return softmax(scores if mask is None else scores * mask)
 
 
 @mutant(COMPONENT, "masked_keys_get_exactly_zero_weight")
-class MaskedByMinusThirty(Steps):
+class MaskedByMinusThirty(steps.Filled, Steps):
     """Mask by a constant that large scores get past."""
 
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return softmax(scores if mask is None else scores.masked_fill(~mask, -30.0))
+    constant = -30.0
 
 
 @mutant(COMPONENT, "masked_keys_get_exactly_zero_weight", "hidden_keys_might_as_well_not_exist")
-class MaskedByMinusAThousand(Steps):
+class MaskedByMinusAThousand(steps.Filled, Steps):
     """Mask by a constant that the largest scores get past."""
 
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return softmax(scores if mask is None else scores.masked_fill(~mask, -1e3))
+    constant = -1000.0
 
 
 @mutant(COMPONENT, "a_query_without_any_key_stays_finite")
-class EmptyRowIsNotANumber(Steps):
+class EmptyRowIsNotANumber(steps.Filled, Steps):
     """Divide zero by zero where no key is allowed."""
 
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return softmax(scores if mask is None else scores.masked_fill(~mask, -torch.inf))
+    constant = -torch.inf
 
 
 @mutant(COMPONENT, "a_query_without_any_key_has_finite_gradients")
-class EmptyRowHasNoGradient(Steps):
+class EmptyRowHasNoGradient(steps.RepairedAfterTheSoftmax, Steps):
     """Put zeros where no key is allowed, but only after a softmax whose gradient is 0/0."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        if mask is None:
-            return softmax(scores)
-        forbidden = torch.zeros_like(scores).masked_fill(~mask, -torch.inf)
-        weights = softmax(scores + forbidden)
-        return weights.masked_fill(weights.isnan(), 0.0)
 
 
 @mutant(COMPONENT, "a_mask_that_allows_everything_is_no_mask")
-class NoMaskMeansCausal(Steps):
+class NoMaskMeansCausal(steps.CausalWithoutAMask, Steps):
     """Mask the future where no mask is given."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        causal = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
-        return masked_softmax(scores, causal if mask is None else mask)
 
 
 @mutant(
@@ -440,22 +384,13 @@ class NoMaskMeansCausal(Steps):
     "each_query_is_answered_by_itself",
     "the_order_of_the_keys_makes_no_difference",
 )
-class AlwaysCausal(Steps):
+class AlwaysCausal(steps.Causal, Steps):
     """Mask the future whatever the mask says."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        causal = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
-        return masked_softmax(scores, causal if mask is None else causal & mask)
 
 
 @mutant(COMPONENT, "masked_keys_get_exactly_zero_weight")
-class MaskOfTwoDimensionsTakenForPadding(Steps):
+class MaskOfTwoDimensionsTakenForPadding(steps.OneRowAnItem, Steps):
     """Read a mask with as many rows as the batch has items as one row an item."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        if mask is not None and mask.dim() == 2 and len(mask) == len(scores):
-            mask = mask[:, None]
-        return masked_softmax(scores, mask)
 
 
 @mutant(COMPONENT, "a_mask_broadcasts_to_the_scores", "masked_keys_get_exactly_zero_weight")
@@ -473,13 +408,8 @@ class FirstRowOfAMaskOfTwoDimensions(Steps):
     "what_a_mask_hides_cannot_reach_the_output",
     "masked_keys_get_exactly_zero_weight",
 )
-class MaskOfTheFirstItemForAll(Steps):
+class MaskOfTheFirstItemForAll(steps.FirstItemsMask, Steps):
     """Use the mask of the first item for the whole batch."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        if mask is not None and mask.dim() == 3:
-            mask = mask[0]
-        return masked_softmax(scores, mask)
 
 
 # --- Values -------------------------------------------------------------------------------------
@@ -491,19 +421,13 @@ class MaskOfTheFirstItemForAll(Steps):
     "values_share_the_gradient_by_their_weights",
     "the_order_of_the_keys_makes_no_difference",
 )
-class LastValueForgotten(Steps):
+class LastValueForgotten(steps.LastLeftOut, Steps):
     """Stop summing one value too early."""
-
-    def mix(self, weights: Tensor, value: Tensor) -> Tensor:
-        return weights[..., :-1] @ value[..., :-1, :]
 
 
 @mutant(COMPONENT, "the_output_lies_among_the_values", "duplicating_the_memory_changes_nothing")
-class SumInsteadOfMean(Steps):
+class SumInsteadOfMean(steps.Summed, Steps):
     """Multiply the mean by the number of values."""
-
-    def mix(self, weights: Tensor, value: Tensor) -> Tensor:
-        return super().mix(weights, value) * value.shape[-2]
 
 
 @mutant(COMPONENT, "the_output_is_affine_in_the_values", "values_are_mixed_and_never_scored")
@@ -519,11 +443,8 @@ class ContextThroughTanh(Steps):
     "values_share_the_gradient_by_their_weights",
     "gradients_agree_with_finite_differences",
 )
-class ValuesDetached(Steps):
+class ValuesDetached(steps.DetachedValues, Steps):
     """Let no gradient through the values."""
-
-    def mix(self, weights: Tensor, value: Tensor) -> Tensor:
-        return super().mix(weights, value.detach())
 
 
 @mutant(COMPONENT, "the_output_is_the_weighted_sum_of_the_values")
@@ -620,8 +541,7 @@ class MatrixMadeSymmetric(Steps):
 
 
 @mutant(COMPONENT, "masks_work_in_low_precision")
-class HidesWithAConstantBeyondHalfPrecision(Steps):
+class HidesWithAConstantBeyondHalfPrecision(steps.Filled, Steps):
     """Hide keys by a number that float16 cannot hold."""
 
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return softmax(scores if mask is None else scores.masked_fill(~mask, -1e9))
+    constant = -1e9

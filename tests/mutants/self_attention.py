@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reference import SelfAttention, masked_softmax, softmax
-from tests.mutants import mutant
+from reference import SelfAttention, masked_softmax
+from tests.mutants import mutant, steps
 
 COMPONENT = "SelfAttention"
 
@@ -38,17 +38,6 @@ class Steps(SelfAttention):
         query, key, value = self.project(x)
         weights = self.weigh(self.score(query, key), mask)
         return self.mix(weights, value), weights
-
-
-def distances(length: int) -> Tensor:
-    """Give |i − j|, (L, L)."""
-    place = torch.arange(length)
-    return (place[:, None] - place).abs()
-
-
-def causal(scores: Tensor) -> Tensor:
-    """Give a causal mask for these scores."""
-    return torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
 
 
 # --- Projections --------------------------------------------------------------------------------
@@ -155,15 +144,8 @@ class TokensNumberedByPosition(Steps):
     "the_depth_does_not_depend_on_the_length",
     "permuting_the_tokens_permutes_everything",
 )
-class QueriesCarriedFromTokenToToken(Steps):
+class QueriesCarriedFromTokenToToken(steps.CarriedQueries, Steps):
     """Add half of each query to the next, one token after another."""
-
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, key, value = super().project(x)
-        rows = [query[:, :1]]
-        for i in range(1, query.shape[-2]):
-            rows.append(query[:, i : i + 1] + rows[-1] / 2)
-        return torch.cat(rows, -2), key, value
 
 
 @mutant(COMPONENT, "the_same_call_gives_the_same_result")
@@ -180,12 +162,8 @@ class SequenceMeanRemembered(Steps):
 
 
 @mutant(COMPONENT, "every_matrix_that_is_used_learns", "gradients_agree_with_finite_differences")
-class KeysDetached(Steps):
+class KeysDetached(steps.DetachedKeys, Steps):
     """Let no gradient through the keys, so that their matrix never learns."""
-
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, key, value = super().project(x)
-        return query, key.detach(), value
 
 
 @mutant(COMPONENT, "inputs_are_left_unchanged")
@@ -287,11 +265,8 @@ class ScaledByTheLength(Steps):
     "a_longer_sequence_leaves_each_token_less",
     "identity_projections_leave_plain_attention",
 )
-class ScoresGrowWithTheLength(Steps):
+class ScoresGrowWithTheLength(steps.GrowingScores, Steps):
     """Multiply the scores by the logarithm of the length."""
-
-    def score(self, query: Tensor, key: Tensor) -> Tensor:
-        return super().score(query, key) * (1 + math.log(key.shape[-2]))
 
 
 @mutant(
@@ -300,11 +275,8 @@ class ScoresGrowWithTheLength(Steps):
     "the_derivative_grows_as_the_square_of_a_token",
     "a_token_moves_its_output_by_ten_times_at_most",
 )
-class DistancesOfQueries(Steps):
+class DistancesOfQueries(KeysByTheQueryMatrix):
     """Score by the negative squared distance, with one matrix for both sides."""
-
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.query(x), self.query(x), self.value(x)
 
     def score(self, query: Tensor, key: Tensor) -> Tensor:
         sizes = (query * query).sum(-1)
@@ -334,7 +306,8 @@ class BonusForNearTokens(Steps):
     """Add a bias that falls with the distance of two tokens."""
 
     def score(self, query: Tensor, key: Tensor) -> Tensor:
-        return super().score(query, key) - distances(query.shape[-2]) / 10
+        scores = super().score(query, key)
+        return scores - steps.distances(scores) / 10
 
 
 @mutant(
@@ -342,22 +315,16 @@ class BonusForNearTokens(Steps):
     "the_reference_with_the_same_parameters_agrees",
     "gradients_agree_with_finite_differences",
 )
-class SinglePrecisionInside(Steps):
+class SinglePrecisionInside(steps.ScoredInFloat32, Steps):
     """Score in float32 whatever the dtype."""
-
-    def score(self, query: Tensor, key: Tensor) -> Tensor:
-        return super().score(query.float(), key.float()).to(query.dtype)
 
 
 # --- Weights ------------------------------------------------------------------------------------
 
 
 @mutant(COMPONENT, "every_row_of_weights_sums_to_one", "the_odds_of_two_tokens_ignore_all_others")
-class SoftmaxOverQueries(Steps):
+class SoftmaxOverQueries(steps.OverTheQueries, Steps):
     """Normalise over the wrong axis."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return masked_softmax(scores.mT, None if mask is None else mask.mT).mT
 
 
 @mutant(
@@ -390,25 +357,13 @@ class SoftmaxWithAnExtraOne(Steps):
 
 
 @mutant(COMPONENT, "identity_projections_leave_plain_attention")
-class LinearWeights(Steps):
+class LinearWeights(steps.Linear, Steps):
     """Normalise elu(s) + 1 instead of exponentials."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        positive = functional.elu(scores) + 1
-        if mask is not None:
-            positive = positive.masked_fill(~mask, 0.0)
-        return positive / positive.sum(-1, keepdim=True).clamp_min(1e-300)
 
 
 @mutant(COMPONENT, "every_allowed_key_gets_some_weight")
-class OnlyTheBestThreeTokens(Steps):
+class OnlyTheBestThreeTokens(steps.BestThree, Steps):
     """Drop all tokens but the best three."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        weights = masked_softmax(scores, mask)
-        kept = weights.topk(min(3, weights.shape[-1]), -1)
-        sparse = torch.zeros_like(weights).scatter(-1, kept.indices, kept.values)
-        return sparse / sparse.sum(-1, keepdim=True).clamp_min(1e-300)
 
 
 @mutant(
@@ -416,21 +371,17 @@ class OnlyTheBestThreeTokens(Steps):
     "every_allowed_key_gets_some_weight",
     "one_layer_connects_the_ends_of_a_long_sequence",
 )
-class WindowOfNearTokens(Steps):
+class WindowOfNearTokens(steps.Window, Steps):
     """See no token further away than four places."""
 
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        near = distances(scores.shape[-1]) <= 4
-        return masked_softmax(scores, near if mask is None else near & mask)
+    reach = 4
 
 
 @mutant(COMPONENT, "one_layer_connects_the_ends_of_a_long_sequence")
-class WindowOfFiftyTokens(Steps):
+class WindowOfFiftyTokens(steps.Window, Steps):
     """See no token further away than fifty places."""
 
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        near = distances(scores.shape[-1]) <= 50
-        return masked_softmax(scores, near if mask is None else near & mask)
+    reach = 50
 
 
 @mutant(
@@ -455,7 +406,7 @@ class OwnTokenMaskedOut(Steps):
     """Let a token look at all tokens but itself."""
 
     def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        others = distances(scores.shape[-1]) > 0
+        others = steps.distances(scores) > 0
         return masked_softmax(scores, others if mask is None else others & mask)
 
 
@@ -464,12 +415,10 @@ class OwnTokenMaskedOut(Steps):
     "the_same_token_means_more_in_another_context",
     "one_layer_connects_the_ends_of_a_long_sequence",
 )
-class OwnTokenOnly(Steps):
+class OwnTokenOnly(steps.Window, Steps):
     """Let a token look at itself alone, which makes attention a linear layer."""
 
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        own = distances(scores.shape[-1]) == 0
-        return masked_softmax(scores, own if mask is None else own & mask)
+    reach = 0
 
 
 @mutant(
@@ -477,19 +426,13 @@ class OwnTokenOnly(Steps):
     "every_token_always_reaches_every_output",
     "gradients_agree_with_finite_differences",
 )
-class WeightsDetached(Steps):
+class WeightsDetached(steps.DetachedWeights, Steps):
     """Let no gradient through the weights."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return super().weigh(scores, mask).detach()
 
 
 @mutant(COMPONENT, "the_same_call_gives_the_same_result")
-class DropoutAlwaysOn(Steps):
+class DropoutAlwaysOn(steps.DroppedWeights, Steps):
     """Drop weights in eval mode too."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return functional.dropout(super().weigh(scores, mask), 0.1)
 
 
 # --- Masks --------------------------------------------------------------------------------------
@@ -501,12 +444,8 @@ class DropoutAlwaysOn(Steps):
     "what_a_mask_hides_cannot_reach_the_output",
     "future_tokens_do_not_change_past_outputs",
 )
-class MaskDiscarded(Steps):
+class MaskDiscarded(steps.NoMask, Steps):
     """Compute the masked scores and go on with the others."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        del mask
-        return softmax(scores)
 
 
 @mutant(
@@ -514,11 +453,8 @@ class MaskDiscarded(Steps):
     "masked_keys_get_exactly_zero_weight",
     "a_mask_that_allows_everything_is_no_mask",
 )
-class MaskInverted(Steps):
+class MaskInverted(steps.Inverted, Steps):
     """Read True as forbidden."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return masked_softmax(scores, None if mask is None else ~mask)
 
 
 @mutant(
@@ -541,38 +477,26 @@ class MaskTransposed(Steps):
     "what_a_mask_hides_cannot_reach_the_output",
     "future_tokens_do_not_change_past_outputs",
 )
-class MaskAfterSoftmax(Steps):
+class MaskAfterSoftmax(steps.AfterTheSoftmax, Steps):
     """Put masked weights to zero without normalising again."""
 
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        weights = softmax(scores)
-        return weights if mask is None else weights.masked_fill(~mask, 0.0)
-
 
 @mutant(
     COMPONENT,
     "masked_keys_get_exactly_zero_weight",
     "future_tokens_do_not_change_past_outputs",
 )
-class MaskMultipliesScores(Steps):
+class MaskMultipliesScores(steps.TimesTheScores, Steps):
     """Multiply scores by the mask: a masked token scores zero, which is not nothing."""
 
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return softmax(scores if mask is None else scores * mask)
-
 
 @mutant(
     COMPONENT,
     "masked_keys_get_exactly_zero_weight",
     "future_tokens_do_not_change_past_outputs",
 )
-class MaskShiftedByOne(Steps):
+class MaskShiftedByOne(steps.ShiftedByOne, Steps):
     """Let every query see one more key than the mask allows: the one after."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        if mask is not None:
-            mask = mask | functional.pad(mask[..., :-1], (1, 0), value=False)
-        return masked_softmax(scores, mask)
 
 
 @mutant(
@@ -580,39 +504,27 @@ class MaskShiftedByOne(Steps):
     "masked_keys_get_exactly_zero_weight",
     "what_a_mask_hides_cannot_reach_the_output",
 )
-class MaskedByMinusThirty(Steps):
+class MaskedByMinusThirty(steps.Filled, Steps):
     """Mask by a constant that large scores get past."""
 
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return softmax(scores if mask is None else scores.masked_fill(~mask, -30.0))
+    constant = -30.0
 
 
 @mutant(COMPONENT, "a_query_without_any_key_stays_finite")
-class EmptyRowIsNotANumber(Steps):
+class EmptyRowIsNotANumber(steps.Filled, Steps):
     """Divide zero by zero where no token is allowed."""
 
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return softmax(scores if mask is None else scores.masked_fill(~mask, -torch.inf))
+    constant = -torch.inf
 
 
 @mutant(COMPONENT, "a_query_without_any_key_has_finite_gradients")
-class EmptyRowHasNoGradient(Steps):
+class EmptyRowHasNoGradient(steps.RepairedAfterTheSoftmax, Steps):
     """Put zeros where no token is allowed, but only after a softmax whose gradient is 0/0."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        if mask is None:
-            return softmax(scores)
-        forbidden = torch.zeros_like(scores).masked_fill(~mask, -torch.inf)
-        weights = softmax(scores + forbidden)
-        return weights.masked_fill(weights.isnan(), 0.0)
 
 
 @mutant(COMPONENT, "a_mask_that_allows_everything_is_no_mask")
-class NoMaskMeansCausal(Steps):
+class NoMaskMeansCausal(steps.CausalWithoutAMask, Steps):
     """Mask the future where no mask is given."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return masked_softmax(scores, causal(scores) if mask is None else mask)
 
 
 @mutant(
@@ -620,31 +532,18 @@ class NoMaskMeansCausal(Steps):
     "permuting_the_tokens_permutes_everything",
     "one_layer_connects_the_ends_of_a_long_sequence",
 )
-class AlwaysCausal(Steps):
+class AlwaysCausal(steps.Causal, Steps):
     """Mask the future whatever the mask says."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return masked_softmax(scores, causal(scores) if mask is None else causal(scores) & mask)
 
 
 @mutant(COMPONENT, "a_mask_broadcasts_to_the_scores")
-class MaskOfTwoDimensionsTakenForPadding(Steps):
+class MaskOfTwoDimensionsTakenForPadding(steps.OneRowAnItem, Steps):
     """Read a mask with as many rows as the batch has items as one row an item."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        if mask is not None and mask.dim() == 2 and len(mask) == len(scores):
-            mask = mask[:, None]
-        return masked_softmax(scores, mask)
 
 
 @mutant(COMPONENT, "what_a_mask_hides_cannot_reach_the_output")
-class MaskOfTheFirstItemForAll(Steps):
+class MaskOfTheFirstItemForAll(steps.FirstItemsMask, Steps):
     """Use the mask of the first item for the whole batch."""
-
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        if mask is not None and mask.dim() == 3:
-            mask = mask[0]
-        return masked_softmax(scores, mask)
 
 
 @mutant(COMPONENT, "a_mask_that_allows_everything_is_no_mask")
@@ -669,11 +568,8 @@ class FirstMaskRemembered(Steps):
     "identity_projections_leave_plain_attention",
     "the_same_token_means_more_in_another_context",
 )
-class SumInsteadOfMean(Steps):
+class SumInsteadOfMean(steps.Summed, Steps):
     """Multiply the mean by the number of values."""
-
-    def mix(self, weights: Tensor, value: Tensor) -> Tensor:
-        return super().mix(weights, value) * value.shape[-2]
 
 
 @mutant(
@@ -687,7 +583,7 @@ class NeighboursMixed(Steps):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         query, key, value = self.project(x)
         scores = self.score(query, key)
-        near = distances(x.shape[-2]) <= 1
+        near = steps.distances(scores) <= 1
         used = self.weigh(scores, near if mask is None else near & mask)
         return self.mix(used, value), self.weigh(scores, mask)
 
@@ -741,16 +637,14 @@ class MaskForgottenWhereNothingIsLearned(Steps):
 
 
 @mutant(COMPONENT, "masked_keys_get_exactly_zero_weight")
-class MaskedByMinusAThousand(Steps):
+class MaskedByMinusAThousand(steps.Filled, Steps):
     """Trust that scores stay below a thousand."""
 
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return softmax(scores if mask is None else scores.masked_fill(~mask, -1000.0))
+    constant = -1000.0
 
 
 @mutant(COMPONENT, "masks_work_in_low_precision")
-class HidesWithAConstantBeyondHalfPrecision(Steps):
+class HidesWithAConstantBeyondHalfPrecision(steps.Filled, Steps):
     """Hide keys by a number that float16 cannot hold."""
 
-    def weigh(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        return softmax(scores if mask is None else scores.masked_fill(~mask, -1e9))
+    constant = -1e9

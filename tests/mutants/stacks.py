@@ -33,3 +33,10 @@ class PlainList:
         layers = list(self.layers)
         del self.layers
         object.__setattr__(self, "layers", layers)
+
+
+class FiveLayersAtMost:
+    """A stack that is never deeper than five layers."""
+
+    def __init__(self, d_model: int, n_heads: int, d_hidden: int, n_layers: int) -> None:
+        super().__init__(d_model, n_heads, d_hidden, min(n_layers, 5))

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from reference import DecoderLayer, EncoderLayer, FeedForward, MultiHeadAttention, causal_mask
+from reference import (
+    Decoder,
+    DecoderLayer,
+    Encoder,
+    EncoderLayer,
+    FeedForward,
+    MultiHeadAttention,
+    causal_mask,
+)
 from reference.transformer_layers import residual
-from tests.mutants import mutant
+from tests.mutants import Mutant, mutant
+from tests.mutants.encoder import stacks_of_wrong_layers
+from tests.mutants.stacks import OtherLayers
 
 ENDS = "a_stack_is_the_other_order_between_its_ends"
 MORE = "the_other_order_computes_the_same_with_one_layer_more"
 EVERY = "every_order_is_the_usual_one_with_silent_sublayers"
+LAST = "the_network_reads_the_sum_of_all_else"
 FIRST = "what_attention_says_is_added_before_anything_else"
 BOTH = "a_network_before_attention_solves_both_exclusive_ors"
 
@@ -44,7 +56,7 @@ class TheNetworkComesFirst(_Layer):
         return self.attend(self.think(x), mask)
 
 
-@mutant("EncoderLayer", ENDS, MORE)
+@mutant("EncoderLayer", LAST, ENDS, MORE)
 class SublayersBesideEachOther(_Layer):
     """Add attention and the network to the same tokens, in parallel."""
 
@@ -115,6 +127,74 @@ class AttentionLeavesTheResidualOut(_Layer):
         return self.think(self.attend(x, mask))
 
 
+class _Decoder(DecoderLayer):
+    """The reference's parts, for sublayers in another order."""
+
+    pre_norm_as_made = False
+
+    def __init__(self, d_model: int, n_heads: int, d_hidden: int) -> None:
+        super().__init__(d_model, n_heads, d_hidden, pre_norm=self.pre_norm_as_made)
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        self_mask: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Attend, then go on with the other two."""
+        mask = causal_mask(x.shape[1])
+        mask = mask if self_mask is None else mask & self_mask
+
+        def attend(seen: Tensor) -> Tensor:
+            return self.self_attention(seen, seen, seen, mask)[0]
+
+        def consult(seen: Tensor) -> Tensor:
+            return self.cross_attention(seen, memory, memory, memory_mask)[0]
+
+        x = residual(x, attend, self.self_attention_norm, pre_norm=self.pre_norm)
+        return self.go_on(x, consult)
+
+    def consulted(self, x: Tensor, consult: Callable[[Tensor], Tensor]) -> Tensor:
+        """Apply cross-attention with its residual."""
+        return residual(x, consult, self.cross_attention_norm, pre_norm=self.pre_norm)
+
+    def think(self, x: Tensor) -> Tensor:
+        """Apply the network with its residual."""
+        return residual(x, self.feed_forward, self.feed_forward_norm, pre_norm=self.pre_norm)
+
+    def go_on(self, x: Tensor, consult: Callable[[Tensor], Tensor]) -> Tensor:
+        """Apply the other two sublayers."""
+        raise NotImplementedError
+
+
+@mutant("DecoderLayer", LAST)
+class TheNetworkStandsBetweenTheAttentions(_Decoder):
+    """Consult the memory after the network."""
+
+    def go_on(self, x: Tensor, consult: Callable[[Tensor], Tensor]) -> Tensor:
+        """Swap the last two."""
+        return self.consulted(self.think(x), consult)
+
+
+@mutant("DecoderLayer", LAST)
+class TheNetworkStandsBetweenTheAttentionsInPreNorm(TheNetworkStandsBetweenTheAttentions):
+    """The same, where sublayers read normalised tokens."""
+
+    pre_norm_as_made = True
+
+
+@mutant("DecoderLayer", LAST)
+class TheNetworkDoesNotHearOfTheMemory(_Decoder):
+    """Add cross-attention and the network to the same tokens, in parallel."""
+
+    pre_norm_as_made = True
+
+    def go_on(self, x: Tensor, consult: Callable[[Tensor], Tensor]) -> Tensor:
+        """Ask both of the same tokens."""
+        return self.consulted(x, consult) + self.think(x) - x
+
+
 @mutant("FeedForward", BOTH)
 class TheNetworkIsOneLinearMap(FeedForward):
     """Leave the activation out: attention cannot make up for it."""
@@ -133,3 +213,13 @@ class AttentionIsTheSameForEveryQuery(MultiHeadAttention):
     ) -> tuple[Tensor, Tensor]:
         """Ask nothing."""
         return super().forward(torch.zeros_like(query), key, value, mask)
+
+
+def _stacks() -> Iterator[Mutant]:
+    """Make stacks of the layers whose network is out of its place."""
+    for component, right in (("Encoder", Encoder), ("Decoder", Decoder)):
+        stack = type("Stack", (OtherLayers, right), {})
+        yield from stacks_of_wrong_layers(globals(), component, stack, frozenset({LAST}))
+
+
+MUTANTS = tuple(_stacks())

@@ -322,6 +322,85 @@ class TheTargetHasNoPositions(Steps):
         return embedding(tokens) * math.sqrt(embedding.embedding_dim)
 
 
+@mutant(COMPONENT, "the_number_of_heads_matters_to_both_halves")
+class TheEncoderHasOneHead(Transformer):
+    """Ignore the number of heads in the encoder."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        *_, width, _, hidden, layers = sizes
+        self.encoder = reference.Encoder(width, 1, hidden, layers)
+
+
+@mutant(COMPONENT, "the_number_of_heads_matters_to_both_halves")
+class TheDecoderHasOneHead(Transformer):
+    """Ignore the number of heads in the decoder."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        *_, width, _, hidden, layers = sizes
+        self.decoder = reference.Decoder(width, 1, hidden, layers)
+
+
+SINUSOIDS = "words_that_make_up_for_their_positions_are_all_alike"
+
+
+@mutant(COMPONENT, SINUSOIDS)
+class PositionsStartAtOne(Steps):
+    """Give the first token the second row of the table, on both sides."""
+
+    def place(self, x, first):
+        return super().place(x, first + 1)
+
+
+@mutant(COMPONENT, SINUSOIDS)
+class TheTargetStartsAtOne(Steps):
+    """Count the target from one, as if the start token were not there."""
+
+    def _embed(self, embedding, tokens, first=0):
+        return super()._embed(embedding, tokens, first + (embedding is self.target_embedding))
+
+
+@mutant(COMPONENT, SINUSOIDS)
+class PositionsComeAgainAfterThirtyThree(Steps):
+    """Begin the table anew where it ends."""
+
+    def place(self, x, first):
+        rows = torch.arange(first, first + x.shape[1]) % 33
+        return x + sinusoidal_positional_encoding(33, x.shape[-1], x.dtype)[rows]
+
+
+@mutant(COMPONENT, SINUSOIDS)
+class PositionsAreLearned(Transformer):
+    """Add a table of random numbers, as long as anybody asks for."""
+
+    def _embed(self, embedding, tokens, first=0):
+        width = embedding.embedding_dim
+        generator = torch.Generator().manual_seed(width)
+        table = torch.randn(100, width, generator=generator).to(embedding.weight)
+        return embedding(tokens) * math.sqrt(width) + table[first : first + tokens.shape[1]]
+
+
+@mutant(COMPONENT, SINUSOIDS)
+class CosinesComeFirst(Steps):
+    """Swap the columns of each pair."""
+
+    def place(self, x, first):
+        table = super().place(torch.zeros_like(x), first)
+        return x + table.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+
+
+@mutant(COMPONENT, SINUSOIDS)
+class EveryEncoderLayerAddsPositions(Steps):
+    """Tell the places again before each layer of the encoder."""
+
+    def encode(self, source, source_mask=None):
+        x = self._embed(self.source_embedding, source)
+        for i, layer in enumerate(self.encoder.layers):
+            x = layer(self.place(x, 0) if i else x, visible(source_mask))
+        return x
+
+
 @mutant(COMPONENT, "late_positions_are_told_apart_as_well")
 class PositionsEndAtSixteen(Steps):
     """Give all late tokens the last position that there is a row for."""

@@ -1,0 +1,164 @@
+"""The kill matrix and the table of false alarms, as data."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from attest.contract import CONTRACT
+from attest.examination import Settings, draw_shared, examine
+from attest.implementations import Implementation, load_submission
+from attest.laws import Property
+from attest.ledger import Ledger, load_reference
+from tests.bugs import all_bugs
+from tests.mutants import Mutant, all_mutants
+from tests.sweep import ROOT, sweep
+
+__all__ = ["FEW", "MANY", "STYLES", "Wrong", "alarms", "all_wrong", "kills", "rewritten"]
+
+DEAD = {"refuted", "crashed", "timeout"}
+
+# A law gets few examples for each mutant. Where a mutant survives a property that it names, or all
+# laws, it gets as many as in a grade.
+FEW = Settings(examples=6, explain=False)
+MANY = replace(FEW, examples=100)
+
+STYLES = {path.stem: path for path in sorted((ROOT / "tests/implementations").glob("*.py"))}
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """One wrong version of a component.
+
+    Attributes:
+        mutant: the version.
+        kind: how it came about: "written" by hand, "generated" over the reference's source, or a
+            "bug" that a public project shipped.
+        row: for a bug, the number of its row.
+    """
+
+    mutant: Mutant
+    kind: Literal["written", "generated", "bug"]
+    row: int = 0
+
+    @property
+    def id(self) -> str:
+        """The component's name and the mistake's."""
+        return f"{self.mutant.component}.{self.mutant.name}"
+
+
+def all_wrong() -> list[Wrong]:
+    """Give every wrong version that there is, by component."""
+    found = [Wrong(m, "written" if m.killers else "generated") for m in all_mutants()]
+    found += [Wrong(bug.mutant, "bug", bug.row) for bug in all_bugs()]
+    order = list(CONTRACT)
+    return sorted(found, key=lambda w: (order.index(w.mutant.component), w.kind, w.mutant.name))
+
+
+def kills(ledger: Ledger, wrong: Sequence[Wrong], partial: Path) -> dict[str, Any]:
+    """Examine every wrong version by every law of its component, and by what else it names.
+
+    Args:
+        ledger: the properties.
+        wrong: the versions.
+        partial: where results are kept while this runs.
+
+    Returns:
+        By the id of a version: "cells", a dict from a property's name to the number of the example
+        that it died at, 0 where it survived; "dies_after", the seconds from the beginning of its
+        examination to its first death, None where it survives; and "seconds", all that it took.
+        Laws that do not apply have no cell.
+    """
+    reference = load_reference()
+    by_component: dict[str, list[Property]] = {}
+    for prop in ledger.properties:
+        by_component.setdefault(prop.component, []).append(prop)
+        if prop.grades:
+            draw_shared(prop, FEW)
+
+    def work(index: int) -> dict[str, Any]:
+        return _examined(
+            wrong[index].mutant, by_component[wrong[index].mutant.component], reference
+        )
+
+    return sweep("kill matrix", [w.id for w in wrong], work, partial)
+
+
+def _examined(
+    mutant: Mutant, properties: Sequence[Property], reference: Implementation
+) -> dict[str, Any]:
+    implementation, cells = mutant.implementation(), {}
+    # As for the reference, modules and bounds serve all laws: a matrix is long work.
+    implementation.kept = {}
+    start, dies_after = time.perf_counter(), None
+
+    def look(prop: Property, settings: Settings) -> None:
+        evidence = examine(prop, implementation, settings, reference)
+        if evidence.status == "not_applicable":
+            return
+        dead = evidence.status in DEAD
+        cells[prop.function.__name__] = evidence.examples + 1 if dead else 0
+        nonlocal dies_after
+        if dead and dies_after is None:
+            dies_after = time.perf_counter() - start
+
+    laws = [prop for prop in properties if prop.grades]
+    for prop in laws:
+        look(prop, FEW)
+    for prop in properties:
+        if prop.function.__name__ in mutant.killers and not cells.get(prop.function.__name__):
+            look(prop, MANY)
+    for prop in laws if not any(cells.values()) else ():
+        look(prop, MANY)
+    return {
+        "cells": cells,
+        "dies_after": None if dies_after is None else round(dies_after, 3),
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+
+
+def alarms(
+    ledger: Ledger, cases: Sequence[tuple[str, str, Settings]], title: str, partial: Path
+) -> dict[str, Any]:
+    """Examine correct styles, each by all laws of the components that it rewrites.
+
+    Args:
+        ledger: the properties.
+        cases: the styles' names, a component of each, and how to examine it.
+        title: what is done, for the progress.
+        partial: where results are kept while this runs.
+
+    Returns:
+        By "style component seed dtype": "laws" that applied, "examples" tried, and the "alarms", a
+        dict from a law's name to what it said.
+    """
+    reference = load_reference()
+    names = [f"{style} {part} {s.seed} {s.dtype}" for style, part, s in cases]
+
+    def work(index: int) -> dict[str, Any]:
+        style, component, settings = cases[index]
+        implementation = load_submission(str(STYLES[style]))
+        found = [
+            examine(prop, implementation, settings, reference)
+            for prop in ledger.laws
+            if prop.component == component
+        ]
+        applied = [evidence for evidence in found if evidence.status != "not_applicable"]
+        return {
+            "laws": len(applied),
+            "examples": sum(evidence.examples for evidence in applied),
+            "alarms": {
+                e.prop.function.__name__: f"{e.status}: {e.message}" for e in applied if not e.well
+            },
+        }
+
+    return sweep(title, names, work, partial)
+
+
+def rewritten(style: str) -> list[str]:
+    """Give the components that a style defines."""
+    implementation = load_submission(str(STYLES[style]))
+    return [component for component in CONTRACT if implementation.defines(component)]

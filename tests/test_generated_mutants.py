@@ -1,0 +1,203 @@
+"""Every mutant that is generated from the reference's source dies, or is right for a reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+
+import pytest
+
+from attest.examination import ENOUGH, SHARED, Settings, examine
+from attest.laws import Property
+from attest.ledger import load_ledger, load_reference
+from properties.families import PLAIN
+from tests.mutants import Mutant, all_mutants
+from tests.mutants.generated import MUTANTS
+
+# Why a mutant is not wrong, or why no law can say so.
+_REASONS: dict[str, list[tuple[tuple[str, ...], str]]] = {
+    "weights that belong to hidden keys are set to zero, and their gradients with them": [
+        (PLAIN, "masked_softmax, mask: ~mask & answerable -> ~mask"),
+    ],
+    "hidden keys have no weight already, and a row without an allowed key may have any": [
+        (
+            PLAIN,
+            "masked_softmax, mask: softmax(scores.masked_fill(blocked, -torch.inf))"
+            ".masked_fill(~mask, 0.0) -> softmax(scores.masked_fill(blocked, -torch.inf))",
+        ),
+    ],
+    "the scores are a helper's own, and nobody reads them again": [
+        (
+            PLAIN,
+            "masked_softmax, in_place: scores.masked_fill(blocked, -torch.inf)"
+            " -> scores.masked_fill_(blocked, -torch.inf)",
+        ),
+    ],
+    "sines before cosines, and not between them, is a free choice": [
+        (
+            ("sinusoidal_positional_encoding",),
+            "sinusoidal_positional_encoding, axis: torch.stack([angles.sin(), angles.cos()], -1)"
+            " -> torch.stack([angles.sin(), angles.cos()], -2)",
+        ),
+    ],
+    "a bias or none is a free choice, and so is its sign": [
+        (
+            ("FeedForward",),
+            f"feed_forward, {change}",
+        )
+        for change in (
+            "dropped: x @ inner_weight.mT + inner_bias -> x @ inner_weight.mT",
+            "sign: x @ inner_weight.mT + inner_bias -> x @ inner_weight.mT - inner_bias",
+            "dropped: hidden @ outer_weight.mT + outer_bias -> hidden @ outer_weight.mT",
+            "sign: hidden @ outer_weight.mT + outer_bias -> hidden @ outer_weight.mT - outer_bias",
+        )
+    ],
+    "which column of the projection reads which pixel of a patch is a free choice": [
+        (
+            ("PatchEmbedding",),
+            f"patches, axis: grid.permute(0, 2, 4, 1, 3, 5) -> grid.permute({order})",
+        )
+        for order in ("0, 2, 4, 3, 1, 5", "0, 2, 4, 1, 5, 3")
+    ],
+    "which column of a matrix reads which of its inputs is a free choice": [
+        (("AttentionSeq2Seq",), f"AttentionSeq2Seq.step, swap: {change}")
+        for change in (
+            "(self.embedding(token), context[:, 0]) -> (context[:, 0], self.embedding(token))",
+            "[token_in, context] -> [context, token_in]",
+            "[state, token_in, context] -> [token_in, state, context]",
+            "[state, token_in, context] -> [state, context, token_in]",
+        )
+    ],
+    "keys and values that are remembered are as many": [
+        (("Transformer",), "Transformer.step, index: cache[0][0] -> cache[0][1]"),
+    ],
+    "a scale of embeddings is a free choice": [
+        (("Transformer",), f"Transformer._embed, scale: {change}")
+        for change in (
+            "embedding(tokens) * math.sqrt(embedding.embedding_dim) -> embedding(tokens)",
+            "embedding(tokens) * math.sqrt(embedding.embedding_dim)"
+            " -> embedding(tokens) / math.sqrt(embedding.embedding_dim)",
+            "math.sqrt(embedding.embedding_dim) -> embedding.embedding_dim",
+            "math.sqrt(embedding.embedding_dim) -> embedding.embedding_dim ** 2",
+        )
+    ],
+    "scaled embeddings are the helper's own, and nobody reads them again": [
+        (
+            ("Transformer",),
+            "Transformer._embed, in_place: x + positions[first:].to(x.device)"
+            " -> x.add_(positions[first:].to(x.device))",
+        ),
+    ],
+    "a cell's state is what it shows": [
+        (
+            ("Seq2Seq",),
+            "Seq2Seq.step, dropped: self.output(self.cell.hidden(state)) -> self.output(state)",
+        ),
+    ],
+    "a sublayer whose last matrix has the other sign adds the same": [
+        (("EncoderLayer", "DecoderLayer"), "residual, sign: norm(x + said) -> norm(x - said)"),
+    ],
+    "which of the stored layers comes first is a free choice": [
+        (
+            (stack,),
+            f"{stack}.forward, step_dropped: self.layers -> list(self.layers)[::-1]",
+        )
+        for stack in ("Encoder", "Decoder")
+    ],
+    "after the last sum of a post-norm stack nothing is left to normalise": [
+        (("Encoder",), "Encoder.forward, dropped: self.norm(x) -> x"),
+        (("Decoder",), "Decoder.forward, dropped: self.norm(x) -> x"),
+        (("Transformer",), "Decoder.step, dropped: self.norm(x) -> x"),
+    ],
+}
+
+# What is wrong, and what no law notices yet.
+_UNNOTICED: dict[str, list[tuple[tuple[str, ...], str]]] = {
+    "every law gives softmax its axis, and none leaves it out": [
+        (("softmax",), f"softmax, default: dim=-1 -> dim={other}") for other in (-2, 0)
+    ],
+    "in double precision nothing changes a model by less than single precision shows": [
+        ((component,), f"{place}, single_precision: {exact} -> rounded({exact})")
+        for component, place, exact in (
+            (
+                "DecoderLayer",
+                "DecoderLayer._after_self_attention",
+                "residual(x, consult, self.cross_attention_norm, pre_norm=self.pre_norm)",
+            ),
+            ("Transformer", "Transformer.encode", "self.encoder(x, _for_every_query(source_mask))"),
+            ("Transformer", "Transformer.encode", "self._embed(self.source_embedding, source)"),
+            (
+                "Transformer",
+                "Transformer._embed",
+                "embedding(tokens) * math.sqrt(embedding.embedding_dim)",
+            ),
+            ("Transformer", "Transformer._embed", "x + positions[first:].to(x.device)"),
+            ("Seq2Seq", "_Encoder.forward", "self.embedding(source)"),
+            ("Seq2Seq", "unroll", "torch.stack(states, 1)"),
+            ("AttentionSeq2Seq", "GRUCell.forward", "torch.sigmoid(update_x + update_h)"),
+            ("AttentionSeq2Seq", "GRUCell.forward", "torch.tanh(new_x + reset * new_h)"),
+            ("AttentionSeq2Seq", "AttentionSeq2Seq.encode", "torch.tanh(self.start(last))"),
+        )
+    ],
+    "a law of positions takes whatever distinguishes them": [
+        (
+            ("Transformer",),
+            "Transformer._embed, sign: x + positions[first:].to(x.device)"
+            " -> x - positions[first:].to(x.device)",
+        ),
+    ],
+}
+
+SURVIVORS: dict[tuple[str, str], str] = {
+    (component, name): reason
+    for reason, mutants in (*_REASONS.items(), *_UNNOTICED.items())
+    for components, name in mutants
+    for component in components
+}
+"""Why a mutant is not noticed, by its component and name."""
+
+BY_NAME = {(m.component, m.name): m for m in MUTANTS}
+KILLED = [m for at, m in BY_NAME.items() if at not in SURVIVORS]
+ALIVE = [BY_NAME[at] for at in SURVIVORS if at in BY_NAME]
+
+
+def _id(mutant: Mutant) -> str:
+    return f"{mutant.component}-{mutant.name}"
+
+
+@cache
+def _laws(component: str) -> list[Property]:
+    """Give a component's laws, those first that kill most of what is written by hand."""
+    killed = Counter(f"{m.component}.{killer}" for m in all_mutants() for killer in m.killers)
+    own = [law for law in load_ledger().laws if law.component == component]
+    return sorted(own, key=lambda law: -killed[law.id])
+
+
+def _killer(mutant: Mutant, *examples: int) -> Property | None:
+    """Give a law that a mutant dies of, looking at those first that killed others."""
+    implementation, laws = mutant.implementation(), _laws(mutant.component)
+    for wanted in examples:
+        settings = Settings(examples=wanted, explain=False)
+        for law in tuple(laws):
+            status = examine(law, implementation, settings, load_reference()).status
+            if status in {"refuted", "crashed"}:
+                laws.remove(law)
+                laws.insert(0, law)
+                return law
+    return None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", KILLED, ids=map(_id, KILLED))
+def test_a_changed_source_is_noticed_by_a_law(mutant: Mutant) -> None:
+    assert _killer(mutant, ENOUGH, SHARED) is not None, f"no law of {mutant.component} notices"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", ALIVE, ids=map(_id, ALIVE))
+def test_what_is_said_to_survive_does(mutant: Mutant) -> None:
+    assert _killer(mutant, ENOUGH) is None
+
+
+def test_every_survivor_is_generated() -> None:
+    assert sorted(SURVIVORS.keys() - BY_NAME.keys()) == []

@@ -1,0 +1,271 @@
+"""What an example is like is read off its tensors, and every law tries examples of all kinds."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+
+from attest import examination
+from attest.contract import CONTRACT
+from attest.examination import DTYPES, Settings, examine
+from attest.laws import Property
+from attest.ledger import load_ledger, load_reference
+from attest.regimes import KINDS_OF_EXAMPLES, LONG, TIERS, VALUES, kinds_of_example
+from attest.strategies import REGIMES, fill
+
+LAWS = load_ledger().laws
+SDPA = CONTRACT["scaled_dot_product_attention"]
+
+
+def kinds(dtype=torch.float64, constructed=None, spec=SDPA, **inputs):
+    return kinds_of_example(inputs, constructed or {}, spec, dtype)
+
+
+def random(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def attention(queries, keys, d_k, d_v):
+    return {"query": random(queries, d_k), "key": random(keys, d_k), "value": random(keys, d_v)}
+
+
+# --- Tiers ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sizes", "tier"),
+    [
+        ((2, 3, 4, 5), "sizes apart"),
+        ((3, 3, 4, 5), "sizes alike"),  # the weights are square
+        ((2, 3, 2, 5), "sizes alike"),  # the queries are
+        ((2, 3, 4, 3), "sizes alike"),  # the values are
+        ((LONG, 3, 4, 5), "long"),
+        ((2, LONG + 1, 4, 5), "long"),
+        ((2, 3, LONG, 5), "long"),
+    ],
+)
+def test_the_tier_of_an_attention_is_that_of_its_tensors(sizes, tier):
+    assert kinds(**attention(*sizes))[0] == tier
+
+
+def test_what_a_component_returns_has_sizes_as_well():
+    self_attention = CONTRACT["SelfAttention"]
+    assert kinds(spec=self_attention, constructed={"d_model": 3}, x=random(2, 5, 3))[0] == (
+        "sizes apart"
+    )
+
+
+def test_numbers_that_are_arguments_are_sizes():
+    positions = CONTRACT["sinusoidal_positional_encoding"]
+    assert kinds(spec=positions, length=3, d_model=4)[0] == "sizes apart"
+    assert kinds(spec=positions, length=4, d_model=4)[0] == "sizes alike"
+    assert kinds(spec=positions, length=5000, d_model=4)[0] == "long"
+
+
+def test_arguments_that_come_in_one_dict_are_looked_into():
+    assert kinds(arguments=attention(3, 3, 4, 5)) == kinds(**attention(3, 3, 4, 5))
+
+
+# --- Values ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind"),
+    [
+        ([[1.0, 2.0], [3.0, 4.0]], "ordinary"),
+        ([[100.0, 2.0], [3.0, 4.0]], "large"),
+        ([[1e-7, 1e-8], [2e-7, 1e-7]], "tiny"),
+        ([[1.0, 2.0], [1.0, 2.0]], "equal"),
+        ([[1.0, 2.0], [1.0, 2.0 + 1e-9]], "nearly equal"),
+        ([[1.0, 2.0], [1.0, 2.0], [3.0, 4.0]], "repeated rows"),
+        ([[1.0, 0.0], [0.0, 7.0]], "one-hot"),
+        ([[1.0, 0.0, 0.0], [0.0, 3.0, 0.0], [1.0, 2.0, 0.0]], "sparse"),
+        ([[1.0, 2e-310], [3.0, 4.0]], "subnormal"),
+    ],
+)
+def test_a_kind_of_values_is_recognised(rows, kind):
+    found = kinds(query=torch.tensor(rows, dtype=torch.float64))
+    assert found[1:] == (kind,)
+
+
+def test_values_may_be_of_several_kinds():
+    assert kinds(query=torch.tensor([[0.0, 200.0], [0.0, 200.0]]))[1:] == (
+        "large",
+        "equal",
+        "one-hot",
+    )
+
+
+def test_what_is_subnormal_depends_on_the_precision():
+    small = torch.tensor([[1.0, 1e-6], [2.0, 3.0]])
+    assert "subnormal" not in kinds(query=small, dtype=torch.float32)
+    assert "subnormal" in kinds(query=small, dtype=torch.float16)
+
+
+def test_a_mask_has_no_values():
+    assert kinds(mask=torch.ones(3, 4, dtype=torch.bool))[1:] == ("ordinary",)
+
+
+def test_tokens_may_repeat():
+    tokens = CONTRACT["Transformer"]
+    assert kinds(spec=tokens, source=torch.tensor([[1, 2, 3]]))[1:] == ("ordinary",)
+    assert kinds(spec=tokens, source=torch.tensor([[1, 2, 1]]))[1:] == ("repeated rows",)
+    assert kinds(spec=tokens, source=torch.tensor([[2, 2, 2]]))[1:] == ("equal",)
+
+
+def test_every_kind_has_its_regime():
+    """What strategies draw on purpose is recognised as what it is."""
+    expected = {
+        "huge": "large", "ties": "repeated rows", "sparse": "sparse", "one-hot": "one-hot",
+        "equal": "equal", "nearly equal": "nearly equal", "tiny": "tiny",
+        "subnormal": "subnormal", "normal": "ordinary",
+    }  # fmt: skip
+    assert set(expected) <= set(REGIMES)
+    assert set(expected.values()) == set(VALUES)
+    for regime, kind in expected.items():
+        rows = fill(torch.Generator().manual_seed(1), regime, 3, 4)
+        assert kind in kinds(query=rows), regime
+
+
+# --- What laws try ------------------------------------------------------------------------------
+
+
+def tried(prop: Property) -> Counter[str]:
+    """Count the kinds of a law's shared examples, without running the law."""
+    counts: Counter[str] = Counter()
+    spec, dtypes = CONTRACT[prop.component], prop.dtypes or ("float64",)
+    drawn = examination._drawn(prop.inputs, prop.component, 0, 0, 100)
+    for index, one in enumerate(drawn):
+        inputs = dict(one.inputs)
+        setup = inputs.pop("setup", None)
+        constructed = {} if setup is None else setup.arguments
+        dtype = DTYPES[dtypes[index % len(dtypes)]]
+        counts.update(kinds_of_example(inputs, constructed, spec, dtype))
+    return counts
+
+
+ONE_SIZE = "there is one size, and nothing that it could be like"
+LATE = "it is about what is long, and short sequences have laws beside it"
+ALL_STRINGS = "it tries all strings of a length, which are too many of twenty tokens"
+
+# The laws that do not try all tiers, with the reason.
+TIERS_LEFT_OUT = {
+    "causal_mask.the_same_call_gives_the_same_result": ONE_SIZE,
+    "causal_mask.it_is_true_on_and_below_the_diagonal": ONE_SIZE,
+    "causal_mask.a_shorter_mask_is_a_corner_of_a_longer_one": ONE_SIZE,
+    "SelfAttention.there_are_three_square_matrices": ONE_SIZE,
+    "MultiHeadAttention.heads_that_do_not_divide_the_width_are_refused": (
+        "as many heads as the width is wide divide it"
+    ),
+    "sinusoidal_positional_encoding.far_positions_are_as_exact_as_their_angles": LATE,
+    "Transformer.nothing_is_out_of_reach_in_a_long_sequence": LATE,
+    "Transformer.late_positions_are_told_apart_as_well": LATE,
+    "Transformer.equal_words_are_told_apart_by_their_places": (
+        "it is about two places, and late ones have a law of their own"
+    ),
+    "Seq2Seq.the_probabilities_of_all_strings_sum_to_one": ALL_STRINGS,
+    "AttentionSeq2Seq.the_probabilities_of_all_strings_sum_to_one": ALL_STRINGS,
+    "Transformer.the_probabilities_of_all_sequences_add_up_to_one": ALL_STRINGS,
+    "Transformer.every_layer_has_weights_of_its_own": (
+        "it counts the numbers that learn, for which one sentence is as good as another"
+    ),
+}
+
+DEPENDS = "it asks whether anything changes: what is hidden by size or by rounding cannot"
+HALF = "in half precision other entries leave the range in which scores are accurate"
+COUNTS = "what it counts or compares is in the parameters, and any tokens show it"
+
+# The laws of floating inputs that do not try all regimes of values, by name, with the reason.
+VALUES_LEFT_OUT = {
+    "outputs_span_no_more_than_the_hidden_width": COUNTS,
+    "masks_work_in_low_precision": HALF,
+    "masks_leave_no_nan_in_low_precision": HALF,
+    "outputs_follow_their_tokens_to_any_place": "a roll is examined in all regimes beside it",
+    "pooled_outputs_do_not_know_the_order": "a roll is examined in all regimes beside it",
+    "what_sublayers_say_does_not_grow_with_the_tokens": "it scales the tokens by itself",
+    "no_finite_score_overflows": "it is about scores at the end of the range",
+    "what_attention_says_is_added_before_anything_else": DEPENDS,
+    "every_token_of_the_memory_hears_of_every_input": DEPENDS,
+    "a_token_depends_on_itself_and_on_all_before_it": DEPENDS,
+    "gradients_reach_the_past_alone": DEPENDS,
+    "every_token_consults_all_of_the_memory": DEPENDS,
+    "with_one_token_of_memory_the_past_still_counts": DEPENDS,
+    "every_matrix_learns": DEPENDS,
+    "all_of_six_layers_learn": DEPENDS,
+    "the_number_of_heads_matters": COUNTS,
+    "the_same_layers_take_words_and_patches": "its tokens are words and patches",
+}
+
+
+@pytest.fixture(scope="module")
+def counted() -> dict[str, Counter[str]]:
+    known: dict[object, Counter[str]] = {}
+    found = {}
+    for prop in LAWS:
+        key = (id(prop.inputs), prop.component, prop.dtypes)
+        if key not in known:
+            known[key] = tried(prop)
+        found[prop.id] = known[key]
+    return found
+
+
+def takes_floats(prop: Property) -> bool:
+    drawn = examination._drawn(prop.inputs, prop.component, 0, 0, 100)
+    return any(
+        isinstance(value, torch.Tensor) and value.is_floating_point()
+        for one in drawn
+        for _, value in examination._flat(one.inputs)
+    )
+
+
+@pytest.mark.slow
+def test_every_law_tries_the_three_tiers_of_sizes(counted):
+    missing = {law for law, kinds in counted.items() if any(not kinds[tier] for tier in TIERS)}
+    assert missing == set(TIERS_LEFT_OUT)
+
+
+@pytest.mark.slow
+def test_every_law_of_tensors_tries_all_regimes_of_values(counted):
+    missing = {
+        prop.function.__name__
+        for prop in LAWS
+        if any(not counted[prop.id][kind] for kind in VALUES) and takes_floats(prop)
+    }
+    assert missing == set(VALUES_LEFT_OUT)
+
+
+def law_of(component: str) -> Property:
+    return next(prop for prop in LAWS if prop.component == component)
+
+
+def test_the_evidence_says_how_much_was_tried_of_each_kind():
+    law = law_of("softmax")
+    evidence = examine(law, load_reference(), Settings(), load_reference())
+    assert sum(evidence.tried.get(tier, 0) for tier in TIERS) == evidence.examples == 100
+    assert evidence.tried == {kind: n for kind, n in tried(law).items() if n}
+    assert list(evidence.tried) == [kind for kind in KINDS_OF_EXAMPLES if kind in evidence.tried]
+    assert evidence.as_data()["tried"] == evidence.tried
+
+
+def test_the_last_examples_are_hard():
+    """Half of them have larger tokens, half are longer than luck would have them."""
+    law = law_of("scaled_dot_product_attention")
+    drawn = examination._drawn(law.inputs, law.component, 0, 0, 100)
+
+    def largest(one):
+        return max(float(one.inputs[n].norm(dim=-1).max()) for n in ("query", "key", "value"))
+
+    def longest(one):
+        return max(max(one.inputs[name].shape) for name in ("query", "key", "value"))
+
+    luck, hard = drawn[:90], drawn[90:]
+    assert sum(size > sorted(map(largest, luck))[70] for size in map(largest, hard)) >= 5
+    assert sum(size >= sorted(map(longest, luck))[80] for size in map(longest, hard)) >= 4
+
+
+def test_a_law_has_as_many_examples_as_are_asked_for():
+    for law in {prop.component: prop for prop in LAWS}.values():
+        drawn = examination._drawn(law.inputs, law.component, 0, 0, 100)
+        assert len(drawn) in {100, len({str(one.inputs) for one in drawn})}
