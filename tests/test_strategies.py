@@ -374,8 +374,8 @@ def test_lengths_reach_from_one_token_to_the_whole_sequence():
         assert int(example["lengths"].max()) <= example["max_length"]
     assert any(int(e["lengths"].max()) == e["max_length"] > 1 for e in found)
     assert any(int(e["lengths"].min()) == 1 < e["max_length"] for e in found)
-    assert max(e["max_length"] for e in found) == 300
-    assert max(len(e["lengths"]) for e in found) == 17
+    assert max(e["max_length"] for e in found) == 2500
+    assert max(len(e["lengths"]) for e in found) == 70
 
 
 @pytest.mark.parametrize("component", list(CONTRACT))

@@ -140,7 +140,8 @@ def _cases(component: str, mask: MaskKind) -> tuple[tuple[int, str], ...]:
         masked |= {2: (*_TWO, "causal", "GLS", *_FOUR), 3: ("LS", "causal", *_FIVE)}
     unmasked = () if mask == "some" else ("none", "none")
     leading = (0, 1, 2, 3) if component == "scaled_dot_product_attention" else (1,)
-    more = _FOUR if component == "MultiHeadAttention" and mask != "none" else ()
+    # Masks of items stand twice where there are heads, which they may be taken for.
+    more = (*_FOUR, "BLS", "B1S") if component == "MultiHeadAttention" and mask != "none" else ()
     return tuple((n, kind) for n in leading for kind in (*unmasked, *masked[n], *more))
 
 

@@ -150,8 +150,8 @@ def layer_norm_inputs(least: int = 1) -> st.SearchStrategy[dict[str, Any]]:
     """Inputs of a layer normalisation that is as it was made: ``x`` (..., D), and a setup.
 
     One regime more than elsewhere lies a thousand off zero, where a variance that is computed from
-    the mean of squares loses its digits. Half of the wide tokens have one entry that stands out,
-    and comes near √D when it is normalised.
+    the mean of squares loses its digits. Most wide tokens have one entry that stands out, and comes
+    near √D when it is normalised.
 
     Args:
         least: the smallest width D.
@@ -164,7 +164,8 @@ def layer_norm_inputs(least: int = 1) -> st.SearchStrategy[dict[str, Any]]:
         for lead in ((), (1,), (2,), (3, 2), (5, 3), (2, 3, 4))
     ]
     shapes += [(n, n, n) for n in range(max(least, 2), 6)] * 3
-    shapes += [(2, 301), (1, 1, 1040), (40, 3, 7), (17, 2, 5), (4, 33), (2, 1, 3, 2, 4)] * 3
+    shapes += [(40, 3, 7), (17, 2, 5), (4, 33)] * 2
+    shapes += [(2, 301), (1, 1, 1040), (2, 1, 3, 2, 4)] * 6
     some_shape = st.sampled_from(shapes)
     some_regime = st.sampled_from((*REGIMES, "offset", "offset"))
     some_seed = seeds()
@@ -175,7 +176,7 @@ def layer_norm_inputs(least: int = 1) -> st.SearchStrategy[dict[str, Any]]:
         generator = torch.Generator().manual_seed(seed)
         offset = 1e3 if regime == "offset" else 0.0
         x = offset + fill(generator, "normal" if offset else regime, *shape)
-        if shape[-1] > 100 and seed % 2:
+        if shape[-1] > 100 and seed % 3 < 2:
             x[..., seed % shape[-1]] += 1 + 100 * x.abs().max()
         return {"x": x, "setup": Setup({"d_model": shape[-1]}, seed, matrices={})}
 

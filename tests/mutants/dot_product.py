@@ -810,3 +810,71 @@ def queries_pass_by_the_attention(
     """Add the query's mean to what was retrieved, as a residual in the wrong place."""
     output, weights = right(query, key, value, mask)
     return output + query.mean(-1, keepdim=True), weights
+
+
+# --- Now and then -------------------------------------------------------------------------------
+
+
+class _Clipped(torch.autograd.Function):
+    """The identity, whose gradient is clipped at one."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        del ctx
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: object, *grads: Tensor) -> Tensor:
+        del ctx
+        return grads[0].clamp(-1.0, 1.0)
+
+
+@mutant(SDPA, "gradients_agree_with_finite_differences")
+def gradients_are_clipped_at_one(
+    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
+) -> Attended:
+    """Clip what comes back from the output, which is the optimiser's affair."""
+    output, weights = right(query, key, value, mask)
+    clipped: Tensor = _Clipped.apply(output)
+    return clipped, weights
+
+
+@mutant(SDPA, "gradients_agree_with_finite_differences")
+def keys_that_are_values_do_not_learn(
+    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
+) -> Attended:
+    """Cut the keys' gradient where they are the values' tensor."""
+    return right(query, key.detach() if key is value else key, value, mask)
+
+
+@mutant(SDPA, "the_output_is_affine_in_the_values")
+def values_are_clipped_at_a_thousand(
+    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
+) -> Attended:
+    """Take large values for mistakes."""
+    return right(query, key, value.clamp(-1e3, 1e3), mask)
+
+
+@mutant(
+    SDPA,
+    "a_query_without_any_key_stays_finite",
+    "a_query_without_any_key_has_finite_gradients",
+    "masks_work_in_low_precision",
+)
+def an_item_of_padding_alone_is_zero_over_zero(
+    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
+) -> Attended:
+    """Forget rows without a key in masks that are the same for all queries."""
+    if mask is None or mask.shape[-2] > 1:
+        return right(query, key, value, mask)
+    return _attend(softmax(_hidden(_scores(query, key), mask)), value)
+
+
+@mutant(SDPA, "a_query_without_any_key_stays_finite")
+def a_row_without_a_key_is_zero_over_zero_in_an_item(
+    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
+) -> Attended:
+    """Forget rows without a key in masks that differ from item to item."""
+    if mask is None or mask.dim() == 2:
+        return right(query, key, value, mask)
+    return _attend(softmax(_hidden(_scores(query, key), mask)), value)

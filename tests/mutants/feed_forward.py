@@ -186,3 +186,44 @@ class ActivationShifted(Steps):
     def bend(self, hidden: Tensor) -> Tensor:
         """Shift by one."""
         return torch.relu(hidden - 1.0)
+
+
+@mutant(COMPONENT, TOKENS)
+class LastEntryNotWritten(FeedForward):
+    """Fill in all entries of a token but the last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Leave a zero."""
+        y = super().forward(x)
+        return torch.cat([y[..., :-1], torch.zeros_like(y[..., -1:])], -1)
+
+
+@mutant(COMPONENT, GRADIENT)
+class LastEntryNotRead(FeedForward):
+    """Read all entries of a token but the last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Read a zero."""
+        return super().forward(torch.cat([x[..., :-1], torch.zeros_like(x[..., -1:])], -1))
+
+
+@mutant(COMPONENT, "gradients_agree_with_finite_differences")
+class BiasDoesNotLearn(FeedForward):
+    """Cut the gradient by the second layer's bias."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add it detached."""
+        return super().forward(x) - self.outer.bias + self.outer.bias.detach()
+
+
+@mutant(COMPONENT, "what_it_computes_is_in_its_parameters")
+class ParameterMadeAtTheFirstCall(FeedForward):
+    """Make a scale when it is first needed, after the optimiser was given the others."""
+
+    late: nn.Parameter | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Make it where it is missing."""
+        if self.late is None:
+            self.late = nn.Parameter(torch.ones_like(x[0, 0]).detach())
+        return super().forward(x) * self.late

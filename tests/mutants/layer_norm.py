@@ -330,3 +330,30 @@ class ComputedInFloat32(Steps):
     def forward(self, x: Tensor) -> Tensor:
         """Cast there and back."""
         return layer_norm(x.float(), self.gain.float(), self.bias.float(), self.eps).to(x.dtype)
+
+
+@mutant(COMPONENT, PARAMETERS, LEARNED)
+class GainWithoutItsSign(LayerNorm):
+    """Let no gain turn an entry round."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Take the gain's size."""
+        return layer_norm(x, self.gain.abs(), self.bias, self.eps)
+
+
+@mutant(COMPONENT, DEFINITION)
+class ClippedAtTen(LayerNorm):
+    """Clip what stands out, which only a wide token can have."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Clip before gain and bias, which are one and zero."""
+        return super().forward(x).clamp(-10, 10)
+
+
+@mutant(COMPONENT, DEFINITION, PARAMETERS)
+class FiveAxesAreLeftAlone(LayerNorm):
+    """Know tokens up to three leading dimensions."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give the others back."""
+        return super().forward(x) if x.dim() < 5 else x

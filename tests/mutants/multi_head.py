@@ -1032,3 +1032,21 @@ class ManyHeadsAreNotChecked(Steps):
 
     def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__(d_model if n_heads < 5 else d_model // n_heads * n_heads, n_heads)
+
+
+@mutant(COMPONENT, "the_reference_with_the_same_parameters_agrees")
+class AnotherScaleAtSevenHeads(Steps):
+    """Score a little more steeply at an odd number of heads past five."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        scores = super().score(query, key)
+        return scores * 1.01 if self.n_heads > 5 and self.n_heads % 2 else scores
+
+
+@mutant(COMPONENT, "the_reference_with_the_same_parameters_agrees")
+class AnotherScaleAtTwelveHeads(Steps):
+    """Score a little more steeply where there are nine to sixteen heads."""
+
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        scores = super().score(query, key)
+        return scores * 1.01 if 8 < self.n_heads <= 16 else scores

@@ -227,3 +227,28 @@ class PatchesWithoutPositions(VisionTransformer):
         x = self.embedding(images)
         x = torch.cat([self.summary.expand(len(x), 1, -1), x], 1)
         return self.output(self.encoder(x)[:, 0])
+
+
+@mutant(COMPONENT, PLACE)
+class LastEntryNotWritten(PatchEmbedding):
+    """Fill in all entries of a token but the last."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Leave a zero where there is another entry."""
+        y = super().forward(images)
+        if y.shape[-1] == 1:
+            return y
+        return torch.cat([y[..., :-1], torch.zeros_like(y[..., -1:])], -1)
+
+
+@mutant(COMPONENT, ALIKE)
+class TwoPatchesChangePlaces(Steps):
+    """Swap the sixth and the seventh of more than twenty patches."""
+
+    def cut(self, images: Tensor) -> Tensor:
+        """Cut, and swap."""
+        cut = super().cut(images)
+        order = torch.arange(cut.shape[1])
+        if len(order) > 20:
+            order[5], order[6] = 6, 5
+        return cut[:, order]

@@ -576,3 +576,14 @@ class InitialTableKept(_Table):
         if self.copy is None:
             self.copy = self.table.detach().clone()
         return self.copy[:length] + 0 * self.table[:length]
+
+
+@mutant(LEARNED, "lengths_past_the_table_are_refused")
+class LongTablesStartAgain(_Table):
+    """Count from the first position again at the end of a table of more than 200."""
+
+    def forward(self, length: int) -> Tensor:
+        """Take the remainder."""
+        if len(self.table) <= 200:
+            return super().forward(length)
+        return self.table[torch.arange(length) % len(self.table)]
