@@ -36,7 +36,7 @@ from attest.subject import Setup, Subject
 from attest.tolerances import gamma, unit_roundoff
 from properties.attention import some_matrix
 from properties.bounds import angle_bounds, measured_bound
-from properties.transformer_layers import TRF_05
+from properties.transformer_layers import IDENTICAL_IN, TRF_05
 from properties.why import WHY_01
 
 MODEL = "Transformer"
@@ -232,6 +232,7 @@ def logits_are_no_probabilities(
     inputs=_inputs(least=2),
     formula="y_≤t = y′_≤t  ⇒  f(x, y)_≤t = f(x, y′)_≤t, bit by bit",
     claim=TRF_05,
+    dtypes=IDENTICAL_IN,
 )
 def later_target_tokens_do_not_change_earlier_logits(
     model: Subject, source: Tensor, target_in: Tensor, source_mask: Tensor | None
@@ -356,6 +357,7 @@ def the_logits_depend_on_the_source_and_on_what_was_said(model: Callable[..., An
     MODEL,
     inputs=_inputs(padding="some", least=2),
     formula="source_mask_s = False  ⇒  encode and f do not depend on x_s, bit by bit",
+    dtypes=IDENTICAL_IN,
 )
 def padding_of_the_source_cannot_reach_the_logits(
     model: Subject, source: Tensor, target_in: Tensor, source_mask: Tensor
@@ -379,6 +381,7 @@ def padding_of_the_source_cannot_reach_the_logits(
     MODEL,
     inputs=_inputs(padding="some", least=2),
     formula="source_mask_s = False  ⇒  decode and step do not depend on memory_s, bit by bit",
+    dtypes=IDENTICAL_IN,
 )
 def padding_of_the_memory_is_not_read(
     model: Subject, source: Tensor, target_in: Tensor, source_mask: Tensor
