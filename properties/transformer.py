@@ -165,6 +165,27 @@ def short_or_long(draw: Any, padding: Any = "any", least: int = 1) -> dict[str, 
     return chosen
 
 
+@st.composite
+def _answers(draw: Any, least: int = 1) -> dict[str, Any]:
+    """Inputs of ``generate`` of any size; in every fifth example a long answer to a padded source.
+
+    With small weights, many words and a wide model an answer does not come to repeat one word, and
+    what is forgotten of source or answer changes it.
+    """
+    if not draw(st.sampled_from((True, False, False, False, False))):
+        return _beginnings(draw(_inputs(least=least)))
+    batch, seed = draw(st.sampled_from((1, 2))), draw(seeds())
+    generator = torch.Generator().manual_seed(seed)
+    sizes = {**_NARROW, "target_vocab": 23, "d_model": 8, "d_hidden": 9}
+    return {
+        "source": torch.randint(5, (batch, 6), generator=generator),
+        "bos": 0,
+        "max_length": 24,
+        "source_mask": (torch.arange(6) < 3 + torch.arange(batch)[:, None]),
+        "setup": Setup(sizes, seed),
+    }
+
+
 def _beginnings(drawn: dict[str, Any]) -> dict[str, Any]:
     """Give the arguments of ``generate``: the target gives the start token and the length."""
     target = drawn["target_in"]
@@ -652,7 +673,7 @@ def _generated(
 
 @law(
     MODEL,
-    inputs=short_or_long().map(_beginnings),
+    inputs=_answers(),
     formula="y_t = argmax_v f(x, (bos, y_1, …, y_t−1))_v",
 )
 def it_generates_what_is_likeliest_after_its_own_tokens(
@@ -679,7 +700,7 @@ def it_generates_what_is_likeliest_after_its_own_tokens(
 
 @law(
     MODEL,
-    inputs=short_or_long(least=2).map(_beginnings),
+    inputs=_answers(least=2),
     formula="generate(n)_≤m = generate(m) for m ≤ n, where no two tokens are equally likely",
 )
 def a_shorter_generation_is_the_beginning_of_a_longer_one(
