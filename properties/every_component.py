@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from hypothesis import assume
+from hypothesis import strategies as st
 from torch import Tensor
 
-from attest.checks import close, identical, sometimes_differs
+from attest.checks import close, identical, sometimes, sometimes_differs
+from attest.contract import CONTRACT
 from attest.differentiation import gradients, leaf, weighted_sum
 from attest.laws import law
 from attest.strategies import component_inputs
-from attest.subject import Subject
+from attest.subject import Setup, Subject
 from attest.tolerances import gamma, precision
 from properties.bounds import largest_input, measured_bound, result_bounds
 from properties.families import EVERY, MODELS, SDPA, STACKS
@@ -347,3 +350,40 @@ def _movement(
         )
         ends.append(_results(call(**arguments))[0].detach())
     return ends[0] - ends[1]
+
+
+def _all_words(component: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Every word of both vocabularies, each as a sequence by itself; a few models to read them."""
+
+    def inputs(seed: int) -> dict[str, Any]:
+        names = CONTRACT[component].constructor or ()
+        inside = (8, 2, 12, 1) if component == "Transformer" else (5, 7)
+        words = (43, 37)[:: 1 if seed % 2 else -1]
+        arguments = dict(zip(names, (*words, *inside), strict=True))
+        source, target_in = (torch.arange(n)[:, None] for n in words)
+        return {"source": source, "target_in": target_in, "setup": Setup(arguments, seed)}
+
+    return st.integers(0, 19).map(inputs)
+
+
+@law(
+    *MODELS,
+    inputs=_all_words,
+    formula="v ≠ w  ⇒  f(v, y) ≠ f(w, y) and f(x, v) ≠ f(x, w), in general",
+)
+def no_two_words_are_the_same_word(model: Subject, source: Tensor, target_in: Tensor) -> None:
+    """Each word of either language, the last as well as the first, is read as a word of its own."""
+    lengths = {"source": len(source), "target": len(target_in)}
+    for language, words, other in (
+        ("source", source, target_in[:1].expand_as(source)),
+        ("target", target_in, source[:1].expand_as(target_in)),
+    ):
+        both = (words, other) if language == "source" else (other, words)
+        logits = model(*both)[:, 0]
+        apart = (logits[:, None] - logits).abs().amax(-1)
+        apart.fill_diagonal_(math.inf)
+        clear = math.sqrt(precision(logits.dtype)) * float(logits.abs().max())
+        more = "more" if lengths[language] == max(lengths.values()) else "fewer"
+        sentence = f"every {language} word, of {more} than the other's, has logits of its own"
+        sometimes(float(apart.min()) > clear, sentence)
+        sometimes_differs(logits[1:], logits[:-1], f"{language} words give different logits")

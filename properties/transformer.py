@@ -36,7 +36,7 @@ from attest.subject import Setup, Subject
 from attest.tolerances import gamma, unit_roundoff
 from properties.attention import some_matrix
 from properties.bounds import angle_bounds, measured_bound
-from properties.transformer_layers import TRF_05
+from properties.transformer_layers import IDENTICAL_IN, TRF_05
 from properties.why import WHY_01
 
 MODEL = "Transformer"
@@ -165,6 +165,27 @@ def short_or_long(draw: Any, padding: Any = "any", least: int = 1) -> dict[str, 
     return chosen
 
 
+@st.composite
+def _answers(draw: Any, least: int = 1) -> dict[str, Any]:
+    """Inputs of ``generate`` of any size; in every fifth example a long answer to a padded source.
+
+    With small weights, many words and a wide model an answer does not come to repeat one word, and
+    what is forgotten of source or answer changes it.
+    """
+    if not draw(st.sampled_from((True, False, False, False, False))):
+        return _beginnings(draw(_inputs(least=least)))
+    batch, seed = draw(st.sampled_from((1, 2))), draw(seeds())
+    generator = torch.Generator().manual_seed(seed)
+    sizes = {**_NARROW, "target_vocab": 23, "d_model": 8, "d_hidden": 9}
+    return {
+        "source": torch.randint(5, (batch, 6), generator=generator),
+        "bos": 0,
+        "max_length": 24,
+        "source_mask": (torch.arange(6) < 3 + torch.arange(batch)[:, None]),
+        "setup": Setup(sizes, seed),
+    }
+
+
 def _beginnings(drawn: dict[str, Any]) -> dict[str, Any]:
     """Give the arguments of ``generate``: the target gives the start token and the length."""
     target = drawn["target_in"]
@@ -232,6 +253,7 @@ def logits_are_no_probabilities(
     inputs=_inputs(least=2),
     formula="y_≤t = y′_≤t  ⇒  f(x, y)_≤t = f(x, y′)_≤t, bit by bit",
     claim=TRF_05,
+    dtypes=IDENTICAL_IN,
 )
 def later_target_tokens_do_not_change_earlier_logits(
     model: Subject, source: Tensor, target_in: Tensor, source_mask: Tensor | None
@@ -356,6 +378,7 @@ def the_logits_depend_on_the_source_and_on_what_was_said(model: Callable[..., An
     MODEL,
     inputs=_inputs(padding="some", least=2),
     formula="source_mask_s = False  ⇒  encode and f do not depend on x_s, bit by bit",
+    dtypes=IDENTICAL_IN,
 )
 def padding_of_the_source_cannot_reach_the_logits(
     model: Subject, source: Tensor, target_in: Tensor, source_mask: Tensor
@@ -379,6 +402,7 @@ def padding_of_the_source_cannot_reach_the_logits(
     MODEL,
     inputs=_inputs(padding="some", least=2),
     formula="source_mask_s = False  ⇒  decode and step do not depend on memory_s, bit by bit",
+    dtypes=IDENTICAL_IN,
 )
 def padding_of_the_memory_is_not_read(
     model: Subject, source: Tensor, target_in: Tensor, source_mask: Tensor
@@ -649,7 +673,7 @@ def _generated(
 
 @law(
     MODEL,
-    inputs=short_or_long().map(_beginnings),
+    inputs=_answers(),
     formula="y_t = argmax_v f(x, (bos, y_1, …, y_t−1))_v",
 )
 def it_generates_what_is_likeliest_after_its_own_tokens(
@@ -676,7 +700,7 @@ def it_generates_what_is_likeliest_after_its_own_tokens(
 
 @law(
     MODEL,
-    inputs=short_or_long(least=2).map(_beginnings),
+    inputs=_answers(least=2),
     formula="generate(n)_≤m = generate(m) for m ≤ n, where no two tokens are equally likely",
 )
 def a_shorter_generation_is_the_beginning_of_a_longer_one(

@@ -121,7 +121,30 @@ def _with_a_number_of_its_own(component: str) -> Any:
     return WithANumberOfItsOwn
 
 
+def _with_few_words(component: str, which: int) -> Any:
+    """Give the reference's model, which takes every word from the 31st on for that one.
+
+    Args:
+        component: the model.
+        which: 0 for the words of the source, 1 for those of the target.
+    """
+    right = getattr(reference, component)
+
+    class WithFewWords(right):  # type: ignore[misc, valid-type]
+        def forward(self, *inputs: Any) -> Any:
+            read = list(inputs)
+            read[which] = read[which].clamp(max=30)
+            return super().forward(*read)
+
+    return WithFewWords
+
+
 def _generated() -> Iterator[Mutant]:
+    for component in MODELS:
+        for which, side in enumerate(("source", "target")):
+            target = _with_few_words(component, which)
+            killers = ("no_two_words_are_the_same_word",)
+            yield Mutant(f"with_few_{side}_words", component, target, killers)
     killer = "what_it_computes_is_in_its_parameters"
     for component in MODULES:
         target = _with_a_number_of_its_own(component)

@@ -342,6 +342,42 @@ class TheDecoderHasOneHead(Transformer):
         self.decoder = reference.Decoder(width, 1, hidden, layers)
 
 
+class _Loop(Transformer):
+    """Generation step by step, with a hook for what each step is handed."""
+
+    def handed(self, t: int, cache: Any, source_mask: Tensor | None) -> tuple[Any, Tensor | None]:
+        """Give cache and mask as they are."""
+        del t
+        return cache, source_mask
+
+    @torch.no_grad()
+    def generate(self, source, bos, max_length, source_mask=None):
+        memory, token = self.encode(source, source_mask), torch.full_like(source[:, 0], bos)
+        cache, said = None, []
+        for t in range(max_length):
+            cache, mask = self.handed(t, cache, source_mask)
+            logits, cache = self.step(token, memory, cache, mask)
+            token = logits.argmax(-1)
+            said.append(token)
+        return torch.stack(said, 1)
+
+
+@mutant(COMPONENT, "it_generates_what_is_likeliest_after_its_own_tokens")
+class LaterStepsOfGenerationReadPadding(_Loop):
+    """Mask the source in the first steps alone."""
+
+    def handed(self, t, cache, source_mask):
+        return cache, source_mask if t < 4 else None
+
+
+@mutant(COMPONENT, "it_generates_what_is_likeliest_after_its_own_tokens")
+class GenerationStartsAnewAfterSixteenTokens(_Loop):
+    """Throw the cache away, once it is full."""
+
+    def handed(self, t, cache, source_mask):
+        return None if t % 16 == 0 else cache, source_mask
+
+
 SINUSOIDS = "words_that_make_up_for_their_positions_are_all_alike"
 
 
