@@ -111,20 +111,9 @@ _REASONS: dict[str, list[tuple[tuple[str, ...], str]]] = {
     ],
 }
 
-# What is wrong, and what no law notices yet.
-_UNNOTICED: dict[str, list[tuple[tuple[str, ...], str]]] = {
-    "its words lie at the other side of their places, as with embeddings of the other sign": [
-        (
-            ("Transformer",),
-            "Transformer._embed, sign: x + positions[first:].to(x.device)"
-            " -> x - positions[first:].to(x.device)",
-        ),
-    ],
-}
-
 SURVIVORS: dict[tuple[str, str], str] = {
     (component, name): reason
-    for reason, mutants in (*_REASONS.items(), *_UNNOTICED.items())
+    for reason, mutants in _REASONS.items()
     for components, name in mutants
     for component in components
 }
