@@ -3,16 +3,17 @@
 A table that comes with the properties says which laws each of many wrong versions fails, and what
 its mistake is, in a student's words. A submission's pattern of failed laws is compared with theirs.
 Laws that few wrong versions fail tell more than those that most fail. A mistake is named only where
-a known pattern is very near and every pattern of another mistake is clearly farther, which is right
-nearly always: `make power` measures how often, with each wrong version held out in turn.
+known patterns of it are very near and every pattern of another mistake is clearly farther, which is
+right nearly always: `make power` measures how often, with each wrong version held out in turn.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,14 +22,19 @@ from typing import Any
 from attest.evidence import Evidence
 from attest.ledger import own_package
 
-__all__ = ["TABLE", "Known", "known_mistakes", "nearest", "nearest_mistake"]
+__all__ = ["TABLE", "Known", "known_mistakes", "nearest", "nearest_mistake", "symptom"]
 
 TABLE = "mistakes.json"
 
-# The share of what the two patterns fail together that both fail, and by how much the nearest of
-# another mistake has to be farther; chosen so that what is said is right in 19 of 20 cases.
-NEAR = 0.75
-APART = 0.1
+# How alike two patterns are, from 0 to 1: the share of what either fails that both fail; a law that
+# both fail for other reasons counts for a third. The nearest version has to be this near, every
+# version with another mistake that much farther, and so many versions with the mistake that one has
+# another beside it. With fewer, what is said would be wrong more often than once in twenty.
+NEAR = 0.8
+APART = 0.2
+TOGETHER = 2
+BESIDE = 0.15
+OTHERWISE = 1 / 3
 
 _FAILED = {"refuted", "crashed", "timeout"}
 
@@ -40,19 +46,30 @@ class Known:
     Attributes:
         name: its name.
         mistake: what is wrong, in a student's words; empty where nobody has said.
-        fails: the names of the laws that it fails.
+        fails: the names of the laws that it fails, each with what was wrong there, by
+            :func:`symptom`.
     """
 
     name: str
     mistake: str
-    fails: frozenset[str]
+    fails: Mapping[str, str]
 
 
-def nearest(failed: frozenset[str], applied: frozenset[str], known: Sequence[Known]) -> str | None:
+def symptom(evidence: Evidence) -> str:
+    """Say what was wrong where a law failed, without numbers: "the weights", "crashed"."""
+    if evidence.status != "refuted":
+        return str(evidence.status)
+    what = re.sub(r"^never in \d+ examples", "never", evidence.message or "")
+    return re.sub(r"\d+|\W+", " ", what.rpartition(": ")[0] or what).strip()
+
+
+def nearest(
+    failed: Mapping[str, str], applied: frozenset[str], known: Sequence[Known]
+) -> str | None:
     """Give the mistake of the known version that fails like this one, if it is clear which.
 
     Args:
-        failed: the laws that failed.
+        failed: the laws that failed, each with what was wrong there.
         applied: all laws that were examined and apply.
         known: wrong versions of the same component.
 
@@ -65,19 +82,22 @@ def nearest(failed: frozenset[str], applied: frozenset[str], known: Sequence[Kno
     weigh = {law: math.log((len(known) + 1) / (counts[law] + 0.5)) for law in applied}
 
     def alike(one: Known) -> float:
-        theirs = one.fails & applied
-        either = sum(weigh[law] for law in theirs | failed)
-        return sum(weigh[law] for law in theirs & failed) / either if either else 0.0
+        theirs = one.fails.keys() & applied
+        either = sum(weigh[law] for law in theirs | failed.keys())
+        both = sum(
+            weigh[law] * (1.0 if one.fails[law] == failed[law] else OTHERWISE)
+            for law in theirs & failed.keys()
+        )
+        return both / either if either else 0.0
 
-    best: dict[str, float] = {}
-    for one in known:
-        best[one.mistake] = max(best.get(one.mistake, 0.0), alike(one))
-    ranked = sorted(best.items(), key=lambda item: item[1], reverse=True)
+    ranked = sorted(((alike(one), one.mistake) for one in known), reverse=True)
     if not ranked:
         return None
-    (mistake, near), others = ranked[0], ranked[1:]
-    second = others[0][1] if others else 0.0
-    return mistake if mistake and near >= NEAR and near - second >= APART else None
+    near, mistake = ranked[0]
+    second = max((other for other, said in ranked if said != mistake), default=0.0)
+    together = sum(said == mistake and near - other <= BESIDE for other, said in ranked)
+    clear = near >= NEAR and near - second >= APART and together >= TOGETHER
+    return mistake if mistake and clear else None
 
 
 @cache
@@ -94,7 +114,7 @@ def known_mistakes() -> dict[str, tuple[Known, ...]]:
 def _known(found: dict[str, Any]) -> tuple[Known, ...]:
     laws, versions = found["laws"], found["versions"]
     return tuple(
-        Known(one["name"], one["mistake"], frozenset(laws[i] for i in one["fails"]))
+        Known(one["name"], one["mistake"], {laws[int(i)]: how for i, how in one["fails"].items()})
         for one in versions
     )
 
@@ -105,7 +125,7 @@ def nearest_mistake(evidence: Iterable[Evidence]) -> str | None:
     components = {e.prop.component for e in found}
     if len(components) != 1:
         return None
-    failed = frozenset(e.prop.function.__name__ for e in found if e.status in _FAILED)
+    failed = {e.prop.function.__name__: symptom(e) for e in found if e.status in _FAILED}
     applied = frozenset(e.prop.function.__name__ for e in found)
     (component,) = components
     return nearest(failed, applied, known_mistakes().get(component, ()))

@@ -30,6 +30,7 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
     ),
     "the scores are divided by the width and not by its root": (
         "scaled_dot_product_attention.divided_by_the_width",
+        "scaled_dot_product_attention.scaled_twice",
         "SelfAttention.ScaledByTheWidthItself",
         _change(r", scale: math\.sqrt\(d_k\) -> d_k$"),
     ),

@@ -47,7 +47,7 @@ def patterns(
     for w in wrong:
         component = w.mutant.component
         cells = {n: d for n, d in found[w.id]["cells"].items() if f"{component}.{n}" in laws}
-        fails = frozenset(name for name, died in cells.items() if died)
+        fails = {name: found[w.id]["symptoms"][name] for name, died in cells.items() if died}
         if fails:
             one = Known(w.mutant.name, mistake_of(w.mutant) or "", fails)
             known[component].append((one, frozenset(cells)))
@@ -67,7 +67,9 @@ def table_of_mistakes(
                 {
                     "name": one.name,
                     "mistake": one.mistake,
-                    "fails": [i for i, law in enumerate(laws) if law in one.fails],
+                    "fails": {
+                        str(i): one.fails[law] for i, law in enumerate(laws) if law in one.fails
+                    },
                 }
                 for one, _ in versions
             ],

@@ -13,6 +13,7 @@ from attest.examination import Settings, draw_shared, examine
 from attest.implementations import Implementation, load_submission
 from attest.laws import Property
 from attest.ledger import Ledger, load_reference
+from attest.mistakes import symptom
 from tests.bugs import all_bugs
 from tests.mutants import Mutant, all_mutants
 from tests.sweep import ROOT, sweep
@@ -68,9 +69,9 @@ def kills(ledger: Ledger, wrong: Sequence[Wrong], partial: Path) -> dict[str, An
 
     Returns:
         By the id of a version: "cells", a dict from a property's name to the number of the example
-        that it died at, 0 where it survived; "dies_after", the seconds from the beginning of its
-        examination to its first death, None where it survives; and "seconds", all that it took.
-        Laws that do not apply have no cell.
+        that it died at, 0 where it survived; "symptoms", what was wrong there; "dies_after", the
+        seconds from the beginning of its examination to its first death, None where it survives;
+        and "seconds", all that it took. Laws that do not apply have no cell.
     """
     reference = load_reference()
     by_component: dict[str, list[Property]] = {}
@@ -90,7 +91,9 @@ def kills(ledger: Ledger, wrong: Sequence[Wrong], partial: Path) -> dict[str, An
 def _examined(
     mutant: Mutant, properties: Sequence[Property], reference: Implementation
 ) -> dict[str, Any]:
-    implementation, cells = mutant.implementation(), {}
+    implementation = mutant.implementation()
+    cells: dict[str, int] = {}
+    symptoms: dict[str, str] = {}
     # As for the reference, modules and bounds serve all laws: a matrix is long work.
     implementation.kept = {}
     start, dies_after = time.perf_counter(), None
@@ -101,6 +104,8 @@ def _examined(
             return
         dead = evidence.status in DEAD
         cells[prop.function.__name__] = evidence.examples + 1 if dead else 0
+        if dead:
+            symptoms[prop.function.__name__] = symptom(evidence)
         nonlocal dies_after
         if dead and dies_after is None:
             dies_after = time.perf_counter() - start
@@ -115,6 +120,7 @@ def _examined(
         look(prop, MANY)
     return {
         "cells": cells,
+        "symptoms": symptoms,
         "dies_after": None if dies_after is None else round(dies_after, 3),
         "seconds": round(time.perf_counter() - start, 3),
     }
