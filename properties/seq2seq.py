@@ -194,16 +194,22 @@ def wave(like: Tensor) -> Tensor:
 # --- Definition ---------------------------------------------------------------------------------
 
 
-@law(*BOTH, inputs=token_inputs, formula="Σ_v logits_tv ≠ 1 in general")
+@law(*BOTH, inputs=token_inputs, formula="Σ_v logits_tv ≠ 1 and Σ_v e^logits_tv ≠ 1")
 def logits_are_not_normalised(
     model: Subject, source: Tensor, target_in: Tensor, lengths: Tensor | None
 ) -> None:
-    """The model gives scores, which softmax turns into probabilities, and not these themselves."""
+    """The model gives scores, which softmax turns into probabilities, and not these themselves.
+
+    Nor are they the logarithms of probabilities already.
+    """
     logits = model(source, target_in, lengths)
     finite(logits, "the logits")
     total = logits.sum(-1)
     bound = gamma(2 * logits.shape[-1] + 8, unit_roundoff(logits.dtype))
     sometimes_differs(total, torch.ones_like(total), "logits do not sum to one", bound)
+    powers = logits.double().exp().sum(-1)
+    half = math.sqrt(unit_roundoff(logits.dtype))  # of the digits
+    sometimes_differs(powers, torch.ones_like(powers), "nor do their exponentials", half)
 
 
 def _called(source: Tensor, target_in: Tensor, lengths: Tensor | None) -> dict[str, Any]:
@@ -292,6 +298,12 @@ def the_first_token_reaches_every_state(
     finite(states, "the states")
     for t in range(min(source.shape[1], 6)):
         sometimes_differs(other[:, t], states[:, t], f"the first token reaches state {t + 1}")
+    if source.shape[1] > 4:
+        (states, _), (other, _) = (
+            model.encode(torch.cat([x, *[source[:, 1:]] * 6], 1)) for x in (source, changed)
+        )
+        words = "the first token reaches the last of many states"
+        sometimes_differs(other[:, -1], states[:, -1], words)
 
 
 @law(
@@ -878,12 +890,14 @@ def the_decoder_sees_every_state_of_the_encoder(
 ) -> None:
     """Unlike the plain model's, this decoder looks past the last state, and sees all of them.
 
-    The source is said three times over, since what sees a few states need not see many.
+    The source is said several times over, since what sees a few states need not see many.
     """
-    given = _attended(model, source.repeat(1, 3), target_in, lengths)
+    times = 3 if source.shape[1] < 4 else 12
+    given = _attended(model, source.repeat(1, times), target_in, lengths)
     logits, _, weights = model.step(**given)
     size = given["memory"].shape[1]
     of = "the encoder, of many," if size > 8 else "the encoder"
+    of = "the encoder, of more than forty," if size > 40 else of
     for name, j in (("first", 0), ("middle", size // 2), ("last", size - 1)):
         memory = given["memory"].clone()
         memory[:, j] = 0.5 - memory[:, j]

@@ -1064,6 +1064,25 @@ def _permuting_projections(stack: Subject, size: float) -> None:
     stack.set_parameters(values)
 
 
+def _opposites(stack: Subject) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Give the pattern, (D,), its opposite and itself as two tokens, and a memory that is zero."""
+    assert stack.setup is not None
+    x = _PATTERN.repeat(stack.setup.arguments["d_model"] // 4)
+    pair = torch.stack([-x, x])[None]
+    return x, pair, {"memory": torch.zeros_like(pair)} if stack.spec.name in DECODERS else {}
+
+
+def _share(output: Tensor) -> Tensor:
+    """Give how much of M² x there is in the last token, for each part of x."""
+    last = output[0, -1].double()
+    x = _PATTERN.repeat(len(last) // 4)
+    return (last @ x.view(-1, 4)[:, _ORDER][:, _ORDER].flatten()) / (last @ x)
+
+
+def _nearest(found: Tensor, *candidates: float) -> Tensor:
+    return min((found.new_tensor(c) for c in candidates), key=lambda c: float((c - found).abs()))
+
+
 @law(
     *STACKS,
     inputs=_patterns,
@@ -1083,19 +1102,7 @@ def scores_are_scaled_by_the_width_of_a_head(stack: Subject, factor: float) -> N
     width, heads = (stack.setup.arguments[name] for name in ("d_model", "n_heads"))
     gain = _SHARPNESS / math.sqrt(width // heads)  # g²
     _permuting_projections(stack, math.sqrt(gain))
-    x = _PATTERN.repeat(width // 4)
-    said = x.view(-1, 4)[:, _ORDER][:, _ORDER].flatten()
-    pair = torch.stack([-x, x])[None]
-    nothing = {"memory": torch.zeros_like(pair)} if stack.spec.name in DECODERS else {}
-
-    def share(output: Tensor) -> Tensor:
-        last = output[0, -1].double()
-        return (last @ said) / (last @ x)
-
-    def nearest(found: Tensor, *candidates: float) -> Tensor:
-        return min(
-            (found.new_tensor(c) for c in candidates), key=lambda c: float((c - found).abs())
-        )
+    x, pair, nothing = _opposites(stack)
 
     # ε takes away its half at most of a token, of each of the two in a score, and of a value.
     bound = 2 * gain * LAYER_NORM_EPS * factor**2 + math.sqrt(unit_roundoff(torch.float64))
@@ -1103,12 +1110,12 @@ def scores_are_scaled_by_the_width_of_a_head(stack: Subject, factor: float) -> N
     if not bool(output.isfinite().all()):
         raise DoesNotApply("weights of zero give no number, as where a length is divided by")
     pre, post = math.tanh(_SHARPNESS) / factor, math.tanh(factor**2 * _SHARPNESS)
-    found = share(output)
-    close(found, nearest(found, gain * pre, gain * post), bound, "what self-attention adds")
+    found = _share(output)
+    close(found, _nearest(found, gain * pre, gain * post), bound, "what self-attention adds")
     sometimes_differs(output, factor * pair, "attention adds something")
     if not nothing:
         return
-    found, candidates = share(stack(factor * x.view(1, 1, -1), factor * pair)), []
+    found, candidates = _share(stack(factor * x.view(1, 1, -1), factor * pair)), []
     for seen in (factor, 1.0):  # whoever normalises the memory, too, reads it at size one
         size = math.hypot(factor, gain)
         added = seen * math.tanh(seen * factor / size * _SHARPNESS)
@@ -1116,7 +1123,34 @@ def scores_are_scaled_by_the_width_of_a_head(stack: Subject, factor: float) -> N
         size = math.hypot(1, gain)
         added = seen * math.tanh(seen / size * _SHARPNESS)
         candidates.append(gain * (1 + size * added))
-    close(found, nearest(found, *candidates), 2 * bound, "what both attentions add")
+    close(found, _nearest(found, *candidates), 2 * bound, "what both attentions add")
+
+
+@law(
+    *STACKS,
+    inputs=_patterns,
+    formula="x may see −x alone, at a score of −5 · 10⁴: f(x) ∝ x − g² M² x, or x − g² M² x / a",
+    dtypes=("float64",),
+)
+def a_key_stays_hidden_however_low_the_others_score(stack: Subject, factor: float) -> None:
+    """What stands for minus infinity is below any score that there may be.
+
+    With weights that are known, all that a token may look at scores far below what it may not. A
+    constant such as −10⁴ in place of minus infinity hides the wrong one.
+    """
+    assert stack.setup is not None
+    width, heads = (stack.setup.arguments[name] for name in ("d_model", "n_heads"))
+    gain = 5e4 / math.sqrt(width // heads) / factor**2  # g²; a post-norm layer reads larger tokens
+    _permuting_projections(stack, math.sqrt(gain))
+    x, pair, nothing = _opposites(stack)
+    hides = "self_mask" if nothing else "mask"
+    mask = torch.tensor([[True, False], [True, False]])
+    output = stack(x=factor * pair, **nothing, **{hides: mask})
+    found = _share(output)
+    # ε takes away its half at most of a value.
+    bound = gain * (LAYER_NORM_EPS + math.sqrt(unit_roundoff(torch.float64)))
+    close(found, _nearest(found, -gain, -gain / factor), bound, "what the one that is seen adds")
+    sometimes_differs(output[:, -1], factor * x[None], "attention adds something")
 
 
 @law(

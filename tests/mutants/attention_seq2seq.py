@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from properties.seq2seq import ATTENDING
 from reference import AttentionSeq2Seq as Right
@@ -235,3 +236,13 @@ class WeightsAreDetached(_Weighing):
 
     def weigh(self, state, memory, memory_mask):
         return self.softmax(self.scores(state, memory), memory_mask).detach()
+
+
+@mutant(ATTENDING, _MEMORY)
+class OnlyTheFirstThirtyStatesAreSeen(Right):
+    """Let a source be long, and leave the rest of it out."""
+
+    def step(self, token, state, memory, memory_mask=None):
+        seen = memory_mask if memory_mask is None else memory_mask[:, :30]
+        logits, state, weights = super().step(token, state, memory[:, :30], seen)
+        return logits, state, nn.functional.pad(weights, (0, memory.shape[1] - weights.shape[1]))

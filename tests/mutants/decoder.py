@@ -14,11 +14,13 @@ from reference.softmax import masked_softmax
 from reference.transformer_layers import residual
 from tests.mutants import mutant
 from tests.mutants.encoder import (
+    HIDDEN,
     SCALE,
     Detached,
     by_hand,
     laws_of_both,
     stacks_of_wrong_layers,
+    ten_thousand_below,
     unscaled,
 )
 from tests.mutants.stacks import FiveLayersAtMost, OneLayer, OtherLayers, PlainList
@@ -567,6 +569,14 @@ class AlwaysOneHead(Layer):
 
     def __init__(self, d_model, n_heads, d_hidden):
         super().__init__(d_model, 1, d_hidden)
+
+
+@mutant("DecoderLayer", HIDDEN)
+class MaskedScoresAreTenThousandBelowZero(Layer):
+    """Take ten thousand for infinity."""
+
+    def attend(self, x, mask):
+        return by_hand(self.self_attention, x, x, x, mask, ten_thousand_below)
 
 
 @mutant("DecoderLayer", SCALE)

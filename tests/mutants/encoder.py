@@ -389,6 +389,22 @@ class TheTokensCountTwiceInTheResidual(Layer):
         return super().attend(x, mask) + x
 
 
+def ten_thousand_below(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Give weights; what is hidden has a score that is low, and not the lowest."""
+    return torch.softmax(scores if mask is None else scores.masked_fill(~mask, -1e4), -1)
+
+
+HIDDEN = "a_key_stays_hidden_however_low_the_others_score"
+
+
+@mutant("EncoderLayer", HIDDEN)
+class MaskedScoresAreTenThousandBelowZero(Layer):
+    """Take ten thousand for infinity."""
+
+    def attend(self, x, mask):
+        return by_hand(self.attention, x, x, x, mask, ten_thousand_below)
+
+
 @mutant("EncoderLayer", SCALE)
 class QueriesAreNotNormalised(RightLayer):
     """Normalise, before attention, the tokens that are looked at and not the one that looks."""

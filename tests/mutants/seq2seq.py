@@ -228,6 +228,18 @@ class TheDecoderStartsFromTheFirstState:
         return states, states[:, 0]
 
 
+@mistaken("the_first_token_reaches_every_state")
+class TheReaderStartsAnewAfterTwenty:
+    """Read a long source in pieces, and hand nothing from one to the next."""
+
+    def encode(self, source, lengths=None):
+        if lengths is not None or source.shape[1] <= 20:
+            return super().encode(source, lengths)
+        first, _ = super().encode(source[:, :20])
+        rest, state = self.encode(source[:, 20:])
+        return torch.cat([first, rest], 1), state
+
+
 @mistaken("the_source_reaches_the_first_logits", "the_first_token_reaches_every_state")
 class TheSourceIsNotRead:
     """Read as many tokens as there are, all of them the first of the vocabulary."""
@@ -255,6 +267,15 @@ class EncoderIsDetached:
 
 
 # --- What the decoder makes of it ---------------------------------------------------------------
+
+
+@mistaken("logits_are_not_normalised")
+class LogProbabilitiesForLogits:
+    """Take the softmax's logarithm before the loss does."""
+
+    def step(self, *given):
+        logits, *rest = super().step(*given)
+        return torch.log_softmax(logits, -1), *rest
 
 
 @mistaken("logits_are_not_normalised")
