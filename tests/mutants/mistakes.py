@@ -162,6 +162,7 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "exponentials_without_a_shift",
         "softmax.shifted_by_the_mean",
         "softmax.shifted_by_the_largest_of_all_scores",
+        "softmax.shifted_by_the_largest_of_all_where_many",
         "softmax.shifted_by_the_largest_score_of_the_last_call",
         "softmax.scores_clamped_against_overflow",
         _change(r": softmax, axis: x\.amax.*amax\((-1|0)"),
@@ -629,9 +630,6 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
     "the gradient does not go back through time (detach)": (
         "Seq2Seq.TheStateIsDetachedAfterEachStep",
         _change(r", detached: self\.recurrent\(state\) -> self\.recurrent\(state\.detach"),
-    ),
-    "the gradient is cut in a step with a cache (detach)": (
-        _change(r": (Transformer|Decoder|DecoderLayer)\.step, detached: "),
     ),
     "the gradient reaches what took no part in the result": (
         "scaled_dot_product_attention.the_gradient_of_the_values_is_averaged",
