@@ -256,7 +256,7 @@ def gradients_agree_with_finite_differences(component: Subject, arguments: dict[
             by_parameter = component.parameter_gradients(scalar)
             found |= by_parameter
         for key in set(own) & set(found):
-            if own[key].shape[0] in vocabularies:
+            if own[key].dim() >= 2 and own[key].shape[0] in vocabularies:
                 waves[key] = waves[key] * _learns(found[key])
         slopes.append(torch.cat([(found[key] * waves[key]).flatten() for key in found]))
 
