@@ -315,6 +315,7 @@ def each_head_is_one_attention_on_its_own_rows(
             (7, 3),
             (2, 4),
             (1, 2),
+            (1, 12),
             (12, 5),
             (8, 6),
             (16, 7),

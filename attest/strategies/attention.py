@@ -53,7 +53,7 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
                 if coprime((n, s)) and distinct((n, s, h * d)) and h not in {n, s, b}
             ]
             alike = [
-                Sizes(h, n, n, (h * d, h)) for h, d, n in product((1, 2, 3), (1, 2), (1, 2, 3))
+                Sizes(h, n, n, (h * d, h)) for h, d, n in product((1, 2, 3, 4), (1, 2), (1, 2, 3))
             ]
             far = [Sizes(1, 3, 260, (4, 2)), Sizes(2, 70, 70, (6, 3)), Sizes(1, 140, 3, (4, 2))]
             far += [Sizes(17, 2, 3, (4, 2)), Sizes(1, 4, 5, (64, 32)), Sizes(2, 3, 4, (48, 3))]

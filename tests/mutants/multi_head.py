@@ -1050,3 +1050,23 @@ class AnotherScaleAtTwelveHeads(Steps):
     def score(self, query: Tensor, key: Tensor) -> Tensor:
         scores = super().score(query, key)
         return scores * 1.01 if 8 < self.n_heads <= 16 else scores
+
+
+@mutant(COMPONENT, "heads_that_do_not_divide_the_width_are_refused")
+class ManyHeadsOfWidthOneAreRefused(Steps):
+    """Refuse more than eight heads of one entry, which divide the width as well as any."""
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__(d_model, n_heads)
+        if d_model == n_heads > 8:
+            raise ValueError("heads are too narrow")
+
+
+@mutant(COMPONENT, "a_mask_broadcasts_to_the_scores")
+class MaskOfFourItemsGivenToHeads(Steps):
+    """Let a mask (B, L, S) broadcast as it is where there are four items and heads, or more."""
+
+    def broadcast(self, mask: Tensor | None, scores: Tensor) -> Tensor | None:
+        if mask is not None and mask.dim() == 3 and len(mask) == self.n_heads > 3:
+            return mask
+        return super().broadcast(mask, scores)
