@@ -68,7 +68,7 @@ ENOUGH = 10
 HARD_SHARE = 0.1
 STEERED = 40
 
-# An error this near its bound, or a fifth of it, is worth a search for a larger one.
+# An error that reaches this share of its bound is worth a search for a larger one.
 NEAR = 0.2
 CLOSER = 20
 
@@ -91,6 +91,8 @@ class Settings:
         explain: whether to make a counterexample small and describe it; without, a failure is
             found sooner and says no more than that there is one.
         quick: whether reports call this a quick pass; it changes nothing else.
+        drawn_for: how many examples the run has whose first ones are taken; by default as many as
+            are asked for.
     """
 
     examples: int = 100
@@ -100,6 +102,7 @@ class Settings:
     seconds: float = 60.0
     explain: bool = True
     quick: bool = False
+    drawn_for: int = 0
 
 
 @dataclass(frozen=True)
@@ -257,7 +260,7 @@ class _Examination:
         return self._try_shared(SHARED, SMALL_BLOCK)
 
     def _try_shared(self, wanted: int, size: int = SHARED) -> BaseException | None:
-        size = min(size, wanted)
+        size = min(size, SHARED, max(wanted, self.settings.drawn_for))
         prop, seed = self.prop, self.settings.seed
         for block in range(BLOCKS * -(-SHARED // size)):
             if self._tried_enough(wanted):
@@ -657,7 +660,8 @@ def draw_shared(prop: Property, settings: Settings) -> None:
         return
     # A strategy that raises, or takes too long, is met again where the property is examined.
     with contextlib.suppress(Exception, TimeLimit), quiet(), limited(settings.seconds):
-        _drawn(prop.inputs, prop.component, settings.seed, 0, min(settings.examples, SHARED))
+        wanted = max(settings.examples, settings.drawn_for)
+        _drawn(prop.inputs, prop.component, settings.seed, 0, min(wanted, SHARED))
 
 
 def _size(example: Example) -> int:

@@ -27,7 +27,12 @@ __all__ = [
 ]
 
 
-_OF_TORCH = (nn.functional.scaled_dot_product_attention, nn.Transformer)
+_OF_TORCH = (
+    nn.functional.scaled_dot_product_attention,
+    nn.functional.softmax,
+    torch.softmax,
+    nn.Transformer,
+)
 
 
 class SubmissionError(Exception):

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,21 +21,23 @@ from typing import Any
 from attest.evidence import Evidence
 from attest.ledger import own_package
 
-__all__ = ["TABLE", "Known", "known_mistakes", "nearest", "nearest_mistake", "symptom"]
+__all__ = ["FIRST", "TABLE", "Known", "known_mistakes", "nearest", "nearest_mistake"]
 
 TABLE = "mistakes.json"
 
-# How alike two patterns are, from 0 to 1: the share of what either fails that both fail; a law that
-# both fail for other reasons counts for a third. The nearest version has to be this near, every
-# version with another mistake that much farther, and so many versions with the mistake that one has
-# another beside it. With fewer, what is said would be wrong more often than once in twenty.
+FIRST = 6
+"""A law counts as failed within so many examples; those that fail later are the chancy ones."""
+
+# How alike two patterns are, from 0 to 1, is the share of what either fails that both fail. The
+# nearest version has to be this near, every version with another mistake that much farther, and
+# another version with this mistake beside it. Otherwise what is said would be wrong more often than
+# once in twenty.
 NEAR = 0.8
 APART = 0.2
 TOGETHER = 2
 BESIDE = 0.15
-OTHERWISE = 1 / 3
 
-_FAILED = {"refuted", "crashed", "timeout"}
+_FAILED = {"refuted", "crashed"}
 
 
 @dataclass(frozen=True)
@@ -46,30 +47,19 @@ class Known:
     Attributes:
         name: its name.
         mistake: what is wrong, in a student's words; empty where nobody has said.
-        fails: the names of the laws that it fails, each with what was wrong there, by
-            :func:`symptom`.
+        fails: the names of the laws that it fails within the first examples.
     """
 
     name: str
     mistake: str
-    fails: Mapping[str, str]
+    fails: frozenset[str]
 
 
-def symptom(evidence: Evidence) -> str:
-    """Say what was wrong where a law failed, without numbers: "the weights", "crashed"."""
-    if evidence.status != "refuted":
-        return str(evidence.status)
-    what = re.sub(r"^never in \d+ examples", "never", evidence.message or "")
-    return re.sub(r"\d+|\W+", " ", what.rpartition(": ")[0] or what).strip()
-
-
-def nearest(
-    failed: Mapping[str, str], applied: frozenset[str], known: Sequence[Known]
-) -> str | None:
+def nearest(failed: frozenset[str], applied: frozenset[str], known: Sequence[Known]) -> str | None:
     """Give the mistake of the known version that fails like this one, if it is clear which.
 
     Args:
-        failed: the laws that failed, each with what was wrong there.
+        failed: the laws that failed within the first examples.
         applied: all laws that were examined and apply.
         known: wrong versions of the same component.
 
@@ -82,13 +72,9 @@ def nearest(
     weigh = {law: math.log((len(known) + 1) / (counts[law] + 0.5)) for law in applied}
 
     def alike(one: Known) -> float:
-        theirs = one.fails.keys() & applied
-        either = sum(weigh[law] for law in theirs | failed.keys())
-        both = sum(
-            weigh[law] * (1.0 if one.fails[law] == failed[law] else OTHERWISE)
-            for law in theirs & failed.keys()
-        )
-        return both / either if either else 0.0
+        theirs = one.fails & applied
+        either = sum(weigh[law] for law in theirs | failed)
+        return sum(weigh[law] for law in theirs & failed) / either if either else 0.0
 
     ranked = sorted(((alike(one), one.mistake) for one in known), reverse=True)
     if not ranked:
@@ -114,7 +100,7 @@ def known_mistakes() -> dict[str, tuple[Known, ...]]:
 def _known(found: dict[str, Any]) -> tuple[Known, ...]:
     laws, versions = found["laws"], found["versions"]
     return tuple(
-        Known(one["name"], one["mistake"], {laws[int(i)]: how for i, how in one["fails"].items()})
+        Known(one["name"], one["mistake"], frozenset(laws[i] for i in one["fails"]))
         for one in versions
     )
 
@@ -125,7 +111,9 @@ def nearest_mistake(evidence: Iterable[Evidence]) -> str | None:
     components = {e.prop.component for e in found}
     if len(components) != 1:
         return None
-    failed = {e.prop.function.__name__: symptom(e) for e in found if e.status in _FAILED}
+    failed = frozenset(
+        e.prop.function.__name__ for e in found if e.status in _FAILED and e.examples < FIRST
+    )
     applied = frozenset(e.prop.function.__name__ for e in found)
     (component,) = components
     return nearest(failed, applied, known_mistakes().get(component, ()))

@@ -99,7 +99,10 @@ def _tier(
             shapes.append(tuple(tensor.shape))
     results = (dict.fromkeys(result.dims) for result in spec.results)
     shapes += [tuple(sizes[dim] for dim in dims if dim in sizes) for dims in results]
-    if max([*sizes.values(), *(size for shape in shapes for size in shape)], default=0) >= LONG:
+    counts = {name for name in sizes if name.endswith("vocab") or name.startswith("n_")}
+    lengths = [size for name, size in sizes.items() if name not in counts]
+    lengths += [size for _, tensor in tensors for size in tensor.shape]
+    if max(lengths, default=0) >= LONG:
         return "long"
     alike = any(len(set(shape)) < len(shape) for shape in shapes)
     return "sizes alike" if alike else "sizes apart"

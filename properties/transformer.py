@@ -556,8 +556,8 @@ def _as_if_at_the_first_place(
 
     words = torch.arange(_WORDS)[None]
     pairs = torch.stack([torch.zeros_like(words[0]), words[0]], 1)
-    low, high = -6.0, 6.0
-    for _ in range(9):  # the factor, as a power of two, lies between narrower and narrower limits
+    low, high = -14.0, 14.0
+    for _ in range(10):  # the factor, as a power of two, lies between narrower and narrower limits
         factors = torch.logspace(low, high, _WORDS, 2.0, dtype=torch.float64)
         factors[0] = 0  # the first word is for the first place
         rows = written(start + factors[:, None] * away[1], pairs)

@@ -1083,6 +1083,23 @@ def _nearest(found: Tensor, *candidates: float) -> Tensor:
     return min((found.new_tensor(c) for c in candidates), key=lambda c: float((c - found).abs()))
 
 
+def _read_as_meant(stack: Subject, factor: float, gain: float, bound: float) -> None:
+    """Make sure, by one token alone, that matrices and normalisations are what they are taken for.
+
+    Where a token sees itself alone, its scores make no difference.
+
+    Raises:
+        DoesNotApply: matrices are stored the other way round, normalisations have other gains or
+            another ε, or what attention says is scaled.
+    """
+    x, _, nothing = _opposites(stack)
+    output = stack(x=factor * x.view(1, 1, -1), **{name: m[:, :1] for name, m in nothing.items()})
+    found = _share(output)
+    known = _nearest(found, gain, gain / factor)
+    if not bool(output.isfinite().all()) or not bool((found - known).abs() <= bound):
+        raise DoesNotApply("one token alone shows that its parameters mean something else")
+
+
 @law(
     *STACKS,
     inputs=_patterns,
@@ -1106,9 +1123,8 @@ def scores_are_scaled_by_the_width_of_a_head(stack: Subject, factor: float) -> N
 
     # ε takes away its half at most of a token, of each of the two in a score, and of a value.
     bound = 2 * gain * LAYER_NORM_EPS * factor**2 + math.sqrt(unit_roundoff(torch.float64))
+    _read_as_meant(stack, factor, gain, bound)
     output = stack(x=factor * pair, **nothing)
-    if not bool(output.isfinite().all()):
-        raise DoesNotApply("weights of zero give no number, as where a length is divided by")
     pre, post = math.tanh(_SHARPNESS) / factor, math.tanh(factor**2 * _SHARPNESS)
     found = _share(output)
     close(found, _nearest(found, gain * pre, gain * post), bound, "what self-attention adds")
@@ -1145,10 +1161,11 @@ def a_key_stays_hidden_however_low_the_others_score(stack: Subject, factor: floa
     x, pair, nothing = _opposites(stack)
     hides = "self_mask" if nothing else "mask"
     mask = torch.tensor([[True, False], [True, False]])
-    output = stack(x=factor * pair, **nothing, **{hides: mask})
-    found = _share(output)
     # ε takes away its half at most of a value.
     bound = gain * (LAYER_NORM_EPS + math.sqrt(unit_roundoff(torch.float64)))
+    _read_as_meant(stack, factor, gain, bound)
+    output = stack(x=factor * pair, **nothing, **{hides: mask})
+    found = _share(output)
     close(found, _nearest(found, -gain, -gain / factor), bound, "what the one that is seen adds")
     sometimes_differs(output[:, -1], factor * x[None], "attention adds something")
 

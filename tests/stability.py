@@ -65,7 +65,8 @@ def _page(cases: list[dict[str, Any]]) -> str:
         f"{alarm_count} alarms in {laws:,} examinations of correct code, on {examples:,} examples: "
         f"{len({case['seed'] for case in cases})} seeds dealt out over {len(styles)} styles, each "
         "on the components that its style rewrites, by all of their laws, in "
-        f"{' and '.join(DTYPES)}, with {EXAMPLES} examples a law.",
+        f"{' and '.join(DTYPES)}, with {EXAMPLES} examples a law. A law that keeps to dtypes of "
+        "its own is examined once.",
         "",
     ]
     if not alarm_count:
@@ -109,6 +110,7 @@ def main() -> int:
         for dtype in DTYPES
     ]
     partial = PARTIAL / "stability.jsonl"
+    resumed = partial.exists()
     given = alarms(ledger, cases, "stability", partial)
     found = [
         {"style": style, "component": part, "seed": s.seed, "dtype": s.dtype, **result}
@@ -120,7 +122,8 @@ def main() -> int:
     (folder / "stability.csv").write_text(as_csv(titles, rows))
     (folder / "README.md").write_text(_page(found))
     seconds = time.perf_counter() - start
-    made = {"seconds": round(seconds, 1), "cores": os.cpu_count(), **environment(cases[0][2])}
+    made = {"seconds": round(seconds, 1), "resumed": resumed, "cores": os.cpu_count()}
+    made |= environment(cases[0][2])
     (folder / "timing.json").write_text(as_json(made))
     for case in found:
         for law, said in case["alarms"].items():

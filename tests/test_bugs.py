@@ -7,8 +7,8 @@ import re
 import pytest
 
 from tests.bugs import INEXPRESSIBLE, ROWS, all_bugs
-from tests.mutants import Mutant
-from tests.test_mutants import DEAD, LEDGER, MUTANTS, each_killer, examined, named_by, names_of
+from tests.mutants import DEAD, Mutant
+from tests.test_mutants import LEDGER, MUTANTS, each_killer, examined, named_by, names_of
 
 BUGS = tuple(all_bugs())
 WRONG = tuple(bug.mutant for bug in BUGS)

@@ -149,7 +149,7 @@ def _killer(mutant: Generated, *examples: int) -> str | None:
         settings = Settings(examples=wanted, explain=False)
         for name in order:
             status = examine(names[name], implementation, settings, load_reference()).status
-            if status in {"refuted", "crashed"}:
+            if status in DEAD:
                 latest[:] = [name, *(other for other in latest if other != name)]
                 return name
     return None

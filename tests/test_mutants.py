@@ -10,11 +10,10 @@ from attest.evidence import Evidence
 from attest.examination import Settings, examine
 from attest.ledger import load_ledger, load_reference
 from tests.bugs import all_bugs
-from tests.mutants import Mutant, all_mutants
+from tests.mutants import DEAD, Mutant, all_mutants
 
 MUTANTS = tuple(all_mutants())
 LEDGER = load_ledger()
-DEAD = {"refuted", "crashed"}
 
 
 def each_killer(mutants: Iterable[Mutant]) -> pytest.MarkDecorator:

@@ -150,8 +150,30 @@ ONE_SIZE = "there is one size, and nothing that it could be like"
 LATE = "it is about what is long, and short sequences have laws beside it"
 ALL_STRINGS = "it tries all strings of a length, which are too many of twenty tokens"
 
+VOCABULARY = "each word of a vocabulary is used once, and that is long"
+KNOWN = "what comes out is known in advance for a few tokens, and for no others"
+
+LAYERS = ("EncoderLayer", "DecoderLayer", "Encoder", "Decoder")
+
 # The laws that do not try all tiers, with the reason.
 TIERS_LEFT_OUT = {
+    **{
+        f"{name}.no_two_words_are_the_same_word": VOCABULARY
+        for name in ("Transformer", "Seq2Seq", "AttentionSeq2Seq")
+    },
+    **{
+        f"{layer}.{law}": KNOWN
+        for layer in LAYERS
+        for law in (
+            "the_network_reads_the_sum_of_all_else",
+            "scores_are_scaled_by_the_width_of_a_head",
+            "a_key_stays_hidden_however_low_the_others_score",
+        )
+    },
+    "Transformer.the_number_of_heads_matters_to_both_halves": (
+        "it compares parameters of the same shapes, for which one sentence is as good as another"
+    ),
+    "Transformer.words_that_make_up_for_their_positions_are_all_alike": VOCABULARY,
     "causal_mask.the_same_call_gives_the_same_result": ONE_SIZE,
     "causal_mask.it_is_true_on_and_below_the_diagonal": ONE_SIZE,
     "causal_mask.a_shorter_mask_is_a_corner_of_a_longer_one": ONE_SIZE,
@@ -195,6 +217,8 @@ VALUES_LEFT_OUT = {
     "every_matrix_learns": DEPENDS,
     "all_of_six_layers_learn": DEPENDS,
     "the_number_of_heads_matters": COUNTS,
+    "the_network_reads_the_sum_of_all_else": KNOWN,
+    "low_precision_rounds_no_further_than_it_must": HALF,
     "the_same_layers_take_words_and_patches": "its tokens are words and patches",
 }
 

@@ -17,7 +17,11 @@ from typing import Any
 import reference
 from attest.implementations import LocalImplementation
 
-__all__ = ["Mutant", "all_mutants", "declared", "mutant"]
+__all__ = ["DEAD", "Mutant", "all_mutants", "declared", "mutant"]
+
+
+DEAD = frozenset({"refuted", "crashed"})
+"""What evidence says of a mutant that a property has noticed."""
 
 
 @dataclass(frozen=True)

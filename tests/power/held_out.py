@@ -8,7 +8,7 @@ from typing import Any
 
 from attest.contract import CONTRACT
 from attest.ledger import Ledger
-from attest.mistakes import Known, nearest
+from attest.mistakes import FIRST, Known, nearest
 from tests.mutants.mistakes import mistake_of
 from tests.power.matrix import Wrong
 
@@ -47,7 +47,7 @@ def patterns(
     for w in wrong:
         component = w.mutant.component
         cells = {n: d for n, d in found[w.id]["cells"].items() if f"{component}.{n}" in laws}
-        fails = {name: found[w.id]["symptoms"][name] for name, died in cells.items() if died}
+        fails = frozenset(n for n, died in cells.items() if died != "never" and 0 < died <= FIRST)
         if fails:
             one = Known(w.mutant.name, mistake_of(w.mutant) or "", fails)
             known[component].append((one, frozenset(cells)))
@@ -67,9 +67,7 @@ def table_of_mistakes(
                 {
                     "name": one.name,
                     "mistake": one.mistake,
-                    "fails": {
-                        str(i): one.fails[law] for i, law in enumerate(laws) if law in one.fails
-                    },
+                    "fails": [i for i, law in enumerate(laws) if law in one.fails],
                 }
                 for one, _ in versions
             ],
@@ -80,11 +78,15 @@ def table_of_mistakes(
 def held_out(
     known: Mapping[str, Sequence[tuple[Known, frozenset[str]]]],
 ) -> list[HeldOut]:
-    """Hold out each version in turn, and ask the others what it behaves like."""
+    """Hold out each version in turn, and ask the others what it behaves like.
+
+    With a generated version all are held out that one operator made of one place.
+    """
     results = []
     for component, versions in known.items():
-        for index, (one, applied) in enumerate(versions):
-            others = [other for i, (other, _) in enumerate(versions) if i != index]
+        for one, applied in versions:
+            place = one.name.partition(":")[0]
+            others = [other for other, _ in versions if other.name.partition(":")[0] != place]
             said = nearest(one.fails, applied, others) or ""
             results.append(HeldOut(f"{component}.{one.name}", one.mistake, said))
     return results

@@ -13,19 +13,17 @@ from attest.examination import Settings, draw_shared, examine
 from attest.implementations import Implementation, load_submission
 from attest.laws import Property
 from attest.ledger import Ledger, load_reference
-from attest.mistakes import symptom
+from attest.mistakes import FIRST
 from tests.bugs import all_bugs
-from tests.mutants import Mutant, all_mutants
+from tests.mutants import DEAD, Mutant, all_mutants
 from tests.sweep import ROOT, sweep
 
 __all__ = ["FEW", "MANY", "STYLES", "Wrong", "alarms", "all_wrong", "kills", "rewritten"]
 
-DEAD = {"refuted", "crashed", "timeout"}
-
-# A law gets few examples for each mutant. Where a mutant survives a property that it names, or all
-# laws, it gets as many as in a grade.
-FEW = Settings(examples=6, explain=False)
-MANY = replace(FEW, examples=100)
+# A law gets the first few examples of a grade for each mutant. Where a mutant survives a property
+# that it names, or all laws, it gets them all.
+MANY = Settings(examples=100, explain=False)
+FEW = replace(MANY, examples=FIRST, drawn_for=100)
 
 STYLES = {path.stem: path for path in sorted((ROOT / "tests/implementations").glob("*.py"))}
 
@@ -69,9 +67,10 @@ def kills(ledger: Ledger, wrong: Sequence[Wrong], partial: Path) -> dict[str, An
 
     Returns:
         By the id of a version: "cells", a dict from a property's name to the number of the example
-        that it died at, 0 where it survived; "symptoms", what was wrong there; "dies_after", the
-        seconds from the beginning of its examination to its first death, None where it survives;
-        and "seconds", all that it took. Laws that do not apply have no cell.
+        that it died at, 0 where it survived; or "never" where it died of a change that never
+        came; "dies_after", the seconds from the beginning of its examination to its first death,
+        None where it survives; and "seconds", all that it took. Laws that do not apply have no
+        cell.
     """
     reference = load_reference()
     by_component: dict[str, list[Property]] = {}
@@ -92,8 +91,7 @@ def _examined(
     mutant: Mutant, properties: Sequence[Property], reference: Implementation
 ) -> dict[str, Any]:
     implementation = mutant.implementation()
-    cells: dict[str, int] = {}
-    symptoms: dict[str, str] = {}
+    cells: dict[str, int | str] = {}
     # As for the reference, modules and bounds serve all laws: a matrix is long work.
     implementation.kept = {}
     start, dies_after = time.perf_counter(), None
@@ -103,9 +101,9 @@ def _examined(
         if evidence.status == "not_applicable":
             return
         dead = evidence.status in DEAD
-        cells[prop.function.__name__] = evidence.examples + 1 if dead else 0
-        if dead:
-            symptoms[prop.function.__name__] = symptom(evidence)
+        never = (evidence.message or "").startswith("never in ")
+        at: int | str = "never" if never else evidence.examples + 1
+        cells[prop.function.__name__] = at if dead else 0
         nonlocal dies_after
         if dead and dies_after is None:
             dies_after = time.perf_counter() - start
@@ -120,7 +118,6 @@ def _examined(
         look(prop, MANY)
     return {
         "cells": cells,
-        "symptoms": symptoms,
         "dies_after": None if dies_after is None else round(dies_after, 3),
         "seconds": round(time.perf_counter() - start, 3),
     }
@@ -150,7 +147,7 @@ def alarms(
         found = [
             examine(prop, implementation, settings, reference)
             for prop in ledger.laws
-            if prop.component == component
+            if prop.component == component and _tells_more(prop, settings)
         ]
         applied = [evidence for evidence in found if evidence.status != "not_applicable"]
         return {
@@ -162,6 +159,11 @@ def alarms(
         }
 
     return sweep(title, names, work, partial)
+
+
+def _tells_more(prop: Property, settings: Settings) -> bool:
+    """Whether a law is examined in other numbers than in float64: some keep to dtypes of theirs."""
+    return settings.dtype == "float64" or not prop.dtypes or settings.dtype in prop.dtypes
 
 
 def rewritten(style: str) -> list[str]:

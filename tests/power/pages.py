@@ -47,8 +47,8 @@ def index(data: Data) -> str:
         "![The kill matrix](matrix.svg)",
         "",
         "The numbers are in one table a component in the folder `kills`: a row is a wrong "
-        "version, a column a property, a number the example at which it died, 0 a version that "
-        "survived, and nothing where it was not examined. See also "
+        "version, a column a property, a number the example at which it died, *never* that some "
+        "change never came, 0 that it survived, and nothing where it was not examined. See also "
         f"{link('every property', 'properties.md')} and what it kills, and "
         f"{link('the bugs', 'bugs.md')} that public projects shipped.",
         "",
@@ -181,7 +181,8 @@ def picture(components: Data) -> str:
     figure = Figure(figsize=(16, 4 * -(-len(components) // columns)), layout="constrained")
     axes = figure.subplots(-(-len(components) // columns), columns).flat
     for axis, (name, found) in zip(axes, components.items(), strict=False):
-        cells = np.array(found["cells"], dtype=float)  # 0 where it survived
+        late = {"never": 100}
+        cells = np.array([[late.get(c, c) for c in row] for row in found["cells"]], dtype=float)
         shade = np.where(cells > 0, 1 - 0.3 * np.log10(np.maximum(cells, 1)), 0.0)
         shade = shade[:, np.argsort(-(cells > 0).sum(0), kind="stable")]
         shade = shade[np.lexsort(shade.T[::-1])[::-1]]
