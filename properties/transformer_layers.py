@@ -1089,15 +1089,22 @@ def _read_as_meant(stack: Subject, factor: float, gain: float, bound: float) -> 
     Where a token sees itself alone, its scores make no difference.
 
     Raises:
-        DoesNotApply: matrices are stored the other way round, normalisations have other gains or
-            another ε, or what attention says is scaled.
+        DoesNotApply: matrices are stored the other way round; what was set to zero is a gain, a
+            length or a scale, so that attention says nothing or the layer gives no number; or ε is
+            another one.
     """
     x, _, nothing = _opposites(stack)
     output = stack(x=factor * x.view(1, 1, -1), **{name: m[:, :1] for name, m in nothing.items()})
     found = _share(output)
     known = _nearest(found, gain, gain / factor)
-    if not bool(output.isfinite().all()) or not bool((found - known).abs() <= bound):
+    off = float((found - known).abs())
+    silent = not bool(found.abs() > bound)
+    if silent or not bool(output.isfinite().all()) or bound < off <= _ANOTHER_EPS * abs(known):
         raise DoesNotApply("one token alone shows that its parameters mean something else")
+
+
+# Another ε moves what attention says by less than this share, and no mistake by as little.
+_ANOTHER_EPS = 0.02
 
 
 @law(
