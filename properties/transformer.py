@@ -176,7 +176,7 @@ def _answers(draw: Any, least: int = 1) -> dict[str, Any]:
         return _beginnings(draw(_inputs(least=least)))
     batch, seed = draw(st.sampled_from((1, 2))), draw(seeds())
     generator = torch.Generator().manual_seed(seed)
-    sizes = {**_NARROW, "target_vocab": 23, "d_model": 8, "d_hidden": 9}
+    sizes = {**_NARROW, "target_vocab": 43, "d_model": 8, "d_hidden": 9}
     return {
         "source": torch.randint(5, (batch, 6), generator=generator),
         "bos": 0,
