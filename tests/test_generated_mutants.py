@@ -11,7 +11,7 @@ from attest.examination import ENOUGH, SHARED, Settings, examine
 from attest.laws import Property
 from attest.ledger import load_ledger, load_reference
 from properties.families import PLAIN
-from tests.mutants import all_mutants
+from tests.mutants import DEAD, all_mutants
 from tests.mutants.generated import MUTANTS, Generated
 
 # Why a mutant is not wrong, or why no law can say so.
