@@ -27,6 +27,45 @@ WHOLE = (
 )
 
 
+# Where each free choice of the contract is made, one way and the other: a style, and what shows it.
+FREE_CHOICES = {
+    "a bias or none": (("in_place", "biases"), ("joint_vocabulary", "no bias anywhere")),
+    "the activation": (
+        *(("orthogonal_scan", "ReLU"), ("packed_tokens", "GELU"), ("joint_vocabulary", "SwiGLU")),
+        *(("stacked_weights", "Mish"), ("mapped_items", "ELU"), ("vmapped", "tanh")),
+    ),
+    "pre-norm or post-norm": (("stacked_weights", "pre-norm"), ("mapped_items", "post-norm")),
+    "the recurrent cell": (
+        *(("orthogonal_scan", "Elman"), ("input_feeding", "GRU"), ("shrinking_batch", "LSTM")),
+    ),
+    "initialisation": (
+        *(("biases_everywhere", "orthogonal and zero"), ("unusual_starts", "start at zero")),
+        ("joint_vocabulary", "small initial weights"),
+    ),
+    "the embedding scale": (
+        *(("joint_vocabulary", "times √d"), ("nested_fast_path", "divided by √d")),
+        ("packed_tokens", "embeddings as they are"),
+    ),
+    "interleaved or halved columns": (
+        *(("divide_and_conquer", "interleaved"), ("packed_tokens", "halves of sines")),
+    ),
+    "the mask constant": (("mapped_items", "−∞"), ("stacked_weights", "least number")),
+    "fused or explicit kernels": (("packed_tokens", "fused"), ("loops", "Explicit")),
+    "a cache that stores anything": (
+        *(("coroutine_cache", "suspended generator"), ("packed_tokens", "history of tokens")),
+        ("joint_vocabulary", "buffers that double"),
+    ),
+    "how parameters are named": (("flat_vector", "One vector"), ("vmapped", "ParameterDict")),
+}
+
+
+@pytest.mark.parametrize("choice", FREE_CHOICES)
+def test_a_free_choice_is_made_in_several_ways(choice: str) -> None:
+    for style, words in FREE_CHOICES[choice]:
+        first, _, _ = (FOLDER / f"{style}.py").read_text().partition("\n\nimport ")
+        assert words in " ".join(first.split()), style
+
+
 def test_there_are_twenty_styles_at_least():
     assert len(STYLES) >= 20
 
