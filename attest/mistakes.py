@@ -30,11 +30,11 @@ FIRST = 6
 
 # How alike two patterns are, from 0 to 1, is the share of what either fails that both fail. The
 # nearest version has to be this near, every version with another mistake that much farther, and
-# another version with this mistake beside it. Otherwise what is said would be wrong more often than
-# once in twenty.
+# two more versions with this mistake beside it. Otherwise what is said would be wrong more often
+# than once in twenty.
 NEAR = 0.8
 APART = 0.2
-TOGETHER = 2
+TOGETHER = 3
 BESIDE = 0.15
 
 _FAILED = {"refuted", "crashed"}

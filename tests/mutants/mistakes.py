@@ -65,11 +65,23 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "DistancesInsteadOfDotProducts",
         "SelfAttention.DistancesOfQueries",
     ),
-    "the scores prefer keys that are near the query": (
+    "where a token stands counts where it should not": (
         "scaled_dot_product_attention.near_keys_are_preferred",
         "BonusForNearKeys",
         "SelfAttention.BonusForNearTokens",
         "MultiHeadAttention.HeadsWithSlopes",
+        "scaled_dot_product_attention.positions_are_added_to_the_keys",
+        "KeysNumberedByPosition",
+        "SelfAttention.HiddenIndex",
+        "SelfAttention.TokensNumberedByPosition",
+        "FeedForward.PlaceAddedToTheHiddenUnits",
+        "PatchEmbedding.PlaceIsAdded",
+        "Encoder.PositionsInsideTheEncoder",
+        "AdditiveAttention.PositionsAreAddedToTheScores",
+        "PositionsAreLeftIn",
+        "MultiHeadAttention.LaterKeysSmaller",
+        "EarlyMemoryWeighsMore",
+        "LateTokensWeighMore",
     ),
     "the query has no part in the scores": (
         "scaled_dot_product_attention.the_query_is_not_used",
@@ -122,20 +134,18 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "SoftmaxOverQueries",
     ),
     "the softmax runs over the batch": ("SoftmaxOverTheBatch",),
-    "the softmax runs over several axes at once": (
-        "softmax.over_all_entries",
-        "scaled_dot_product_attention.softmax_over_all_pairs",
-        "scaled_dot_product_attention.softmax_over_the_batch_and_the_queries",
-        "MultiplicativeAttention.SoftmaxOverAllPairs",
-        "MultiHeadAttention.SoftmaxOverHeadsAndKeys",
-    ),
-    "the softmax runs over a wrong axis": (
+    "the softmax runs over a wrong axis, or over several": (
         "softmax.always_over_the_last_axis",
         "softmax.a_negative_axis_is_off_by_one",
         "AdditiveAttention.SoftmaxOverTheOneEnergy",
         "MultiHeadAttention.SoftmaxOverHeads",
         _change(r": softmax, default: "),
         _change(r": softmax, axis: exponentials\.sum.*sum\((-1|0)"),
+        "softmax.over_all_entries",
+        "scaled_dot_product_attention.softmax_over_all_pairs",
+        "scaled_dot_product_attention.softmax_over_the_batch_and_the_queries",
+        "MultiplicativeAttention.SoftmaxOverAllPairs",
+        "MultiHeadAttention.SoftmaxOverHeadsAndKeys",
     ),
     "each key is weighed by a sigmoid of its own": (
         "scaled_dot_product_attention.sigmoids_are_not_normalised",
@@ -391,10 +401,17 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "Transformer.ADynamicMaskTakesTheCausalOnesPlace",
         _change(r"DecoderLayer\.forward, mask: self\.self_attention.*, None\)$"),
     ),
-    "a mask that is passed takes the causal mask away": (
+    "the decoder does not apply all of its masks": (
         "SelfMaskReplacesTheCausalOne",
         "EitherMaskMayAllow",
         _change(r", mask: mask & self_mask -> (self_mask|mask \|)"),
+        "MemoryMaskIsDiscarded",
+        "Transformer.CrossAttentionReadsPadding",
+        "SelfMaskIsDiscarded",
+        _change(r"Transformer\.decode, mask: "),
+        _change(r": DecoderLayer\.(forward|_after\w+), mask: .*memory, None\)$"),
+        _change(r": Decoder\.forward, mask: "),
+        _change(r": DecoderLayer\.forward, (step_dropped: mask = |(condition|mask): .* -> mask$)"),
     ),
     "the mask is off by one, so that every token sees the next": (
         "causal_mask.the_next_token_is_seen",
@@ -540,7 +557,7 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
     ),
     "the result depends on a number that is no parameter": ("with_a_number_of_its_own",),
     # --- Gradients -----------------------------------------------------------------------------
-    "the gradient is cut at the keys or the values (detach)": (
+    "the gradient is cut on its way (detach), or does not belong to the result": (
         "scaled_dot_product_attention.the_keys_are_detached",
         "AdditiveAttention.TheKeysAreProjectedWithoutGradient",
         "KeysDetached",
@@ -550,12 +567,8 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "AdditiveAttention.TheValuesAreDetached",
         "MultiplicativeAttention.ValuesDetached",
         _change(r", detached: self\.\w+\(.* -> self\.\w+\((key|value)\.detach"),
-    ),
-    "the gradient is cut at the queries (detach)": (
         _change(r", detached: self\.query\(query\) -> self\.query\(query\.detach"),
         _change(r", detached: self\.(self_|cross_)?attention\(x"),
-    ),
-    "the gradient is cut at the weights (detach)": (
         "the_weights_are_detached",
         "scaled_dot_product_attention.only_the_weights_that_are_given_back_are_detached",
         "AdditiveAttention.TheEnergyIsDetached",
@@ -565,21 +578,15 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         _change(r", detached: query @ key"),
         _change(r"additive_score, detached: hidden"),
         _change(r", detached: (masked_)?softmax\("),
-    ),
-    "the gradient is cut between decoder and encoder (detach)": (
         "AttentionSeq2Seq.EncoderIsDetached",
         "Seq2Seq.TheContextIsDetached",
         "TheMemoryIsDetached",
         _change(r"unroll, detached: "),
         _change(r"Transformer\.encode, detached: self\.encoder\(.*\)\.detach\(\)$"),
-    ),
-    "the gradient is cut at a mean, a spread or a sum (detach)": (
         "softmax.the_denominator_is_detached",
         "LayerNorm.MeanIsDetached",
         "LayerNorm.SpreadIsDetached",
         _change(r"layer_norm, detached: centred\.square"),
-    ),
-    "the gradient is cut before a parameter, which never learns (detach)": (
         "FeedForward.FirstLayerIsDetached",
         "LayerNorm.GainNeverLearns",
         "LearnedPositionalEmbedding.FirstRowNeverLearns",
@@ -605,14 +612,10 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         _change(r"Transformer\.(encode|decode), detached: self\._embed"),
         _change(r"Transformer\.(encode|decode), detached: .* -> .*\(x\.detach"),
         _change(r"Transformer\.decode, detached: self\.decoder\(.*\)\.detach\(\)$"),
-    ),
-    "the gradient does not reach the input (detach)": (
         _change(r"layer_norm, detached: x - "),
         _change(r"patches, detached: "),
         _change(r"Layer\.forward, detached: residual\(x, attend.* -> residual\(x\.detach"),
         _change(r"coder\.forward, detached: layer.* -> layer\(x\.detach"),
-    ),
-    "the result is detached, so that nothing learns": (
         _change(r", detached: weights @ value"),
         _change(r"feed_forward, detached: hidden"),
         _change(r"layer_norm, detached: gain"),
@@ -626,20 +629,15 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         _change(r"(Seq2Seq|Transformer)\.forward, detached: "),
         _change(r"Seq2Seq\.step, detached: self\.output.*\)\.detach\(\)$"),
         _change(r"Transformer\.decode, detached: self\.output\(x\) -> .*\)\.detach\(\)$"),
-    ),
-    "the gradient does not go back through time (detach)": (
         "Seq2Seq.TheStateIsDetachedAfterEachStep",
         _change(r", detached: self\.recurrent\(state\) -> self\.recurrent\(state\.detach"),
-    ),
-    "the gradient reaches what took no part in the result": (
         "scaled_dot_product_attention.the_gradient_of_the_values_is_averaged",
         "FeedForward.GradientSpreadOverTheTokens",
         "LearnedPositionalEmbedding.GradientForEveryRow",
         "TheFutureLeaksIntoTheGradient",
-    ),
-    "the backward pass does not belong to the forward pass": (
         "gradient_off_by_a_hundredth",
         "softmax.the_gradient_passes_straight_through",
+        "scaled_dot_product_attention.gradients_are_clipped_at_one",
     ),
     "something else is computed while gradients are recorded": (
         "another_path_in_training",
@@ -756,6 +754,7 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "sinusoidal_positional_encoding.frequencies_rounded_to_float32",
         "sinusoidal_positional_encoding.last_row_computed_apart",
         _change(r", single_precision: (?!self\.encoder\(source)"),
+        "rounded_to_single_precision",
     ),
     "a result is computed in half precision half-way (autocast)": (
         "softmax.computed_in_bfloat16_when_not_in_float64",
@@ -809,20 +808,6 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "StatesScaledByTheLongestSource",
         "TheStateScaledByThePaddedWidth",
         "Transformer.TheMemoryIsScaledByItsLength",
-    ),
-    "a token's place is put in where positions do not belong": (
-        "scaled_dot_product_attention.positions_are_added_to_the_keys",
-        "KeysNumberedByPosition",
-        "SelfAttention.HiddenIndex",
-        "SelfAttention.TokensNumberedByPosition",
-        "FeedForward.PlaceAddedToTheHiddenUnits",
-        "PatchEmbedding.PlaceIsAdded",
-        "Encoder.PositionsInsideTheEncoder",
-        "AdditiveAttention.PositionsAreAddedToTheScores",
-        "PositionsAreLeftIn",
-        "MultiHeadAttention.LaterKeysSmaller",
-        "EarlyMemoryWeighsMore",
-        "LateTokensWeighMore",
     ),
     "what lies beyond a fixed length is left out": (
         "FeedForward.TokensBeyondThirtyTwoPassUnchanged",
@@ -943,12 +928,17 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "EncoderLayer.TheNetworkComesFirst",
         "DecoderLayer.CrossAttentionComesFirst",
     ),
-    "all layers are one and the same": (
+    "not every layer has weights of its own that are used": (
         "OneLayerIsUsedAgain",
         "Transformer.OneLayerIsUsedAgainAndAgain",
         _change(r", shared: nn\.ModuleList"),
-    ),
-    "layers share their feed-forward network": (
+        "OnlyThreeLayersAreUsed",
+        "Encoder.TheMemoryIsTheFirstLayers",
+        "Encoder.TwoLayersAtMost",
+        "Decoder.TheLastLayerIsLeftOut",
+        "Transformer.TheMemoryIsThatOfTheFirstLayer",
+        _change(r"coder\.__init__, off_by_one: range\(n_layers"),
+        _change(r"coder\.forward, step_dropped: self\.layers -> .*\[(1:|:-1)\]"),
         "Encoder.OneFeedForwardNetworkForAllLayers",
         "Transformer.BothSidesShareTheirFeedForwardNetworks",
         "Transformer.FeedForwardNetworksAreShared",
@@ -960,15 +950,6 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
     "layers are kept in a plain list, where torch does not find them": (
         "LayersInAPlainList",
         "Transformer.LaterLayersAreNotRegistered",
-    ),
-    "not all layers are used": (
-        "OnlyThreeLayersAreUsed",
-        "Encoder.TheMemoryIsTheFirstLayers",
-        "Encoder.TwoLayersAtMost",
-        "Decoder.TheLastLayerIsLeftOut",
-        "Transformer.TheMemoryIsThatOfTheFirstLayer",
-        _change(r"coder\.__init__, off_by_one: range\(n_layers"),
-        _change(r"coder\.forward, step_dropped: self\.layers -> .*\[(1:|:-1)\]"),
     ),
     "what the layers give is thrown away": (
         _change(r"coder\.forward, (step_dropped: x = |dropped: )layer"),
@@ -994,15 +975,6 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "Encoder.EveryTokenIsTheAverage",
         "Encoder.TheMemoryIsTheLastToken",
         "Transformer.OnlyTheLastRowOfTheMemoryIsRead",
-    ),
-    "the decoder ignores one of its masks": (
-        "MemoryMaskIsDiscarded",
-        "Transformer.CrossAttentionReadsPadding",
-        "SelfMaskIsDiscarded",
-        _change(r"Transformer\.decode, mask: "),
-        _change(r": DecoderLayer\.(forward|_after\w+), mask: .*memory, None\)$"),
-        _change(r": Decoder\.forward, mask: "),
-        _change(r": DecoderLayer\.forward, (step_dropped: mask = |(condition|mask): .* -> mask$)"),
     ),
     "a mask goes to the wrong one of the decoder's two attentions": (
         "MemoryMaskGoesThereWhereItFits",
