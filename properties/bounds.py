@@ -303,7 +303,8 @@ def _measured_bound(subject: Subject, arguments: Mapping[str, Any], method: str)
     step, slope = math.sqrt(u), 0.0
     still = subject.nudged(arguments, method, seed=0, step=0.0)
     sizes = subject.setup.arguments if subject.setup is not None else {}
-    width = sizes.get("d_model") if "n_heads" in sizes else None  # of what has normalisations
+    normalises = "n_heads" in sizes or subject.spec.name == "LayerNorm"
+    width = sizes.get("d_model") if normalises else None
     for seed in (1, 2, 3, 4) if width == 3 else (1, 2):
         change = (subject.nudged(arguments, method, seed=seed, step=step) - still).abs()
         slope = max(slope, float(change.nan_to_num(0.0).max()) / step)
