@@ -299,7 +299,7 @@ LITTLE, MORE = 1e-10, 1e-7
 
 
 @law(
-    *KINKED[1:],
+    *KINKED,
     inputs=component_inputs,
     formula="Δ_h f = h/H · Δ_H f,  Δ_h f = f(θ (1 + h)) − f(θ (1 − h)),  h = 1e-10, H = 1e-7",
     kind="robustness",

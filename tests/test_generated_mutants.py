@@ -94,9 +94,6 @@ _REASONS: dict[str, list[tuple[tuple[str, ...], str]]] = {
             "Seq2Seq.step, dropped: self.output(self.cell.hidden(state)) -> self.output(state)",
         ),
     ],
-    "a sublayer whose last matrix has the other sign adds the same": [
-        (("EncoderLayer", "DecoderLayer"), "residual, sign: norm(x + said) -> norm(x - said)"),
-    ],
     "which of the stored layers comes first is a free choice": [
         (
             (stack,),

@@ -81,7 +81,10 @@ KILLERS: dict[Callable[..., Tensor], tuple[str, tuple[str, ...]]] = {
         "items_of_a_batch_do_not_mix",
         tuple(name for name in TENSORS if name in PER_ITEM),
     ),
-    rounded_to_single_precision: ("no_step_is_too_small_to_be_felt", (*STACKS, *MODELS)),
+    rounded_to_single_precision: (
+        "no_step_is_too_small_to_be_felt",
+        ("FeedForward", *STACKS, *MODELS),
+    ),
     gradient_off_by_a_hundredth: (
         "gradients_agree_with_finite_differences",
         (*TENSORS, LENGTHS[0]),
