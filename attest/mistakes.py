@@ -33,7 +33,7 @@ FIRST = 6
 # two more versions with this mistake beside it. Otherwise what is said would be wrong more often
 # than once in twenty.
 NEAR = 0.8
-APART = 0.2
+APART = 0.3
 TOGETHER = 3
 BESIDE = 0.15
 
