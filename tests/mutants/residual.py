@@ -83,6 +83,10 @@ class Decode(DecoderLayer):
             return self.cross_attention(seen, memory, memory, memory_mask)[0]
 
         x = self.around("self", x, attend, self.self_attention_norm)
+        return self.go_on(x, consult)
+
+    def go_on(self, x: Tensor, consult: Sublayer) -> Tensor:
+        """Apply the other two sublayers."""
         x = self.around("cross", x, consult, self.cross_attention_norm)
         return self.around("feed", x, self.feed_forward, self.feed_forward_norm)
 

@@ -20,6 +20,7 @@ from reference import (
 from reference.transformer_layers import residual
 from tests.mutants import Mutant, mutant
 from tests.mutants.encoder import stacks_of_wrong_layers
+from tests.mutants.residual import Decode
 from tests.mutants.stacks import OtherLayers
 
 ENDS = "a_stack_is_the_other_order_between_its_ends"
@@ -127,33 +128,13 @@ class AttentionLeavesTheResidualOut(_Layer):
         return self.think(self.attend(x, mask))
 
 
-class _Decoder(DecoderLayer):
+class _Decoder(Decode):
     """The reference's parts, for sublayers in another order."""
 
     pre_norm_as_made = False
 
     def __init__(self, d_model: int, n_heads: int, d_hidden: int) -> None:
         super().__init__(d_model, n_heads, d_hidden, pre_norm=self.pre_norm_as_made)
-
-    def forward(
-        self,
-        x: Tensor,
-        memory: Tensor,
-        self_mask: Tensor | None = None,
-        memory_mask: Tensor | None = None,
-    ) -> Tensor:
-        """Attend, then go on with the other two."""
-        mask = causal_mask(x.shape[1])
-        mask = mask if self_mask is None else mask & self_mask
-
-        def attend(seen: Tensor) -> Tensor:
-            return self.self_attention(seen, seen, seen, mask)[0]
-
-        def consult(seen: Tensor) -> Tensor:
-            return self.cross_attention(seen, memory, memory, memory_mask)[0]
-
-        x = residual(x, attend, self.self_attention_norm, pre_norm=self.pre_norm)
-        return self.go_on(x, consult)
 
     def consulted(self, x: Tensor, consult: Callable[[Tensor], Tensor]) -> Tensor:
         """Apply cross-attention with its residual."""
@@ -162,10 +143,6 @@ class _Decoder(DecoderLayer):
     def think(self, x: Tensor) -> Tensor:
         """Apply the network with its residual."""
         return residual(x, self.feed_forward, self.feed_forward_norm, pre_norm=self.pre_norm)
-
-    def go_on(self, x: Tensor, consult: Callable[[Tensor], Tensor]) -> Tensor:
-        """Apply the other two sublayers."""
-        raise NotImplementedError
 
 
 @mutant("DecoderLayer", LAST)
