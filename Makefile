@@ -10,8 +10,15 @@ verify: .venv/installed
 report: .venv/installed
 	$(BIN)/attest report
 
+# The wrong versions and the correct styles, thousands of cases, run without coverage, which would
+# take half as long again and finds no line there that the other tests leave out.
+VERSIONS := $(addprefix tests/test_,bugs.py generated_mutants.py implementations.py mutants.py)
+EVERYTHING := -m "" -n auto --dist worksteal
+
 test: .venv/installed
-	$(BIN)/python -m pytest -m "" -n auto --dist worksteal --cov --cov-branch --cov-report=term
+	$(BIN)/python -m pytest $(EVERYTHING) $(addprefix --ignore=,$(VERSIONS)) \
+		--cov --cov-branch --cov-report=term
+	$(BIN)/python -m pytest $(EVERYTHING) $(VERSIONS)
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .

@@ -504,6 +504,9 @@ def late_positions_are_told_apart_as_well(
 _WORDS = 43
 """So many words, and positions, that a table of 32 is seen to end; no width is the same."""
 
+_SURE = 2e-9
+"""Limits of a power of two between which it is as good as known."""
+
 
 @st.composite
 def _many_words(draw: Any) -> dict[str, Any]:
@@ -556,16 +559,21 @@ def _as_if_at_the_first_place(
 
     words = torch.arange(_WORDS)[None]
     pairs = torch.stack([torch.zeros_like(words[0]), words[0]], 1)
-    low, high = -14.0, 14.0
-    for _ in range(10):  # the factor, as a power of two, lies between narrower and narrower limits
-        factors = torch.logspace(low, high, _WORDS, 2.0, dtype=torch.float64)
-        factors[0] = 0  # the first word is for the first place
+
+    def compared(exponents: Tensor) -> Tensor:
+        factors = torch.cat([torch.zeros(1), 2.0**exponents])  # the first word is for its own place
         rows = written(start + factors[:, None] * away[1], pairs)
-        apart = (rows[1:, 1] - rows[1:, 0]).abs().amax(-1)
-        best = int(apart.argmin()) + 1
-        step = (high - low) / (_WORDS - 1)
-        low, high = low + (best - 2) * step, low + (best + 2) * step
-    factor = float(factors[best])
+        return (rows[1:, 1] - rows[1:, 0]).abs().amax(-1)
+
+    # The factor, as a power of two, lies between narrower and narrower limits; at first many are
+    # tried, since it may be far from 1 and what lies between it and the rest can have hollows.
+    low, high, tables = -14.0, 14.0, 4
+    while high - low > _SURE:
+        exponents = torch.linspace(low, high, tables * (_WORDS - 1), dtype=torch.float64)
+        apart = torch.cat([compared(part) for part in exponents.chunk(tables)])
+        best, step = int(apart.argmin()), (high - low) / (len(exponents) - 1)
+        factor = 2.0 ** float(exponents[best])
+        low, high, tables = (*(float(exponents[best]) + 2 * side * step for side in (-1, 1)), 1)
     table = start + factor * away
     rows = written(table, words)
     # A position may be off by as much as the contract says: so much is it moved, at random.
