@@ -24,7 +24,7 @@ from attest.report import as_json
 from attest.verification import environment
 from tests.power.matrix import MANY, STYLES, alarms, rewritten
 from tests.power.pages import as_csv
-from tests.sweep import PARTIAL, ROOT
+from tests.sources import PARTIAL, ROOT
 
 SEEDS = 200
 EXAMPLES = 20

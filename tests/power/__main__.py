@@ -23,7 +23,7 @@ from tests.bugs import INEXPRESSIBLE, ROWS
 from tests.power.held_out import held_out, patterns, table_of_mistakes
 from tests.power.matrix import FEW, MANY, STYLES, Wrong, alarms, all_wrong, kills, rewritten
 from tests.power.pages import as_csv, bugs_page, index, picture, properties_page
-from tests.sweep import PARTIAL, ROOT
+from tests.sources import PARTIAL, ROOT
 from tests.test_generated_mutants import SURVIVORS
 
 # The share of the versions held out whose mistake has to be named, and of those the share that has

@@ -14,9 +14,10 @@ from attest.implementations import Implementation, load_submission
 from attest.laws import Property
 from attest.ledger import Ledger, load_reference
 from attest.mistakes import FIRST
+from attest.sweeping import sweep
 from tests.bugs import all_bugs
 from tests.mutants import DEAD, Mutant, all_mutants
-from tests.sweep import ROOT, sweep
+from tests.sources import ROOT, fingerprint
 
 __all__ = ["FEW", "MANY", "STYLES", "Wrong", "alarms", "all_wrong", "kills", "rewritten"]
 
@@ -84,7 +85,8 @@ def kills(ledger: Ledger, wrong: Sequence[Wrong], partial: Path) -> dict[str, An
             wrong[index].mutant, by_component[wrong[index].mutant.component], reference
         )
 
-    return sweep("kill matrix", [w.id for w in wrong], work, partial)
+    names = [w.id for w in wrong]
+    return sweep("kill matrix", names, work, partial, mark=fingerprint(*names))
 
 
 def _examined(
@@ -158,7 +160,7 @@ def alarms(
             },
         }
 
-    return sweep(title, names, work, partial)
+    return sweep(title, names, work, partial, mark=fingerprint(*names))
 
 
 def _tells_more(prop: Property, settings: Settings) -> bool:

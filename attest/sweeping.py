@@ -1,33 +1,28 @@
 """Long work in many small tasks: on all cores, with its progress shown, and resumed where it ended.
 
 What a task gives is written down at once. Whoever is interrupted calls the same command again and
-loses the tasks in progress alone, unless some source has changed since.
+loses the tasks in progress alone, unless something that the results depend on has changed since.
 """
 
 from __future__ import annotations
 
-import hashlib
+import fcntl
 import json
+import multiprocessing
 import os
-import sys
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-__all__ = ["PARTIAL", "ROOT", "sweep"]
-
-ROOT = Path(__file__).parents[1]
-PARTIAL = ROOT / ".attest"
-"""Where what interrupted runs have done is kept."""
-
-SOURCES = ("attest", "properties", "reference", "tests")
+__all__ = ["BusyError", "sweep"]
 
 # Without a terminal, a line is printed whenever this share of the tasks is done.
 SHARE = 0.05
@@ -37,14 +32,8 @@ CONSOLE = Console(stderr=True)
 _WORK: Callable[[int], Any] | None = None
 
 
-def _fingerprint(*more: object) -> str:
-    """Give what the results depend on: all sources, torch's version, and what else is named."""
-    digest = hashlib.sha256(repr((torch.__version__, sys.version_info[:2], *more)).encode())
-    for folder in SOURCES:
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            digest.update(str(path.relative_to(ROOT)).encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+class BusyError(Exception):
+    """Another run is at the same work."""
 
 
 def sweep(
@@ -52,6 +41,8 @@ def sweep(
     names: Sequence[str],
     work: Callable[[int], Any],
     partial: Path,
+    *,
+    mark: str,
     jobs: int | None = None,
 ) -> dict[str, Any]:
     """Do every task once, in processes that are forked from this one.
@@ -61,65 +52,88 @@ def sweep(
         names: the tasks' names, each once.
         work: does one, by its place among the names; gives JSON.
         partial: where results are kept; whoever has published them may remove it.
-        jobs: how many processes; by default one for each core.
+        mark: what the results depend on, beside their names; another one begins anew.
+        jobs: how many processes, by default one for each core; with 0 none is forked.
 
     Returns:
         The results by name, in the order of the names.
 
     Raises:
+        BusyError: another run keeps its results in the same place.
         BrokenProcessPool: a task ended its process.
     """
-    found = _resumed(partial, names)
-    waiting = [index for index, name in enumerate(names) if name not in found]
-    if found:
-        CONSOLE.print(f"{title}: {len(found)} of {len(names)} were done before")
-    global _WORK  # noqa: PLW0603 - forked processes find it here; it cannot be pickled
-    _WORK = work
-    with (
-        partial.open("a") as kept,
-        _Progress(title, len(names), len(found)) as progress,
-        ProcessPoolExecutor(jobs or os.cpu_count(), get_context("fork"), _settle) as pool,
-    ):
-        futures = {pool.submit(_do, index): names[index] for index in waiting}
-        try:
-            for future in as_completed(futures):
-                name = futures[future]
-                found[name] = future.result()
-                kept.write(json.dumps([name, found[name]]) + "\n")
+    with _kept(partial, mark) as (kept, before):
+        found = {name: before[name] for name in names if name in before}
+        waiting = [index for index, name in enumerate(names) if name not in found]
+        if found:
+            CONSOLE.print(f"{title}: {len(found)} of {len(names)} were done before")
+        with _Progress(title, len(names), len(found)) as progress:
+            for index, result in _done(waiting, work, jobs):
+                found[names[index]] = result
+                kept.write(json.dumps([names[index], result]) + "\n")
                 kept.flush()
                 progress.advance()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
     return {name: found[name] for name in names}
 
 
+def _done(
+    waiting: Sequence[int], work: Callable[[int], Any], jobs: int | None
+) -> Iterator[tuple[int, Any]]:
+    if jobs == 0:
+        for index in waiting:
+            yield index, work(index)
+        return
+    global _WORK  # noqa: PLW0603 - forked processes find it here; it cannot be pickled
+    _WORK = work
+    others = set(multiprocessing.active_children())
+    fork = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(jobs or os.cpu_count(), fork, _settle) as pool:
+        futures = {pool.submit(_do, index): index for index in waiting}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in set(multiprocessing.active_children()) - others:
+                child.kill()
+            raise
+
+
 def _settle() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
     torch.set_num_threads(1)
 
 
-def _do(index: int) -> Any:
+def _do(index: int) -> Any:  # noqa: ANN401
     assert _WORK is not None
     return _WORK(index)
 
 
-def _resumed(partial: Path, names: Sequence[str]) -> dict[str, Any]:
-    """Read what an interrupted run of the same sources has left; start a new file otherwise."""
-    mark, known = _fingerprint(*names), set(names)
-    found: dict[str, Any] = {}
-    lines = partial.read_text().splitlines() if partial.exists() else []
-    if lines and lines[0] == mark:
-        for line in lines[1:]:
+@contextmanager
+def _kept(partial: Path, mark: str) -> Iterator[tuple[IO[str], dict[str, Any]]]:
+    """Open the file of results for one run alone, and read what earlier ones have left in it."""
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    with partial.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(f"another run is at this work, and keeps it in {partial}") from None
+        file.seek(0)
+        lines = file.read().splitlines()
+        found: dict[str, Any] = {}
+        for line in lines[1:] if lines and lines[0] == mark else ():
             try:
                 name, result = json.loads(line)
             except ValueError:  # the last line, half written
                 break
-            if name in known:
-                found[name] = result
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    kept = [json.dumps([name, result]) for name, result in found.items()]
-    partial.write_text("\n".join([mark, *kept]) + "\n")
-    return found
+            found[name] = result
+        file.truncate(0)
+        file.write("\n".join([mark, *(json.dumps(pair) for pair in found.items())]) + "\n")
+        file.flush()
+        try:
+            yield file, found
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # processes that were forked hold the file open, too
 
 
 class _Progress:
