@@ -42,5 +42,5 @@ stability: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[test,lint,plots]'
+		--constraint constraints.txt --editable '.[test,lint,measure]'
 	touch $@

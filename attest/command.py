@@ -1,4 +1,4 @@
-"""The command line: ``attest verify``, ``grade``, ``report`` and ``list``."""
+"""The command line: ``attest verify``, ``grade``, ``report``, ``measure`` and ``list``."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ LONGEST = 1e6  # seconds; no system waits much longer at once
 EXAMPLES, QUICK = 100, 10
 
 REPORTS, DATA = Path("reports"), "claims.json"
+
+# What an interrupted measurement has finished, in the folder of results.
+PARTIAL = ".partial.jsonl"
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 
@@ -112,6 +115,28 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.set_defaults(run=_report)
     _examining(report)
+
+    measure = commands.add_parser(
+        "measure", help="run the experiments that claims about training are decided by"
+    )
+    measure.set_defaults(run=_measure)
+    _selecting(measure)
+    measure.add_argument("--device", default="cpu", help="where models are trained: cpu, cuda, …")
+    measure.add_argument(
+        "--seeds",
+        type=_positive,
+        metavar="N",
+        help="how many seeds (default: the twelve that decide)",
+    )
+    measure.add_argument(
+        "--jobs", type=_positive, metavar="N", help="processes at once (default: one a core)"
+    )
+    measure.add_argument(
+        "--out",
+        metavar="FOLDER",
+        type=Path,
+        help="write into FOLDER (default: where `attest verify` reads)",
+    )
 
     listing = commands.add_parser("list", help="list the claims and the properties")
     listing.set_defaults(run=_list)
@@ -202,6 +227,7 @@ class _Session:
 
         from attest.examination import Settings
         from attest.ledger import LedgerError, load_ledger, load_reference
+        from attest.measurements import measured, own_folder
         from attest.running import usable_device
 
         torch.set_num_threads(1)  # small tensors: a second thread costs more than it brings
@@ -209,7 +235,11 @@ class _Session:
         self.console = console
         self.errors = errors
         self.reference = load_reference()
-        self.ledger = load_ledger(options.properties).only(options.only)
+        whole = load_ledger(options.properties)
+        self.ledger = whole.only(options.only)
+        measurements = measured(whole.experiments, own_folder())
+        kept = {experiment.id for experiment in self.ledger.experiments}
+        self.measured = [evidence for evidence in measurements if evidence.prop.id in kept]
         quick = getattr(options, "quick", False)
         if quick and options.examples is not None:
             raise LedgerError(
@@ -292,6 +322,7 @@ def _verify(options: argparse.Namespace, console: Console, errors: Console) -> i
     from attest.verification import verify
 
     evidence = session.examine(session.ledger.properties, session.reference, "verifying")
+    evidence += session.measured
     result = verify(session.ledger, evidence, session.settings)
     written = session.write(result.as_data(session.seconds))
     wanted = set(session.ledger.claims) if options.verbose else set(options.only)
@@ -314,7 +345,7 @@ def _report(options: argparse.Namespace, console: Console, errors: Console) -> i
     folder, marks = (options.out or REPORTS) / "claims", (HEADER, MARK)
 
     def files(evidence: Sequence[Any]) -> tuple[bool, dict[str, str]]:
-        result = verify(session.ledger, evidence, session.settings)
+        result = verify(session.ledger, [*evidence, *session.measured], session.settings)
         data = report(result)
         return result.well, {DATA: as_json(data), **pages(data)}
 
@@ -373,6 +404,52 @@ def _grade(options: argparse.Namespace, console: Console, errors: Console) -> in
     written = session.write(result.as_data(session.seconds))
     show(console, grade_report(result, session.seconds))
     return UNUSABLE if not written else WELL if result.well else FAILED
+
+
+def _measure(options: argparse.Namespace, console: Console, errors: Console) -> int:
+    import torch
+
+    from attest.ledger import LedgerError, load_ledger
+    from attest.measurements import measured, own_folder
+    from attest.running import usable_device
+    from attest.sweeping import BusyError
+
+    try:
+        from attest.measuring import SEEDS, ArmError, measure
+    except ImportError:
+        _say(errors, "measuring needs scipy and matplotlib: pip install 'attest[measure]'")
+        return UNUSABLE
+    torch.set_num_threads(1)
+    folder = options.out or own_folder()
+    try:
+        whole = load_ledger(options.properties)
+        experiments = whole.only(options.only).experiments
+        usable_device(options.device)
+        paths = measure(
+            experiments,
+            folder,
+            folder / PARTIAL,
+            seeds=options.seeds or SEEDS,
+            device=options.device,
+            jobs=options.jobs,
+        )
+        found = measured(whole.experiments, folder)
+    except (LedgerError, BusyError, ArmError, OSError) as error:
+        _say(errors, str(error))
+        return UNUSABLE
+    if not experiments:
+        _say(errors, "--only selects no experiment")
+        return UNUSABLE
+    (folder / PARTIAL).unlink()
+    chosen = {experiment.id for experiment in experiments}
+    for evidence in found:
+        if evidence.prop.id in chosen:
+            mark = "✓" if evidence.well else "✗"
+            text = f"{mark} {evidence.prop.id}: {evidence.prop.sentence}: {evidence.message}"
+            console.print(text, markup=False, highlight=False)
+    seconds = time.perf_counter() - float(options.start)
+    console.print(f"{len(paths)} files in {folder}, in {seconds:.0f} s.", highlight=False)
+    return WELL if all(e.well for e in found if e.prop.id in chosen) else FAILED
 
 
 def _list(options: argparse.Namespace, console: Console, errors: Console) -> int:

@@ -5,12 +5,20 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from attest.experiments import Experiment
 from attest.laws import Property
 
 __all__ = ["Counterexample", "Evidence", "Status"]
 
 Status = Literal[
-    "holds", "refuted", "crashed", "timeout", "undecided", "not_attempted", "not_applicable"
+    "holds",
+    "refuted",
+    "crashed",
+    "timeout",
+    "undecided",
+    "pending",
+    "not_attempted",
+    "not_applicable",
 ]
 
 
@@ -81,10 +89,10 @@ class Evidence:
     """What examining one property against one implementation gave.
 
     Attributes:
-        prop: the property.
+        prop: the property, or the experiment.
         status: "holds" when the argument came out, for a refutation too: its counterexample was
-            found. "not_applicable" is left out of every result.
-        examples: how many examples were tried.
+            found. "pending" waits for a measurement; "not_applicable" is left out of every result.
+        examples: how many examples were tried; of an experiment, how many seeds.
         informative: in how many of them a plausible mistake would have shown.
         seconds: how long it took.
         message: one line for a person; None when all is well.
@@ -95,7 +103,7 @@ class Evidence:
             and where the law fails.
     """
 
-    prop: Property
+    prop: Property | Experiment
     status: Status
     examples: int = 0
     informative: int = 0

@@ -91,9 +91,14 @@ class Property:
         return f"{self.component}.{self.function.__name__}"
 
     @property
+    def name(self) -> str:
+        """The law's name."""
+        return self.function.__name__
+
+    @property
     def sentence(self) -> str:
         """The law's name as words."""
-        return self.function.__name__.replace("_", " ")
+        return self.name.replace("_", " ")
 
     @property
     def explanation(self) -> str:

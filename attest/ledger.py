@@ -7,7 +7,7 @@ import importlib.util
 import pkgutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -16,6 +16,7 @@ from types import ModuleType
 import attest
 from attest.claims import Claim
 from attest.contract import ADDED
+from attest.experiments import Experiment
 from attest.implementations import LocalImplementation
 from attest.laws import ATTRIBUTE, Property
 
@@ -35,10 +36,12 @@ class Ledger:
     Attributes:
         claims: by id.
         properties: in the order of files and of definitions.
+        experiments: in the same order.
     """
 
     claims: dict[str, Claim]
     properties: tuple[Property, ...]
+    experiments: tuple[Experiment, ...] = ()
 
     @property
     def laws(self) -> tuple[Property, ...]:
@@ -61,7 +64,8 @@ class Ledger:
         kept: list[Property] = []
         for name in wanted:
             found = [p for p in self.properties if name in _names(p)]
-            if not found and name not in self.claims:
+            measured = any(name == experiment.id for experiment in self.experiments)
+            if not found and name not in self.claims and not measured:
                 raise LedgerError(
                     f"--only {name}: no claim, property or component has this name; "
                     "`attest list` shows them all"
@@ -71,13 +75,23 @@ class Ledger:
         named = all(name in self.claims for name in wanted)
         whole = set() if named else self.judged(properties)
         claims = {k: claim for k, claim in self.claims.items() if k in wanted or k in whole}
-        return Ledger(claims, properties)
+        experiments = tuple(
+            e for e in self.experiments if e.id in wanted or e.claim.id in {*wanted, *claims}
+        )
+        return Ledger(claims, properties, experiments)
 
-    def judged(self, properties: Iterable[Property]) -> set[str]:
-        """Give the claims of whose evidence nothing is left out of these properties."""
+    def judged(self, properties: Iterable[Property | Experiment]) -> set[str]:
+        """Give the claims of whose evidence nothing is left out of these properties.
+
+        What was measured is always there; a claim that has no other evidence is among them where
+        no property of the ledger is left out.
+        """
         properties = list(properties)
+        left_out = [p for p in self.properties if p not in properties]
         there = {claim.id for p in properties for claim in p.claims}
-        return there - {c.id for p in self.properties if p not in properties for c in p.claims}
+        if not left_out:
+            there |= {experiment.claim.id for experiment in self.experiments}
+        return there - {claim.id for p in left_out for claim in p.claims}
 
 
 def _names(prop: Property) -> set[str]:
@@ -199,8 +213,13 @@ def _from_folder(folder: Path) -> Iterator[ModuleType]:
 def _collect(modules: Iterable[ModuleType]) -> Ledger:
     claims: dict[str, Claim] = {}
     properties: dict[str, Property] = {}
+    experiments: dict[str, Experiment] = {}
     for module in modules:
-        for value in vars(module).values():
+        for name, value in vars(module).items():
+            if isinstance(value, Experiment):
+                found = replace(value, origin=(module.__name__, name))
+                if experiments.setdefault(value.id, found) is not found:
+                    raise LedgerError(f"the experiment {value.id} is defined twice")
             if isinstance(value, Claim) and claims.setdefault(value.id, value) is not value:
                 raise LedgerError(
                     f"the claim {value.id} is defined twice, again in {module.__name__}"
@@ -212,7 +231,8 @@ def _collect(modules: Iterable[ModuleType]) -> Ledger:
                     raise LedgerError(f"the property {prop.id} is defined twice")
     chapters = own_package("properties").CHAPTERS
     in_order = sorted(claims.items(), key=lambda claim: _order(claim[0], chapters))
-    return Ledger(dict(in_order), tuple(properties.values()))
+    by_claim = sorted(experiments.values(), key=lambda one: _order(one.claim.id, chapters))
+    return Ledger(dict(in_order), tuple(properties.values()), tuple(by_claim))
 
 
 def _order(claim: str, chapters: Sequence[str]) -> tuple[int, str]:

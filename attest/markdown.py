@@ -224,6 +224,8 @@ def _evidence(prop: Data) -> list[str]:
 
 
 def _tried(prop: Data) -> str:
+    if prop["method"] == "measured":
+        return f"{prop['examples']} seeds"
     if prop["method"] not in {"sampled", "counterexample"}:
         return "once"
     examples = f"{prop['examples']} example{'s' if prop['examples'] != 1 else ''}"

@@ -111,9 +111,7 @@ def nearest_mistake(evidence: Iterable[Evidence]) -> str | None:
     components = {e.prop.component for e in found}
     if len(components) != 1:
         return None
-    failed = frozenset(
-        e.prop.function.__name__ for e in found if e.status in _FAILED and e.examples < FIRST
-    )
-    applied = frozenset(e.prop.function.__name__ for e in found)
+    failed = frozenset(e.prop.name for e in found if e.status in _FAILED and e.examples < FIRST)
+    applied = frozenset(e.prop.name for e in found)
     (component,) = components
     return nearest(failed, applied, known_mistakes().get(component, ()))

@@ -192,6 +192,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     from rich.console import Console
 
     from attest.grading import grade
+    from attest.measurements import measured, own_folder
     from attest.terminal import grade_table, short_verdict_table
     from attest.verification import verify
 
@@ -202,6 +203,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.section("verdicts" if this.implementation is this.reference else "grade")
     if this.implementation is this.reference:
         selected = this.ledger.judged(evidence.prop for evidence in found)
+        found += measured(this.ledger.experiments, own_folder())
         result = verify(this.ledger, found, this.settings)
         chosen = [claim for claim in result.claims if claim.claim.id in selected]
         console.print(short_verdict_table(chosen))

@@ -42,6 +42,7 @@ METHODS = {
     "exhaustive": "every case there is",
     "sampled": "random inputs of many sizes, made small where the law fails",
     "counterexample": "what the notes say fails on a pinned input, and a search finds another",
+    "measured": "an experiment over seeds, with controls, and a rule that was written before it",
 }
 KINDS = {
     "definition": "says what the component is",

@@ -45,6 +45,7 @@ MARKS = {
     "crashed": Text("!", "bold red"),
     "timeout": Text("⏱", "bold red"),
     "undecided": Text("?", "bold yellow"),
+    "pending": Text("…", "bold yellow"),
     "not_attempted": Text("·", "dim"),
 }
 # A terminal of fewer columns has no room for claims in rows.
@@ -159,6 +160,9 @@ def _reasons(result: ClaimResult) -> Text:
         if evidence.prop.method == "counterexample" and evidence.counterexample is not None:
             text.append("\n  ✗ ", "magenta")
             text.append(_in_one_line(evidence.counterexample))
+        elif evidence.prop.method == "measured" and evidence.message is not None:
+            text.append("\n  ⊙ ", "cyan")
+            text.append(f"{evidence.prop.sentence}: {evidence.message}")
     text.append(f"\n{_tried(result.evidence)}", "dim")
     return text
 
@@ -179,6 +183,7 @@ def _tried(evidence: Iterable[Evidence]) -> str:
     counts = {
         "proof": sum(e.prop.method in PROOFS for e in found),
         "counterexample": sum(e.prop.method == "counterexample" for e in found),
+        "experiment": sum(e.prop.method == "measured" for e in found),
         "law": sum(e.prop.method == "sampled" for e in found),
     }
     examples = sum(e.examples for e in found if e.prop.method == "sampled")

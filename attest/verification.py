@@ -34,10 +34,13 @@ def bear_out(
 
     Returns:
         REFUTED where evidence for the claim failed or there is evidence against it alone;
-        CONDITIONAL where both sides came out; PROVED where an argument supports it and HOLDS
-        where examples alone do. PENDING where nothing came out.
+        CONDITIONAL where both sides came out; PROVED where an argument supports it, MEASURED where
+        an experiment does and no argument, and HOLDS where examples alone do. PENDING where nothing
+        came out.
     """
     supports, refutes = list(supports), list(refutes)
+    if any(e.status == "pending" for e in (*supports, *refutes)):
+        return Verdict.PENDING
     if any(e.status in {"refuted", "crashed"} for e in supports):
         return Verdict.REFUTED
     held, against = [e for e in supports if e.well], [e for e in refutes if e.well]
@@ -46,8 +49,10 @@ def bear_out(
     if against:
         return Verdict.REFUTED
     if held:
-        proved = any(e.prop.method in PROOFS for e in held)
-        return Verdict.PROVED if proved else Verdict.HOLDS
+        methods = {e.prop.method for e in held}
+        if methods & PROOFS:
+            return Verdict.PROVED
+        return Verdict.MEASURED if "measured" in methods else Verdict.HOLDS
     without_evidence = not supports and not refutes
     if without_evidence and declared in {Verdict.NO_CONTENT, Verdict.PENDING}:
         return declared

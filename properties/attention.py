@@ -112,21 +112,19 @@ ATT_05 = Claim(
     quote="긴 문장의 의존성 문제를 크게 줄인다",
     statement="Attention makes long sentences easier to learn, and learning them steadier.",
     formal="accuracy on sequences of T tokens falls less with T, with attention than without",
-    verdict=Verdict.PENDING,
+    verdict=Verdict.MEASURED,
     conditions=("steps and width are the same with attention and without it",),
     references=("Bahdanau, Cho and Bengio 2015, figure 2",),
     parts=(
         (
             "accuracy",
             "Long sequences are copied better with attention.",
-            Verdict.PENDING,
-            "needs an experiment with training",
+            Verdict.MEASURED,
         ),
         (
             "stability",
             "Runs from different seeds lie closer together with attention.",
-            Verdict.PENDING,
-            "needs an experiment with training",
+            Verdict.MEASURED,
         ),
     ),
 )
@@ -175,8 +173,7 @@ ATT_08 = Claim(
         (
             "in training",
             "Uniform weights, which spread it most, learn to copy as well as attention does.",
-            Verdict.PENDING,
-            "needs an experiment with training",
+            Verdict.REFUTED,
         ),
     ),
 )
@@ -206,13 +203,12 @@ ATT_10 = Claim(
     quote="RNN 대비 훨씬 안정적인 학습을 제공",
     statement="Gradients survive longer sequences with attention than in a recurrent network.",
     formal="log ‖∂output/∂x_1‖ falls less with T, with attention than through T recurrent steps",
-    verdict=Verdict.PENDING,
+    verdict=Verdict.MEASURED,
     conditions=(
         "recurrent matrices are drawn at random: orthogonal ones keep the gradient",
         "attention has instabilities of its own: see SA-09",
     ),
     references=("Pascanu, Mikolov and Bengio 2013, section 2",),
-    reason="needs an experiment over lengths",
 )
 
 

@@ -139,8 +139,7 @@ MHA_06 = Claim(
         (
             "in training",
             "Unequal gradients lead to different subspaces.",
-            Verdict.PENDING,
-            "needs an experiment with training",
+            Verdict.MEASURED,
         ),
     ),
 )
@@ -162,8 +161,7 @@ MHA_07 = Claim(
         (
             "in training",
             "Training takes the overlap away.",
-            Verdict.PENDING,
-            "needs an experiment with training",
+            Verdict.REFUTED,
         ),
     ),
 )
@@ -174,7 +172,7 @@ MHA_08 = Claim(
     quote="어떤 head는 문장의 syntactic 관계를 잘",
     statement="Some heads follow syntax, some long distances, some pairs of words of one kind.",
     formal="after training on text, some head's weights agree with a relation of grammar",
-    verdict=Verdict.PENDING,
+    verdict=Verdict.MEASURED,
     conditions=("it speaks of models that were trained on natural text",),
     references=("Clark et al. 2019", "Voita et al. 2019"),
     parts=(
@@ -188,8 +186,7 @@ MHA_08 = Claim(
         (
             "over a distance",
             "Some head learns to look a fixed distance back.",
-            Verdict.PENDING,
-            "needs an experiment with training, as MHA-09 does",
+            Verdict.MEASURED,
         ),
     ),
 )
@@ -200,14 +197,13 @@ MHA_09 = Claim(
     quote="기능적 분화(functional specialization)가 자연스럽게 일어난다",
     statement="Each head comes to do a job of its own, by itself.",
     formal="after training on as many relations as heads, each head weighs one of them most",
-    verdict=Verdict.PENDING,
+    verdict=Verdict.MEASURED,
     conditions=(
         "there are no more heads than relations: a head too many has nothing of its own to do",
         "positions are told apart well enough for the relations",
         "the loss does not ask for it: see MHA-07",
     ),
     references=("Voita et al. 2019",),
-    reason="needs an experiment with training",
 )
 
 ROWS = ("query.weight", "query.bias", "key.weight", "key.bias", "value.weight", "value.bias")

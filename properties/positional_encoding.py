@@ -66,8 +66,7 @@ PE_01 = Claim(
         (
             "in training",
             "A causal model without positions learns nothing that depends on order.",
-            Verdict.PENDING,
-            "needs an experiment with training",
+            Verdict.REFUTED,
         ),
     ),
 )
@@ -160,7 +159,7 @@ PE_06 = Claim(
     quote="자연스럽게 시퀀스 구조를 학습할 수 있다",
     statement="Positions are what lets a model without recurrence learn from order.",
     formal="without PE: pool f(P X) = pool f(X), so two labels for X and P X are half wrong",
-    verdict=Verdict.PROVED,
+    verdict=Verdict.MEASURED,
     conditions=("nothing is masked, and the outputs are pooled over the tokens",),
     references=("Yun et al. 2020",),
     parts=(
@@ -177,8 +176,7 @@ PE_06 = Claim(
         (
             "in training",
             "With positions a model learns what depends on order, and without it does not.",
-            Verdict.PENDING,
-            "needs an experiment with training",
+            Verdict.MEASURED,
         ),
     ),
 )
@@ -247,8 +245,7 @@ PE_09 = Claim(
         (
             "generalises",
             "A model does as well on lengths that it was not trained on.",
-            Verdict.PENDING,
-            "needs an experiment with training",
+            Verdict.REFUTED,
         ),
     ),
 )

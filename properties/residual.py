@@ -32,7 +32,7 @@ RES_01 = Claim(
     statement="Residual connections stabilise the flow of gradients.",
     formal="y = x + F(x) ⇒ J = I + J_F; ‖J_F‖ ≤ ε < 1 in all L of them ⇒ the singular values of "
     "the stack's J lie in [(1 − ε)^L, (1 + ε)^L]; its expansion has 2^L paths",
-    verdict=Verdict.PROVED,
+    verdict=Verdict.MEASURED,
     conditions=(
         "for post-norm the Jacobian of the normalisation stands before I + J_F",
         "the norm of the whole gradient hardly tells: with layer normalisation it survives without "
@@ -48,8 +48,7 @@ RES_01 = Claim(
         (
             "in depth",
             "Without residuals the gradient of differences between tokens vanishes with depth.",
-            Verdict.PENDING,
-            "needs an experiment over depths and seeds",
+            Verdict.MEASURED,
         ),
     ),
 )
@@ -76,8 +75,7 @@ RES_02 = Claim(
         (
             "collapse",
             "Residuals slow the collapse of tokens onto each other, and do not prevent it.",
-            Verdict.PENDING,
-            "needs an experiment over depths and seeds",
+            Verdict.MEASURED,
         ),
     ),
 )

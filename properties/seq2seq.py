@@ -76,15 +76,14 @@ S2S_05 = Claim(
     quote="다양한 시퀀스 변환 작업을 가능하게",
     statement="Sequences of any length can be turned into sequences of any other.",
     formal="for every T and m, p(y_1 … y_m | x_1 … x_T) is a distribution",
-    verdict=Verdict.HOLDS,
+    verdict=Verdict.MEASURED,
     references=("Sutskever, Vinyals and Le 2014, section 2",),
     parts=(
         ("any lengths", "Source and target may have any two lengths.", Verdict.HOLDS),
         (
             "learned",
             "The model learns to copy short sequences.",
-            Verdict.PENDING,
-            "needs an experiment with training",
+            Verdict.MEASURED,
         ),
     ),
 )
@@ -107,8 +106,7 @@ S2S_06 = Claim(
         (
             "in training",
             "What is learned copies long sequences worse than short ones.",
-            Verdict.PENDING,
-            "needs an experiment with training",
+            Verdict.MEASURED,
         ),
     ),
 )
@@ -129,8 +127,7 @@ S2S_07 = Claim(
         (
             "in training",
             "What is learned reproduces some positions worse than others.",
-            Verdict.PENDING,
-            "needs an experiment with training",
+            Verdict.MEASURED,
         ),
     ),
 )

@@ -124,9 +124,8 @@ TRF_07 = Claim(
         ),
         (
             "slopes",
-            "In training the gradients do not depend on the depth.",
-            Verdict.PENDING,
-            "needs an experiment: the slopes of the gradient against depth, both ways of norming",
+            "At the start, the last layer's gradient falls as L^(−1/2) with pre-norm alone.",
+            Verdict.MEASURED,
         ),
     ),
 )

@@ -172,7 +172,7 @@ EQ_02 = Claim(
     quote="이 과정이 여러 레이어 반복됨",
     statement="This is repeated over several layers.",
     formal="x ← layer_l(x, memory) for l = 1 … L, with the same memory",
-    verdict=Verdict.PROVED,
+    verdict=Verdict.MEASURED,
     conditions=("the layers have residuals, which the equations leave out",),
     references=("Dong, Cordonnier and Loukas 2021, theorem 2.2, for attention alone",),
     parts=(
@@ -180,8 +180,7 @@ EQ_02 = Claim(
         (
             "as written",
             "Without residuals, tokens become alike as layers follow each other.",
-            Verdict.PENDING,
-            "needs an experiment: the ratio of token differences by depth, over seeds",
+            Verdict.MEASURED,
         ),
     ),
 )

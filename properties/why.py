@@ -63,8 +63,7 @@ WHY_02 = Claim(
         (
             "most stably",
             "Trained on dependences over many tokens, no other architecture does better.",
-            Verdict.PENDING,
-            "needs an experiment with training",
+            Verdict.REFUTED,
         ),
     ),
 )
@@ -75,7 +74,7 @@ WHY_03 = Claim(
     quote="성능이 지속적으로 향상되는 스케일링 특성",
     statement="Performance keeps growing with the data, and with the model.",
     formal="the loss falls as the number of training tokens, or of parameters, grows",
-    verdict=Verdict.PENDING,
+    verdict=Verdict.MEASURED,
     conditions=(
         "down to the entropy of the data, below which nothing goes",
         "the model grows with the data, or it is large enough for all of it",
@@ -85,14 +84,12 @@ WHY_03 = Claim(
         (
             "data",
             "The loss falls with the data.",
-            Verdict.PENDING,
-            "needs an experiment with training",
+            Verdict.MEASURED,
         ),
         (
             "model",
             "At a fixed amount of data the loss falls with the size of the model.",
-            Verdict.PENDING,
-            "needs an experiment with training",
+            Verdict.MEASURED,
         ),
     ),
 )

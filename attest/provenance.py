@@ -1,0 +1,115 @@
+"""What code a result depends on: the definitions that can be reached from where it starts.
+
+Only definitions of ours count, whatever file they are in, and neither comments, docstrings nor
+layout: a result is out of date when something has changed that could have changed it.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+__all__ = ["digest"]
+
+OURS = ("attest", "properties", "reference")
+
+# What runs, describes and judges experiments changes no number.
+APART = ("attest.claims", "attest.experiments", "attest.checks", "reference.shapes")
+
+
+@dataclass(frozen=True)
+class _Module:
+    """The definitions of a module by name, and where its imported names come from."""
+
+    definitions: dict[str, tuple[ast.stmt, ...]]
+    imports: dict[str, tuple[str, str]]
+
+
+def digest(module: str, names: Iterable[str]) -> str:
+    """Give a fingerprint of definitions and of all of ours that they can reach.
+
+    Args:
+        module: the module's name.
+        names: names that it defines or imports.
+
+    Raises:
+        KeyError: the module has no such name.
+    """
+    waiting, seen = [(module, name) for name in names], set()
+    for place in waiting:
+        if place[1] not in _parsed(place[0]).definitions | _parsed(place[0]).imports:
+            raise KeyError(f"{place[0]} has no {place[1]}")
+    while waiting:
+        where, name = waiting.pop()
+        found = _parsed(where)
+        if name in found.imports:
+            where, name = found.imports[name]
+            if where.partition(".")[0] not in OURS or where in APART:
+                continue
+            found = _parsed(where)
+            if name in found.imports:  # handed on by a package
+                waiting.append((where, name))
+                continue
+        if (where, name) in seen or name not in found.definitions:
+            continue
+        seen.add((where, name))
+        waiting += _reached(where, found.definitions[name])
+    digested = hashlib.sha256()
+    for where, name in sorted(seen):
+        digested.update(f"{where}.{name}".encode())
+        for statement in _parsed(where).definitions[name]:
+            digested.update(ast.dump(statement).encode())
+    return digested.hexdigest()[:16]
+
+
+def _reached(where: str, statements: Iterable[ast.stmt]) -> Iterator[tuple[str, str]]:
+    public = _parsed("reference").imports
+    for statement in statements:
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name):
+                found = _parsed(where)
+                if node.id in found.definitions or node.id in found.imports:
+                    yield where, node.id
+            elif isinstance(node, ast.Attribute) and node.attr in public:
+                yield public[node.attr]
+
+
+@cache
+def _parsed(module: str) -> _Module:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        return _Module({}, {})
+    definitions: dict[str, tuple[ast.stmt, ...]] = {}
+    imports: dict[str, tuple[str, str]] = {}
+    for statement in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.ImportFrom) and statement.module and not statement.level:
+            for alias in statement.names:
+                imports[alias.asname or alias.name] = statement.module, alias.name
+        else:
+            for name in _defined(statement):
+                definitions[name] = (*definitions.get(name, ()), _stripped(statement))
+    return _Module(definitions, imports)
+
+
+def _defined(statement: ast.stmt) -> list[str]:
+    match statement:
+        case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+            return [name]
+        case ast.Assign(targets=targets):
+            return [n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)]
+        case ast.AnnAssign(target=ast.Name(id=name)):
+            return [name]
+    return []
+
+
+def _stripped(statement: ast.stmt) -> ast.stmt:
+    """Leave out docstrings."""
+    for node in ast.walk(statement):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return statement
