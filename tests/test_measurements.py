@@ -1,0 +1,206 @@
+"""Measurements are written, read, dated, corrected and found out of date."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from attest import provenance
+from attest.claims import Claim, Verdict
+from attest.command import FAILED, UNUSABLE, WELL, main
+from attest.evidence import Evidence
+from attest.examination import Settings
+from attest.experiments import Arm, Comparison, Control, Experiment
+from attest.ledger import Ledger, LedgerError, load_ledger
+from attest.measurements import age, file_of, measured, own_folder
+from attest.measuring import measure
+from attest.verification import verify
+
+CLAIM = Claim("ATT-95", "2 Attention", "하나 둘 셋", "More is more.", "b > a", Verdict.MEASURED)
+
+
+def level(reference, seeds, *, height):
+    numbers = torch.tensor(seeds.numbers, dtype=torch.float64)
+    return {"height": height + numbers / 100}
+
+
+LOW, HIGH = Arm("low", level, {"height": 0.0}), Arm("high", level, {"height": 1.0})
+
+
+def difference(numbers):
+    return numbers["high"]["height"] - numbers["low"]["height"] + 1e-9 * np.arange(12)
+
+
+def experiment(*, sign="above", most=np.inf, against=False, claim=CLAIM):
+    return Experiment(
+        about=claim,
+        component="softmax",
+        hypothesis="High is higher.",
+        task="Look at two heights.",
+        arms=(LOW, HIGH),
+        comparisons=(Comparison("it is higher", difference, sign),),
+        controls=(Control("low is low", lambda numbers: numbers["low"]["height"], most=most),),
+        expected="a difference of one",
+        seconds=1,
+        against=against,
+        origin=(__name__, "experiment"),
+    )
+
+
+def result(one, folder):
+    measure([one], folder, folder / "partial", jobs=1)
+    (evidence,) = measured([one], folder)
+    return evidence
+
+
+def verdict(evidence):
+    return verify(Ledger({CLAIM.id: CLAIM}, ()), [evidence], Settings()).claims[0].verdict
+
+
+def test_what_comes_out_as_expected_decides(tmp_path):
+    evidence = result(experiment(), tmp_path)
+    assert (evidence.status, evidence.examples) == ("holds", 12)
+    assert "after Holm's correction over 1 tests" in evidence.message
+    assert verdict(evidence) == Verdict.MEASURED
+    data = json.loads(file_of(tmp_path, "ATT-95").read_text())["experiments"][0]
+    assert data["arms"]["high"]["numbers"]["height"][3] == 1.03
+    assert set(data["made"]) >= {"date", "torch", "scipy", "processor", "device"}
+
+
+def test_what_speaks_against_refutes(tmp_path):
+    assert verdict(result(experiment(against=True), tmp_path)) == Verdict.REFUTED
+
+
+def test_what_comes_out_otherwise_is_said(tmp_path):
+    evidence = result(experiment(sign="below"), tmp_path)
+    assert evidence.status == "refuted"
+    assert "it came out otherwise: it is higher" in evidence.message
+
+
+def test_a_control_that_fails_leaves_nothing_decided(tmp_path):
+    evidence = result(experiment(most=0.05), tmp_path)
+    assert evidence.status == "undecided"
+    assert "a control failed: low is low" in evidence.message
+    assert verdict(evidence) == Verdict.PENDING
+
+
+def test_many_tests_together_need_more_of_each(tmp_path):
+    one = experiment()
+    measure([one], tmp_path, tmp_path / "partial", jobs=1)
+    others = [
+        experiment(claim=Claim(f"ATT-{n}", "2 Attention", "q", "s", "f", Verdict.MEASURED))
+        for n in range(100, 250)
+    ]
+    evidence = measured([one, *others], tmp_path)
+    assert evidence[0].status == "undecided"
+    assert "not decided: it is higher" in evidence[0].message
+    assert {found.status for found in evidence[1:]} == {"pending"}
+
+
+def test_code_that_has_changed_makes_a_claim_pending(tmp_path, monkeypatch):
+    one = experiment()
+    measure([one], tmp_path, tmp_path / "partial", jobs=1)
+    monkeypatch.setattr("attest.experiments.digest", lambda module, names: "another")
+    (evidence,) = measured([one], tmp_path)
+    assert evidence.status == "pending"
+    assert "its code has changed since" in evidence.message
+    assert verdict(evidence) == Verdict.PENDING
+
+
+def test_what_was_not_measured_is_pending(tmp_path):
+    (evidence,) = measured([experiment()], tmp_path)
+    assert evidence.status == "pending"
+    assert "not measured yet: `attest measure --only ATT-95`" in evidence.message
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    file_of(tmp_path, "ATT-95").write_text("{")
+    with pytest.raises(LedgerError, match=r"ATT-95\.json is no measurement that can be read"):
+        measured([experiment()], tmp_path)
+
+
+def test_ages():
+    today = dt.date(2026, 3, 1)
+    assert age("2026-03-01", today) == "today"
+    assert age("2026-02-28", today) == "yesterday"
+    assert age("2026-02-01", today) == "28 days ago"
+
+
+# --- What a result depends on -------------------------------------------------------------------
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    def write(text):
+        folder = tmp_path / f"v{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        (folder / "attest_written_here.py").write_text(text)
+        monkeypatch.syspath_prepend(folder)
+        provenance._parsed.cache_clear()
+        return provenance.digest("attest_written_here", ["f"])
+
+    yield write
+    provenance._parsed.cache_clear()
+
+
+def test_only_what_can_change_a_result_changes_its_fingerprint(module):
+    first = module("def f(x):\n    return g(x)\n\ndef g(x):\n    return x\n\ndef h(): pass\n")
+    assert module("# a comment\ndef f( x ):\n  'doc'\n  return g(x)\ndef g(x): return x\n") == first
+    assert module("def f(x):\n    return g(x)\n\ndef g(x):\n    return x + 1\n") != first
+    assert module("def f(x):\n    return g(x) + 0\n\ndef g(x):\n    return x\n") != first
+
+
+def test_the_reference_counts_where_it_is_used(module):
+    one = module("def f(reference):\n    return reference.LayerNorm(3)\n")
+    assert module("def f(reference):\n    return reference.Nothing(3)\n") != one
+
+
+def test_a_name_that_is_not_there_is_no_fingerprint(module):
+    with pytest.raises(KeyError, match="has no f"):
+        module("g = 1\n")
+
+
+# --- What is committed --------------------------------------------------------------------------
+
+LEDGER = load_ledger()
+
+
+@pytest.mark.parametrize(
+    "found", measured(LEDGER.experiments, own_folder()), ids=lambda e: e.prop.id
+)
+def test_what_is_committed_is_current_and_sound(found: Evidence):
+    assert found.status != "pending", found.message
+    assert found.examples >= 12
+    assert "control failed" not in found.message
+
+
+def test_all_of_it_is_within_the_budget():
+    seconds = 0.0
+    for path in own_folder().glob("*.json"):
+        for one in json.loads(path.read_text())["experiments"]:
+            seconds += one["seconds"]
+    assert 0 < seconds < 2 * 2 * 20 * 60  # arms are counted with each claim that uses them
+
+
+# --- The command --------------------------------------------------------------------------------
+
+
+def test_measuring_one_claim(tmp_path, capsys):
+    out = tmp_path / "out"
+    code = main(["measure", "--only", "EQ-02", "--out", str(out), "--jobs", "1"])
+    printed = capsys.readouterr().out
+    assert code in {WELL, FAILED}
+    assert "EQ-02 as written" in printed
+    assert sorted(path.name for path in out.iterdir()) == ["EQ-02.json"]
+
+
+@pytest.mark.parametrize(
+    "words", [["--only", "softmax"], ["--only", "nothing"], ["--device", "tpu9"]]
+)
+def test_a_measurement_that_cannot_be_made(words, tmp_path, capsys):
+    assert main(["measure", "--out", str(tmp_path), *words]) == UNUSABLE
+    assert capsys.readouterr().err.startswith("attest: ")
