@@ -1257,7 +1257,12 @@ def large_inputs_saturate_the_scores(
     logs = weights.double().log()
     spread = logs.amax(-1) - logs.amin(-1)
     error = 2 * log_weight_error(attention_bounds(attention, arguments).relative)
-    at_most(spread, torch.tensor(reach).double(), error, "the range of the log-weights of a row")
+    at_most(
+        spread,
+        torch.tensor(reach, dtype=torch.float64),
+        error,
+        "the range of the log-weights of a row",
+    )
     sometimes_differs(spread, torch.zeros_like(spread), "the weights of a row differ", error)
 
 

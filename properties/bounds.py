@@ -205,9 +205,9 @@ def _module_bounds(attention: Subject, arguments: Mapping[str, Any]) -> Attentio
         output = projected(sizes["d_model"], value, output)[1]
     tiny = smallest(dtype)
     return AttentionBounds(
-        torch.tensor(output + n * tiny * (1 + value)).double(),
-        torch.tensor(rho + tiny).double(),
-        torch.tensor(rho).double(),
+        torch.tensor(output + n * tiny * (1 + value), dtype=torch.float64),
+        torch.tensor(rho + tiny, dtype=torch.float64),
+        torch.tensor(rho, dtype=torch.float64),
     )
 
 

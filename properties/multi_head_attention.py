@@ -717,6 +717,8 @@ def a_head_scores_with_no_more_than_its_width(
     largest = sigma[..., :width]
     sometimes_differs(largest, torch.zeros_like(largest), "the scores are not all equal", error)
     heads = scores.shape[1]
+    if query.dtype != torch.float64:
+        return  # there, how far heads are apart may be less than what rounding explains
     for words, all_scores in (("keys", scores.flatten(1, 2)), ("queries", scores.mT.flatten(1, 2))):
         if heads > 1 and min(all_scores.shape[-2:]) > width:
             beyond = torch.linalg.svdvals(all_scores)[..., width]
