@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: verify report test lint grade bench power stability
+.PHONY: verify report test lint grade measure bench power stability
 
 verify: .venv/installed
 	$(BIN)/attest verify
@@ -27,6 +27,9 @@ lint: .venv/installed
 
 grade: .venv/installed
 	$(BIN)/attest grade $(SUBMISSION)
+
+measure: .venv/installed
+	$(BIN)/attest measure
 
 bench: .venv/installed
 	$(BIN)/python -m tests.benchmark

@@ -410,7 +410,8 @@ def _measure(options: argparse.Namespace, console: Console, errors: Console) -> 
     import torch
 
     from attest.ledger import LedgerError, load_ledger
-    from attest.measurements import measured, own_folder
+    from attest.measurement_page import page
+    from attest.measurements import evidence_of, own_folder, read
     from attest.running import usable_device
     from attest.sweeping import BusyError
 
@@ -425,6 +426,8 @@ def _measure(options: argparse.Namespace, console: Console, errors: Console) -> 
         whole = load_ledger(options.properties)
         experiments = whole.only(options.only).experiments
         usable_device(options.device)
+        if not experiments:
+            raise LedgerError("--only selects no experiment")  # noqa: TRY301 - said like the others
         paths = measure(
             experiments,
             folder,
@@ -433,23 +436,21 @@ def _measure(options: argparse.Namespace, console: Console, errors: Console) -> 
             device=options.device,
             jobs=options.jobs,
         )
-        found = measured(whole.experiments, folder)
+        measurements = read(whole.experiments, folder)
+        (folder / "README.md").write_text(page(measurements), encoding="utf-8")
     except (LedgerError, BusyError, ArmError, OSError) as error:
         _say(errors, str(error))
         return UNUSABLE
-    if not experiments:
-        _say(errors, "--only selects no experiment")
-        return UNUSABLE
     (folder / PARTIAL).unlink()
     chosen = {experiment.id for experiment in experiments}
+    found = [evidence_of(one) for one in measurements if one.experiment.id in chosen]
     for evidence in found:
-        if evidence.prop.id in chosen:
-            mark = "✓" if evidence.well else "✗"
-            text = f"{mark} {evidence.prop.id}: {evidence.prop.sentence}: {evidence.message}"
-            console.print(text, markup=False, highlight=False)
+        mark = "✓" if evidence.well else "✗"
+        text = f"{mark} {evidence.prop.id}: {evidence.prop.sentence}\n  {evidence.message}"
+        console.print(text, markup=False, highlight=False)
     seconds = time.perf_counter() - float(options.start)
     console.print(f"{len(paths)} files in {folder}, in {seconds:.0f} s.", highlight=False)
-    return WELL if all(e.well for e in found if e.prop.id in chosen) else FAILED
+    return WELL if all(evidence.well for evidence in found) else FAILED
 
 
 def _list(options: argparse.Namespace, console: Console, errors: Console) -> int:

@@ -118,6 +118,12 @@ class Evidence:
         """Whether nothing is wrong."""
         return self.status in {"holds", "not_applicable"}
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is wrong: an experiment may decide otherwise, or nothing, as well."""
+        measured = self.prop.method == "measured" and self.status in {"refuted", "undecided"}
+        return self.well or measured
+
     def record(self) -> dict[str, Any]:
         """Give everything but the property as JSON, to carry evidence between processes."""
         data = asdict(replace(self, prop=None))  # type: ignore[arg-type]

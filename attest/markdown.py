@@ -240,6 +240,9 @@ def _tried(prop: Data) -> str:
 def _details(prop: Data) -> list[str]:
     """Show a property's counterexample, or why it failed without one."""
     found = prop["counterexample"]
+    if prop["method"] == "measured" and prop["well"]:
+        said = f"{escaped(prop['sentence'])} *{escaped(prop['message'])}.*"
+        return [f"{said} {escaped(prop['explanation'])}", ""]
     if found is None:
         return [] if prop["well"] else [_failure(prop), ""]
     false = prop["well"]  # of a refutation, which comes out when what the notes say does not

@@ -8,16 +8,29 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from attest.evidence import Evidence
 from attest.experiments import Experiment
 from attest.ledger import LedgerError, own_package
 
-__all__ = ["ALPHA", "FOLDER", "Measurement", "age", "file_of", "holm", "measured", "own_folder"]
+__all__ = [
+    "ALPHA",
+    "FOLDER",
+    "Measurement",
+    "age",
+    "evidence_of",
+    "file_of",
+    "holm",
+    "measured",
+    "own_folder",
+    "read",
+]
+
+Name = TypeVar("Name", bound=Hashable)
 
 ALPHA = 0.05
 """The share of ledgers without any effect in which some comparison would come out nevertheless."""
@@ -44,10 +57,14 @@ class Measurement:
     Attributes:
         experiment: the experiment.
         data: what the file says of it; None where nothing was measured.
+        p: of each comparison, corrected for the number of all.
+        family: how many comparisons there are in all.
     """
 
     experiment: Experiment
     data: Mapping[str, Any] | None
+    p: tuple[float, ...]
+    family: int
 
     @property
     def current(self) -> bool:
@@ -55,47 +72,62 @@ class Measurement:
         return self.data is not None and self.data["code"] == self.experiment.code
 
 
-def _read(folder: Path, experiment: Experiment) -> Measurement:
+def _written(folder: Path, experiment: Experiment) -> dict[str, Any] | None:
     path = file_of(folder, experiment.claim.id)
     try:
         everything = json.loads(path.read_text(encoding="utf-8"))
         found = {one["experiment"]: one for one in everything["experiments"]}
     except FileNotFoundError:
-        return Measurement(experiment, None)
+        return None
     except (ValueError, KeyError, TypeError) as error:
         raise LedgerError(
             f"{path} is no measurement that can be read ({type(error).__name__}: {error}); "
             f"`attest measure --only {experiment.claim.id}` writes it again"
         ) from None
-    return Measurement(experiment, found.get(experiment.id))
+    return found.get(experiment.id)
 
 
-def measured(experiments: Iterable[Experiment], folder: Path) -> list[Evidence]:
-    """Read what was measured, correct for the number of tests, and decide.
+def read(experiments: Iterable[Experiment], folder: Path) -> list[Measurement]:
+    """Read what was measured, and correct for the number of tests.
 
     Args:
-        experiments: all of the ledger, since all of them together are corrected.
+        experiments: all of the ledger, since all of them together are corrected; what was not
+            measured yet counts as tests that showed nothing.
         folder: where the measurements lie.
-
-    Returns:
-        Evidence for each experiment, in their order.
 
     Raises:
         LedgerError: a file cannot be read.
     """
-    found = [_read(folder, experiment) for experiment in experiments]
-    raw = {
-        f"{one.experiment.id} {place}": test["p"]
-        for one in found
-        if one.current and one.data is not None
-        for place, test in enumerate(one.data["comparisons"])
-    }
-    missing = sum(len(one.experiment.comparisons) for one in found if not one.current)
-    corrected = holm(raw | {f"not measured {i}": 1.0 for i in range(missing)})
-    return [_evidence(one, corrected, len(raw) + missing) for one in found]
+    found = [(experiment, _written(folder, experiment)) for experiment in experiments]
+    raw = {}
+    for experiment, data in found:
+        current = data is not None and data["code"] == experiment.code
+        for place in range(len(experiment.comparisons)):
+            shown = data["comparisons"][place]["p"] if current and data is not None else 1.0
+            raw[experiment.id, place] = shown
+    corrected = holm(raw)
+    return [
+        Measurement(
+            experiment,
+            data,
+            tuple(corrected[experiment.id, p] for p in range(len(experiment.comparisons))),
+            len(raw),
+        )
+        for experiment, data in found
+    ]
 
 
-def _evidence(found: Measurement, corrected: Mapping[str, float], family: int) -> Evidence:
+def measured(experiments: Iterable[Experiment], folder: Path) -> list[Evidence]:
+    """Read what was measured as evidence, in the order of the experiments.
+
+    Raises:
+        LedgerError: a file cannot be read.
+    """
+    return [evidence_of(one) for one in read(experiments, folder)]
+
+
+def evidence_of(found: Measurement) -> Evidence:
+    """Decide by what was measured."""
     experiment, data = found.experiment, found.data
     command = f"`attest measure --only {experiment.claim.id}`"
     if data is None:
@@ -107,17 +139,17 @@ def _evidence(found: Measurement, corrected: Mapping[str, float], family: int) -
     seeds, seconds = len(data["seeds"]), data["seconds"]
     wrong = [c["sentence"] for c in data["controls"] if not c["well"]]
     if wrong:
-        message = f"{made}; a control failed: {'; '.join(wrong)}"
-        return Evidence(experiment, "undecided", seeds, 0, seconds, message)
+        message = f"{made}; it says nothing, since a control failed: {'; '.join(wrong)}"
+        return Evidence(experiment, "pending", seeds, 0, seconds, message)
     tests = data["comparisons"]
-    p = [corrected[f"{experiment.id} {place}"] for place in range(len(tests))]
+    p = found.p
     unclear = [t["sentence"] for t, q in zip(tests, p, strict=True) if q >= ALPHA]
     otherwise = [
         t["sentence"] for t, q in zip(tests, p, strict=True) if t["otherwise"] and q < ALPHA
     ]
     said = f"{made} on {data['made']['device']}, {seeds} seeds"
     if tests:
-        said += f", p ≤ {max(p):.2g} after Holm's correction over {family} tests"
+        said += f", p ≤ {max(p):.2g} after Holm's correction over {found.family} tests"
     if otherwise:
         message = f"{said}; it came out otherwise: {'; '.join(otherwise)}"
         return Evidence(experiment, "refuted", seeds, seeds, seconds, message)
@@ -129,14 +161,15 @@ def _evidence(found: Measurement, corrected: Mapping[str, float], family: int) -
     return Evidence(experiment, "holds", seeds, seeds, seconds, said)
 
 
-def holm(p: Mapping[str, float]) -> dict[str, float]:
+def holm(p: Mapping[Name, float]) -> dict[Name, float]:
     """Correct for the number of tests, so that all of them together err in few cases.
 
         p′_(i) = max over j ≤ i of (m − j + 1) p_(j), at most 1, for p_(1) ≤ … ≤ p_(m)
 
     Source: Holm 1979.
     """
-    found, largest = {}, 0.0
+    found: dict[Name, float] = {}
+    largest = 0.0
     for place, name in enumerate(sorted(p, key=lambda name: p[name])):
         largest = max(largest, min(1.0, (len(p) - place) * p[name]))
         found[name] = largest

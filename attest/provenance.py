@@ -58,22 +58,27 @@ def digest(module: str, names: Iterable[str]) -> str:
         if (where, name) in seen or name not in found.definitions:
             continue
         seen.add((where, name))
-        waiting += _reached(where, found.definitions[name])
+        waiting += _known(where, name)[1]
     digested = hashlib.sha256()
     for where, name in sorted(seen):
-        digested.update(f"{where}.{name}".encode())
-        for statement in _parsed(where).definitions[name]:
-            digested.update(ast.dump(statement).encode())
+        digested.update(f"{where}.{name} {_known(where, name)[0]}".encode())
     return digested.hexdigest()[:16]
 
 
+@cache
+def _known(where: str, name: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Give a definition as text that layout does not change, and the names that it reaches."""
+    statements = _parsed(where).definitions[name]
+    text = " ".join(ast.dump(statement) for statement in statements)
+    return text, tuple(_reached(where, statements))
+
+
 def _reached(where: str, statements: Iterable[ast.stmt]) -> Iterator[tuple[str, str]]:
-    public = _parsed("reference").imports
+    public, own = _parsed("reference").imports, _parsed(where)
     for statement in statements:
         for node in ast.walk(statement):
             if isinstance(node, ast.Name):
-                found = _parsed(where)
-                if node.id in found.definitions or node.id in found.imports:
+                if node.id in own.definitions or node.id in own.imports:
                     yield where, node.id
             elif isinstance(node, ast.Attribute) and node.attr in public:
                 yield public[node.attr]

@@ -163,7 +163,7 @@ def _property(evidence: Evidence) -> dict[str, Any]:
         "informative": evidence.informative,
         "tried": evidence.tried,
         "outcome": data["outcome"],
-        "well": evidence.well,
+        "well": evidence.settled,
         "message": evidence.message,
         "counterexample": None if found is None else _counterexample(found),
     }

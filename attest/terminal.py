@@ -213,7 +213,7 @@ def verification_report(
         explained: ids of the claims whose reasons are shown.
     """
     parts: list[RenderableType] = [verdict_table(verification.claims, explained)]
-    wrong = [e for e in _everything(verification) if not e.well]
+    wrong = [e for e in _everything(verification) if not e.settled]
     unasked = verification.unasked
     if unasked:
         held = sum(e.well for e in unasked)
@@ -336,10 +336,10 @@ def grade_report(result: Grade, seconds: float) -> list[RenderableType]:
 
 
 def listing(ledger: Ledger, *, wrapped: bool = True) -> list[RenderableType]:
-    """Show claims and properties by name.
+    """Show claims, properties and experiments by name.
 
     Args:
-        ledger: the claims and properties.
+        ledger: what is listed.
         wrapped: whether to fit them to the terminal; without, each is one line, for other programs.
     """
     claims = [
@@ -350,7 +350,8 @@ def listing(ledger: Ledger, *, wrapped: bool = True) -> list[RenderableType]:
         (prop.id, prop.method, " ".join(dict.fromkeys(claim.id for claim in prop.claims)))
         for prop in ledger.properties
     ]
-    there = [rows for rows in (claims, properties) if rows]
+    experiments = [(one.id, one.method, one.hypothesis) for one in ledger.experiments]
+    there = [rows for rows in (claims, properties, experiments) if rows]
     return [part for rows in there for part in (_listed(rows, wrapped=wrapped), Text())][:-1]
 
 

@@ -41,9 +41,10 @@ def bear_out(
     supports, refutes = list(supports), list(refutes)
     if any(e.status == "pending" for e in (*supports, *refutes)):
         return Verdict.PENDING
-    if any(e.status in {"refuted", "crashed"} for e in supports):
+    if any(e.status in {"refuted", "crashed"} and e.prop.method != "measured" for e in supports):
         return Verdict.REFUTED
-    held, against = [e for e in supports if e.well], [e for e in refutes if e.well]
+    held = [e for e in supports if e.well] + [e for e in refutes if _otherwise(e)]
+    against = [e for e in refutes if e.well] + [e for e in supports if _otherwise(e)]
     if held and against:
         return Verdict.CONDITIONAL
     if against:
@@ -57,6 +58,11 @@ def bear_out(
     if without_evidence and declared in {Verdict.NO_CONTENT, Verdict.PENDING}:
         return declared
     return Verdict.PENDING
+
+
+def _otherwise(evidence: Evidence) -> bool:
+    """Whether an experiment decided against its hypothesis, and so speaks for the other side."""
+    return evidence.prop.method == "measured" and evidence.status == "refuted"
 
 
 @dataclass(frozen=True)
@@ -86,11 +92,15 @@ class ClaimResult:
 
     @property
     def as_expected(self) -> bool:
-        """Whether the evidence bears out what the ledger says, all of it."""
+        """Whether the evidence bears out what the ledger says, all of it.
+
+        An experiment may come out otherwise than its hypothesis, or decide nothing: the verdict has
+        to say so.
+        """
         return (
             self.verdict == self.claim.verdict
             and all(result.verdict == result.part.verdict for result in self.parts)
-            and all(evidence.well for evidence in self.evidence)
+            and all(evidence.settled for evidence in self.evidence)
         )
 
     def as_data(self) -> dict[str, Any]:

@@ -381,7 +381,7 @@ def test_what_failed_is_shown_whole(width, nothing_is_examined, monkeypatch, cap
 def test_a_listing_for_another_program_has_a_whole_line_for_everything(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "40")
     assert main(["list"]) == WELL
-    claims, properties = capsys.readouterr().out.strip().split("\n\n")
+    claims, properties, experiments = capsys.readouterr().out.strip().split("\n\n")
     ledger = load_ledger()
     assert [line.split()[0] for line in claims.splitlines()] == list(ledger.claims)
     assert [line.split()[0] for line in properties.splitlines()] == [
@@ -390,6 +390,8 @@ def test_a_listing_for_another_program_has_a_whole_line_for_everything(monkeypat
     assert all(claim.statement in claims for claim in ledger.claims.values())
     for prop, line in zip(ledger.properties, properties.splitlines(), strict=True):
         assert all(claim.id in line for claim in prop.claims)
+    for one, line in zip(ledger.experiments, experiments.splitlines(), strict=True):
+        assert line.startswith(one.id)
 
 
 def test_a_listing_at_a_terminal_fits_it_and_loses_nothing():

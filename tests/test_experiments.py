@@ -196,8 +196,8 @@ MISTAKES = {
 
 
 @cache
-def measured_right(arm):
-    return run_arm(arm, SEEDS, reduced=True)
+def measured_right(name):
+    return run_arm(arms_of(EXPERIMENTS.values())[name], SEEDS, reduced=True)
 
 
 def controls(experiment, run):
@@ -211,7 +211,7 @@ def controls(experiment, run):
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_controls_catch_what_would_deceive(name, monkeypatch):
     experiment = EXPERIMENTS[name]
-    right = controls(experiment, measured_right)
+    right = controls(experiment, lambda arm: measured_right(arm.name))
     mistaken = MISTAKES[name](experiment, monkeypatch)
     wrong = controls(mistaken, lambda arm: run_arm(arm, SEEDS, reduced=True))
     assert right - wrong, f"{name}: well in both cases: {right}"

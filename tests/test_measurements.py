@@ -79,11 +79,17 @@ def test_what_comes_out_otherwise_is_said(tmp_path):
     evidence = result(experiment(sign="below"), tmp_path)
     assert evidence.status == "refuted"
     assert "it came out otherwise: it is higher" in evidence.message
+    assert verdict(evidence) == Verdict.REFUTED
+
+
+def test_what_was_to_speak_against_and_came_out_otherwise_speaks_for(tmp_path):
+    evidence = result(experiment(sign="below", against=True), tmp_path)
+    assert verdict(evidence) == Verdict.MEASURED
 
 
 def test_a_control_that_fails_leaves_nothing_decided(tmp_path):
     evidence = result(experiment(most=0.05), tmp_path)
-    assert evidence.status == "undecided"
+    assert evidence.status == "pending"
     assert "a control failed: low is low" in evidence.message
     assert verdict(evidence) == Verdict.PENDING
 
@@ -140,10 +146,12 @@ def module(tmp_path, monkeypatch):
         folder.mkdir()
         (folder / "attest_written_here.py").write_text(text)
         monkeypatch.syspath_prepend(folder)
+        provenance._known.cache_clear()
         provenance._parsed.cache_clear()
         return provenance.digest("attest_written_here", ["f"])
 
     yield write
+    provenance._known.cache_clear()
     provenance._parsed.cache_clear()
 
 
@@ -195,7 +203,7 @@ def test_measuring_one_claim(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert code in {WELL, FAILED}
     assert "EQ-02 as written" in printed
-    assert sorted(path.name for path in out.iterdir()) == ["EQ-02.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["EQ-02.json", "README.md"]
 
 
 @pytest.mark.parametrize(

@@ -459,7 +459,8 @@ def test_the_report_that_is_kept_is_of_this_ledger():
     data = json.loads(kept.read_text(encoding="utf-8"))
     ledger = load_ledger()
     assert data["as_expected"] is True
-    assert set(data["properties"]) == {prop.id for prop in ledger.properties}
+    everything = (*ledger.properties, *ledger.experiments)
+    assert set(data["properties"]) == {prop.id for prop in everything}
     assert {c["id"]: c["verdict"] for c in data["claims"]} == {
         claim.id: claim.verdict for claim in ledger.claims.values()
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,8 @@ __all__ = ["FEW", "MANY", "STYLES", "Wrong", "alarms", "all_wrong", "kills", "re
 # that it names, or all laws, it gets them all.
 MANY = Settings(examples=100, explain=False)
 FEW = replace(MANY, examples=FIRST, drawn_for=100)
+# What is right, a style or a version that is wrong in appearance alone, gets fewer than a grade.
+SOME = replace(MANY, examples=30)
 
 STYLES = {path.stem: path for path in sorted((ROOT / "tests/implementations").glob("*.py"))}
 
@@ -58,13 +60,17 @@ def all_wrong() -> list[Wrong]:
     return sorted(found, key=lambda w: (order.index(w.mutant.component), w.kind, w.mutant.name))
 
 
-def kills(ledger: Ledger, wrong: Sequence[Wrong], partial: Path) -> dict[str, Any]:
+def kills(
+    ledger: Ledger, wrong: Sequence[Wrong], partial: Path, right: Container[str] = ()
+) -> dict[str, Any]:
     """Examine every wrong version by every law of its component, and by what else it names.
 
     Args:
         ledger: the properties.
         wrong: the versions.
         partial: where results are kept while this runs.
+        right: the ids of versions that are known to be right. They survive all laws, which is
+            longer work than to die of one, and are examined on fewer examples.
 
     Returns:
         By the id of a version: "cells", a dict from a property's name to the number of the example
@@ -81,16 +87,16 @@ def kills(ledger: Ledger, wrong: Sequence[Wrong], partial: Path) -> dict[str, An
             draw_shared(prop, FEW)
 
     def work(index: int) -> dict[str, Any]:
-        return _examined(
-            wrong[index].mutant, by_component[wrong[index].mutant.component], reference
-        )
+        one = wrong[index]
+        most = SOME if one.id in right else MANY
+        return _examined(one.mutant, by_component[one.mutant.component], reference, most)
 
     names = [w.id for w in wrong]
     return sweep("kill matrix", names, work, partial, mark=fingerprint(*names))
 
 
 def _examined(
-    mutant: Mutant, properties: Sequence[Property], reference: Implementation
+    mutant: Mutant, properties: Sequence[Property], reference: Implementation, most: Settings
 ) -> dict[str, Any]:
     implementation = mutant.implementation()
     cells: dict[str, int | str] = {}
@@ -115,9 +121,9 @@ def _examined(
         look(prop, FEW)
     for prop in properties:
         if prop.function.__name__ in mutant.killers and not cells.get(prop.function.__name__):
-            look(prop, MANY)
+            look(prop, most)
     for prop in laws if not any(cells.values()) else ():
-        look(prop, MANY)
+        look(prop, most)
     return {
         "cells": cells,
         "dies_after": None if dies_after is None else round(dies_after, 3),

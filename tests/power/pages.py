@@ -39,7 +39,8 @@ def index(data: Data) -> str:
     lines += [
         f"{len(wrong)} wrong versions of {len(data['components'])} components were examined by "
         f"every law of their component, with {data['few']} examples a law; where a version "
-        f"survives a property that it names, or all laws, with {data['many']}. "
+        f"survives a property that it names, or all laws, with {data['many']}, or with "
+        f"{data['some']} where a reason is known why it is right. "
         f"{len(dead)} of them die, and {len(wrong) - len(dead)} survive for the reasons below. "
         f"{laws} laws grade; {len(data['properties'])} properties with the arguments about the "
         "reference, each of which kills something.",
