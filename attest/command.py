@@ -441,6 +441,9 @@ def _measure(options: argparse.Namespace, console: Console, errors: Console) -> 
     except (LedgerError, BusyError, ArmError, OSError) as error:
         _say(errors, str(error))
         return UNUSABLE
+    except KeyboardInterrupt:
+        _say(errors, "interrupted; the same command goes on from here")
+        return INTERRUPTED
     (folder / PARTIAL).unlink()
     chosen = {experiment.id for experiment in experiments}
     found = [evidence_of(one) for one in measurements if one.experiment.id in chosen]

@@ -22,7 +22,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-__all__ = ["BusyError", "sweep"]
+__all__ = ["BusyError", "carried_out", "sweep"]
 
 # Without a terminal, a line is printed whenever this share of the tasks is done.
 SHARE = 0.05
@@ -74,6 +74,22 @@ def sweep(
                 kept.flush()
                 progress.advance()
     return {name: found[name] for name in names}
+
+
+def carried_out(main: Callable[[], int]) -> int:
+    """Run a command whose work is swept, and end it with a line where it cannot go on.
+
+    Returns:
+        What the command gives; 130 where it was interrupted, and 2 where another run is at it.
+    """
+    try:
+        return main()
+    except KeyboardInterrupt:
+        CONSOLE.print("interrupted; the same command goes on from here")
+        return 130
+    except BusyError as error:
+        CONSOLE.print(str(error), soft_wrap=True)
+        return 2
 
 
 def _done(

@@ -21,6 +21,7 @@ from rich.console import Console
 from attest.ledger import load_ledger
 from attest.markup import code, table
 from attest.report import as_json
+from attest.sweeping import carried_out
 from attest.verification import environment
 from tests.power.matrix import MANY, STYLES, alarms, rewritten
 from tests.power.pages import as_csv
@@ -138,4 +139,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(carried_out(main))

@@ -23,7 +23,8 @@ def test_the_wheel_holds_our_three_packages_and_nothing_else(tmp_path):
     for package in tops:
         files = {f"{package}/{path.name}" for path in (ROOT / package).glob("*.py")}
         assert files <= set(names)
-    assert "attest/py.typed" in names
+    assert {"attest/py.typed", "properties/experiments/copying.py"} <= set(names)
+    assert "properties/measurements/ATT-05.json" in names
     points = next(name for name in names if name.endswith("entry_points.txt"))
     text = zipfile.ZipFile(wheel).read(points).decode()
     assert "attest = attest.command:run" in text

@@ -8,7 +8,7 @@ from os import _exit
 
 import pytest
 
-from attest.sweeping import BusyError, sweep
+from attest.sweeping import BusyError, carried_out, sweep
 from tests import sources
 from tests.power.matrix import STYLES, rewritten
 from tests.sources import fingerprint
@@ -90,6 +90,22 @@ def test_two_runs_do_not_write_into_each_other(tmp_path):
 def test_a_task_that_ends_its_process_is_no_silent_loss(tmp_path):
     with pytest.raises(BrokenProcessPool):
         sweep("test", NAMES, lambda _: _exit(3), tmp_path / "p", mark="m", jobs=1)
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "the same command goes on"),
+        (BusyError("another run is at it"), 2, "another run is at it"),
+    ],
+)
+def test_a_command_that_cannot_go_on_ends_with_a_line(raised, code, said, capsys):
+    def main():
+        raise raised
+
+    assert carried_out(main) == code
+    assert capsys.readouterr().err.count("\n") == 1
+    assert carried_out(lambda: 3) == 3
 
 
 def test_seeds_are_dealt_out_over_all_styles():

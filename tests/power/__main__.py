@@ -17,6 +17,7 @@ from attest.contract import CONTRACT
 from attest.ledger import Ledger, load_ledger
 from attest.mistakes import TABLE
 from attest.report import as_json
+from attest.sweeping import carried_out
 from attest.verification import environment
 from tests.bugs import INEXPRESSIBLE, ROWS
 from tests.power.held_out import held_out, patterns, table_of_mistakes
@@ -208,4 +209,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(carried_out(main))
