@@ -69,17 +69,19 @@ class _Model(nn.Module):
         longest: how many positions a learned table has.
     """
 
+    table: Tensor | None
+
     def __init__(
         self, reference: ModuleType, width: int, n_heads: int, scheme: str, longest: int
     ) -> None:
         super().__init__()
         self.symbols = reference.Embedding(SYMBOLS, width)
-        self.table: Tensor | None = None
         if scheme == "sinusoid":
             table = reference.sinusoidal_positional_encoding(longest, width)
             self.register_buffer("table", table.float())
-        elif scheme == "learned":
-            self.table = nn.Parameter(torch.randn(longest, width))
+        else:
+            learned = nn.Parameter(torch.randn(longest, width))
+            self.register_parameter("table", learned if scheme == "learned" else None)
         self.attention = _Attention(reference, width, n_heads, scheme)
         self.feed_forward = reference.FeedForward(width, 2 * width)
         self.norms = nn.ModuleList(reference.LayerNorm(width) for _ in range(3))
