@@ -199,9 +199,7 @@ def _copying(kind: str, length: int) -> Arm:
         copying,
         {**_SIZES, "kind": kind, "length": length},
         # The shortest has to be learned, or nobody can tell what its controls say.
-        {"width": 48, "steps": 250, "batch": 16, "rate": 1e-2}
-        if length == LENGTHS[0]
-        else _REDUCED,
+        {"steps": 350, "rate": 5e-3} if length == LENGTHS[0] else _REDUCED,
     )
 
 
