@@ -93,6 +93,8 @@ class Settings:
         quick: whether reports call this a quick pass; it changes nothing else.
         drawn_for: how many examples the run has whose first ones are taken; by default as many as
             are asked for.
+        patient: whether a law gets more examples than are asked for where a change that should be
+            seen has not come yet. Without, such a law decides nothing.
     """
 
     examples: int = 100
@@ -103,6 +105,7 @@ class Settings:
     explain: bool = True
     quick: bool = False
     drawn_for: int = 0
+    patient: bool = True
 
 
 @dataclass(frozen=True)
@@ -284,7 +287,7 @@ class _Examination:
     def _tried_enough(self, wanted: int) -> bool:
         """Whether as many examples were tried as wanted, or as many more as tell something."""
         settled = bool(self.informative) and all(self.witnesses.values())
-        return self.examples >= (wanted if settled else SHARED)
+        return self.examples >= (wanted if settled or not self.settings.patient else SHARED)
 
     def _try(self, example: Example, modules: Modules | None = None) -> Observer:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -63,6 +64,10 @@ def test_a_quick_pass_misses_no_change_that_should_be_seen_sometimes():
     for prop in names.values():
         found = examine(prop, LocalImplementation("uniform", uniform), settings, load_reference())
         assert found.status == "refuted"
+        assert found.examples > QUICK
+        hurried = replace(settings, patient=False)
+        found = examine(prop, LocalImplementation("uniform", uniform), hurried, load_reference())
+        assert found.examples <= QUICK
 
 
 @pytest.mark.slow

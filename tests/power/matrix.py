@@ -19,14 +19,15 @@ from tests.bugs import all_bugs
 from tests.mutants import DEAD, Mutant, all_mutants
 from tests.sources import ROOT, fingerprint
 
-__all__ = ["FEW", "MANY", "STYLES", "Wrong", "alarms", "all_wrong", "kills", "rewritten"]
+__all__ = ["FEW", "MANY", "SOME", "STYLES", "Wrong", "alarms", "all_wrong", "kills", "rewritten"]
 
 # A law gets the first few examples of a grade for each mutant. Where a mutant survives a property
 # that it names, or all laws, it gets them all.
 MANY = Settings(examples=100, explain=False)
-FEW = replace(MANY, examples=FIRST, drawn_for=100)
-# What is right, a style or a version that is wrong in appearance alone, gets fewer than a grade.
-SOME = replace(MANY, examples=30)
+FEW = replace(MANY, examples=FIRST, drawn_for=100, patient=False)
+# What is right, a style or a version that is wrong in appearance alone, gets fewer than a grade:
+# it is tried by every law, and `make stability` tries the styles on hundreds of thousands.
+SOME = replace(MANY, examples=10)
 
 STYLES = {path.stem: path for path in sorted((ROOT / "tests/implementations").glob("*.py"))}
 
