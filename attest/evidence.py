@@ -101,6 +101,7 @@ class Evidence:
         tried: how many examples were of each kind, by :mod:`attest.regimes`; an example is of one
             tier of sizes and may have several regimes of values. Empty where nothing was sampled,
             and where the law fails.
+        made: of an experiment, when it was measured, on what and with which versions.
     """
 
     prop: Property | Experiment
@@ -112,6 +113,7 @@ class Evidence:
     counterexample: Counterexample | None = None
     ratio: float = 0.0
     tried: dict[str, int] = field(default_factory=dict)
+    made: dict[str, Any] | None = None
 
     @property
     def well(self) -> bool:
@@ -155,5 +157,6 @@ class Evidence:
             "outcome": outcome,
             "seconds": round(self.seconds, 3),
             "message": self.message,
+            "made": self.made,
             "counterexample": None if self.counterexample is None else self.counterexample.text(),
         }

@@ -39,11 +39,11 @@ def draw(figure: Figure, numbers: Numbers, path: Path) -> None:
     """
     with mpl.rc_context(STYLE):
         if figure.maps:
-            drawn = canvas.Figure(figsize=(3.4 * len(figure.maps), 3.6), layout="constrained")
+            drawn = canvas.Figure(figsize=(2.9 * len(figure.maps), 3.4), layout="constrained")
             _maps(figure, numbers, drawn)
         else:
-            drawn = canvas.Figure(figsize=(6.4, 4.2), layout="constrained")
-            _lines(figure, numbers, drawn.subplots())
+            drawn = canvas.Figure(figsize=(8, 4.2), layout="constrained")
+            _lines(figure, numbers, drawn)
         drawn.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 
@@ -56,7 +56,8 @@ def _maps(figure: Figure, numbers: Numbers, drawn: canvas.Figure) -> None:
     drawn.suptitle(figure.title)
 
 
-def _lines(figure: Figure, numbers: Numbers, axes: Axes) -> None:
+def _lines(figure: Figure, numbers: Numbers, drawn: canvas.Figure) -> None:
+    axes: Axes = drawn.subplots()
     seeds = 0
     for place, series in enumerate(figure.series):
         values = series.values(numbers)
@@ -80,7 +81,7 @@ def _lines(figure: Figure, numbers: Numbers, axes: Axes) -> None:
     for label, level in figure.levels.items():
         axes.axhline(level, color="0.5", linewidth=0.8)
         axes.annotate(
-            label, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom"
+            f" {label}", (1, level), xycoords=("axes fraction", "data"), ha="left", va="center"
         )
     if "x" in figure.log:
         base = 2 if all(math.log2(x).is_integer() for x in figure.series[0].x) else 10
@@ -90,6 +91,9 @@ def _lines(figure: Figure, numbers: Numbers, axes: Axes) -> None:
     if "y" in figure.log:
         axes.set_yscale("log")
     axes.set(title=figure.title, xlabel=figure.x, ylabel=figure.y)
-    axes.legend(
-        frameon=False, title=f"mean of n = {seeds} seeds, bars: 95 %", title_fontsize="small"
+    drawn.legend(
+        loc="outside right upper",
+        frameon=False,
+        title=f"mean of n = {seeds} seeds,\nbars: 95 % by bootstrap",
+        title_fontsize="small",
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +28,7 @@ __all__ = [
     "measured",
     "own_folder",
     "read",
+    "summary",
 ]
 
 Name = TypeVar("Name", bound=Hashable)
@@ -128,6 +129,10 @@ def measured(experiments: Iterable[Experiment], folder: Path) -> list[Evidence]:
 
 def evidence_of(found: Measurement) -> Evidence:
     """Decide by what was measured."""
+    return replace(_decided(found), made=None if found.data is None else found.data["made"])
+
+
+def _decided(found: Measurement) -> Evidence:
     experiment, data = found.experiment, found.data
     command = f"`attest measure --only {experiment.claim.id}`"
     if data is None:
@@ -174,6 +179,22 @@ def holm(p: Mapping[Name, float]) -> dict[Name, float]:
         largest = max(largest, min(1.0, (len(p) - place) * p[name]))
         found[name] = largest
     return found
+
+
+def summary(found: Iterable[Evidence], today: dt.date) -> str:
+    """Say of experiments how old they are and what they were made with; "" where there are none."""
+    experiments = [one for one in found if one.prop.method == "measured"]
+    made = [one.made for one in experiments if one.made is not None]
+    if not experiments:
+        return ""
+    words = f"{len(experiments)} experiment{'s' if len(experiments) > 1 else ''}"
+    if made:
+        old = age(min(one["date"] for one in made), today)
+        which = "measured" if len(experiments) == 1 else "the oldest measured"
+        versions = ", ".join(sorted({f"torch {one['torch']} on {one['device']}" for one in made}))
+        words += f", {which} {old} with {versions}"
+    waiting = sum(one.status == "pending" for one in experiments)
+    return words + (f"; {waiting} pending: `attest measure`" if waiting else "") + "."
 
 
 def age(made: str, today: dt.date) -> str:

@@ -31,10 +31,10 @@ __all__ = ["GROUP", "SEEDS", "ArmError", "arms_of", "judged", "measure", "number
 SEEDS = 12
 """How many seeds decide: twelve pairs reach p = .0005 in an exact two-sided test."""
 
-GROUP = 6
-"""How many seeds one program trains. Never more or fewer, since a batch of another width rounds
-differently, and training makes much of a last digit: a seed's result must not depend on which
-others ran beside it."""
+GROUP = 12
+"""How many seeds one program trains: all that decide. Never more or fewer, since a batch of another
+width rounds differently, and training makes much of a last digit: a seed's result must not depend
+on which others ran beside it."""
 
 # So many digits of a number are written down; float32 has no more.
 DIGITS = 7

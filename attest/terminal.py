@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from attest.claims import Verdict
 from attest.evidence import Counterexample, Evidence
 from attest.grading import POINTS, Grade, earned
 from attest.ledger import Ledger
+from attest.measurements import summary
 from attest.verification import PROOFS, ClaimResult, Verification
 
 __all__ = [
@@ -227,6 +229,8 @@ def verification_report(
         )
     parts += _failures(wrong)
     parts.append(_summary(verification, wrong, seconds))
+    if measurements := summary(_everything(verification), dt.datetime.now(dt.UTC).date()):
+        parts.append(Text(measurements))
     silent = [
         r.claim.id for r in verification.claims if r.as_expected and r.claim.id not in explained
     ]

@@ -264,7 +264,7 @@ def relative_attention(
     if distances % 2 == 0:
         raise ValueError(f"distances −most … most are an odd number of vectors, got {distances}")
     index = clipped_distances(query.shape[-2], key.shape[-2], distances // 2).to(query.device)
-    near = (query[..., :, None, :] * key_distances[index]).sum(-1)  # (..., L, S)
+    near = torch.einsum("...id,ijd->...ij", query, key_distances[index])
     weights = masked_softmax((query @ key.mT + near) / math.sqrt(query.shape[-1]), mask)
-    mixed = (weights[..., None] * value_distances[index]).sum(-2)  # (..., L, d_v)
+    mixed = torch.einsum("...ij,ijd->...id", weights, value_distances[index])
     return weights @ value + mixed, weights

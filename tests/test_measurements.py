@@ -16,8 +16,9 @@ from attest.evidence import Evidence
 from attest.examination import Settings
 from attest.experiments import Arm, Comparison, Control, Experiment
 from attest.ledger import Ledger, LedgerError, load_ledger
-from attest.measurements import age, file_of, measured, own_folder
+from attest.measurements import age, file_of, measured, own_folder, summary
 from attest.measuring import measure
+from attest.terminal import verification_report
 from attest.verification import verify
 
 CLAIM = Claim("ATT-95", "2 Attention", "하나 둘 셋", "More is more.", "b > a", Verdict.MEASURED)
@@ -134,6 +135,24 @@ def test_ages():
     assert age("2026-03-01", today) == "today"
     assert age("2026-02-28", today) == "yesterday"
     assert age("2026-02-01", today) == "28 days ago"
+
+
+def test_verifying_says_how_old_measurements_are_and_what_they_were_made_with(tmp_path):
+    one = experiment()
+    missing = measured([one], tmp_path)
+    assert summary(missing, dt.date(2026, 3, 1)) == "1 experiment; 1 pending: `attest measure`."
+    found = result(one, tmp_path)
+    assert found.as_data()["made"]["torch"] == torch.__version__
+    made = dt.date.fromisoformat(found.made["date"])
+    words = summary([found, *missing], made + dt.timedelta(9))
+    assert words == (
+        f"2 experiments, the oldest measured 9 days ago with torch {torch.__version__} on cpu; "
+        "1 pending: `attest measure`."
+    )
+    assert summary([], made) == ""
+    verification = verify(Ledger({CLAIM.id: CLAIM}, ()), [found], Settings())
+    shown = [str(part) for part in verification_report(verification, 1.0)]
+    assert any(part.startswith("1 experiment, measured ") for part in shown)
 
 
 # --- What a result depends on -------------------------------------------------------------------

@@ -329,8 +329,10 @@ _BY_HAND = Control(
 )
 
 
-def _map(head: int, numbers: Numbers) -> Any:
-    return numbers[TWO.name]["map"][0, head]
+def _map(head: int, place: float, numbers: Numbers) -> Any:
+    """Give a head's weights at one seed of all, in the order of how much the heads look alike."""
+    order = np.argsort(numbers[TWO.name]["alike"], kind="stable")
+    return numbers[TWO.name]["map"][order[round(place * (len(order) - 1))], head]
 
 
 A_HEAD_FOR_EACH = Experiment(
@@ -365,10 +367,14 @@ A_HEAD_FOR_EACH = Experiment(
     figures=(
         Figure(
             "heads",
-            f"What two heads look at: {NEAR_LAG} and {FAR_LAG} places back (seed 0)",
+            f"What two heads look at that are asked for {NEAR_LAG} and {FAR_LAG} places back",
             "key",
             "query",
-            maps={f"head {head + 1}": partial(_map, head) for head in range(2)},
+            maps={
+                f"head {head + 1}, {which} seed": partial(_map, head, place)
+                for which, place in (("the median", 0.5), ("the worst", 1.0))
+                for head in range(2)
+            },
         ),
     ),
 )
