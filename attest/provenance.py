@@ -1,7 +1,8 @@
 """What code a result depends on: the definitions that can be reached from where it starts.
 
-Only definitions of ours count, whatever file they are in, and neither comments, docstrings nor
-layout: a result is out of date when something has changed that could have changed it.
+Only definitions of ours count, whatever file they are in, and neither comments, docstrings,
+layout nor the words of a claim: a result is out of date when something has changed that could have
+changed it.
 """
 
 from __future__ import annotations
@@ -113,8 +114,10 @@ def _defined(statement: ast.stmt) -> list[str]:
 
 
 def _stripped(statement: ast.stmt) -> ast.stmt:
-    """Leave out docstrings."""
+    """Leave out docstrings, and what an experiment is about: a claim's words change no number."""
     for node in ast.walk(statement):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "Experiment":
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg != "about"]
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
     return statement

@@ -181,6 +181,13 @@ def test_only_what_can_change_a_result_changes_its_fingerprint(module):
     assert module("def f(x):\n    return g(x) + 0\n\ndef g(x):\n    return x\n") != first
 
 
+def test_the_words_of_a_claim_are_no_part_of_an_experiment(module):
+    text = "X = Claim({!r})\nf = Experiment(about=X.part('a'), seeds={})\n"
+    first = module(text.format("one", 12))
+    assert module(text.format("another", 12)) == first
+    assert module(text.format("one", 13)) != first
+
+
 def test_the_reference_counts_where_it_is_used(module):
     one = module("def f(reference):\n    return reference.LayerNorm(3)\n")
     assert module("def f(reference):\n    return reference.Nothing(3)\n") != one
