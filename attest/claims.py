@@ -14,7 +14,8 @@ class Verdict(StrEnum):
     PROVED needs a symbolic, structural or exhaustive argument; sampling never proves.
     HOLDS survived every example that was tried. CONDITIONAL is true under the stated conditions
     and false without them. MEASURED was decided by an experiment. REFUTED has a counterexample.
-    NO_CONTENT says nothing that can be checked. PENDING waits for a measurement.
+    NO_CONTENT says nothing that can be checked. PENDING waits for a measurement, or was measured
+    and not decided.
     """
 
     PROVED = "proved"

@@ -148,10 +148,8 @@ def _decided(found: Measurement) -> Evidence:
         return Evidence(experiment, "pending", seeds, 0, seconds, message)
     tests = data["comparisons"]
     p = found.p
-    unclear = [t["sentence"] for t, q in zip(tests, p, strict=True) if q >= ALPHA]
-    otherwise = [
-        t["sentence"] for t, q in zip(tests, p, strict=True) if t["otherwise"] and q < ALPHA
-    ]
+    unclear = [_found(t) for t, q in zip(tests, p, strict=True) if q >= ALPHA]
+    otherwise = [_found(t) for t, q in zip(tests, p, strict=True) if t["otherwise"] and q < ALPHA]
     said = f"{made} on {data['made']['device']}, {seeds} seeds"
     if tests:
         said += f", p ≤ {max(p):.2g} after Holm's correction over {found.family} tests"
@@ -161,9 +159,14 @@ def _decided(found: Measurement) -> Evidence:
     if unclear:
         message = f"{said}; not decided: {'; '.join(unclear)}"
         return Evidence(experiment, "undecided", seeds, seeds, seconds, message)
-    if not tests:
-        said += ", reported and not decided"
+    said += f": {'; '.join(map(_found, tests))}" if tests else ", reported and not decided"
     return Evidence(experiment, "holds", seeds, seeds, seconds, said)
+
+
+def _found(test: Mapping[str, Any]) -> str:
+    """Say what a test is about and what was found, with its interval."""
+    low, high = test["interval"]
+    return f"{test['sentence']} ({test['estimate']:.3g}, 95 % {low:.3g} to {high:.3g})"
 
 
 def holm(p: Mapping[Name, float]) -> dict[Name, float]:

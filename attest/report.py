@@ -34,7 +34,7 @@ VERDICTS = {
     Verdict.MEASURED: "decided by an experiment",
     Verdict.REFUTED: "has a counterexample",
     Verdict.NO_CONTENT: "says nothing that can be checked",
-    Verdict.PENDING: "waits for a measurement",
+    Verdict.PENDING: "waits for a measurement, or was measured and is not decided",
 }
 METHODS = {
     "symbolic": "the reference runs on symbols in place of numbers",

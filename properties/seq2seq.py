@@ -20,6 +20,7 @@ from attest.specification import mapped, tensors_in
 from attest.strategies import string_inputs, token_inputs
 from attest.subject import Subject
 from attest.tolerances import gamma, unit_roundoff
+from properties.attention import some_matrix
 from properties.bounds import measured_bound
 
 PLAIN = "Seq2Seq"
@@ -218,6 +219,7 @@ def _called(source: Tensor, target_in: Tensor, lengths: Tensor | None) -> dict[s
     inputs=lambda component: token_inputs(component, "any", 3),
     formula="f depends on W  ⇒  ∂f/∂W ≠ 0",
     kind="robustness",
+    applies=some_matrix,
 )
 def every_matrix_that_is_used_learns(
     model: Subject, source: Tensor, target_in: Tensor, lengths: Tensor | None
