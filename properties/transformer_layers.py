@@ -1190,12 +1190,16 @@ def every_matrix_learns(stack: Subject, arguments: dict[str, Any]) -> None:
     _every_matrix_has_a_gradient(stack, arguments)
 
 
-def _every_matrix_has_a_gradient(stack: Subject, arguments: dict[str, Any]) -> None:
+def _parameter_gradients(stack: Subject, arguments: dict[str, Any]) -> dict[str, Tensor]:
     floating = [v for v in arguments.values() if isinstance(v, Tensor)]
     with stack.learning():
         output = stack(**arguments)
     probe = torch.sin(1.0 + torch.arange(output.numel())).to(output).view_as(output)
-    found = stack.parameter_gradients(weighted_sum(output, probe, *floating))
+    return stack.parameter_gradients(weighted_sum(output, probe, *floating))
+
+
+def _every_matrix_has_a_gradient(stack: Subject, arguments: dict[str, Any]) -> None:
+    found = _parameter_gradients(stack, arguments)
     matrices = {n: grad for n, grad in found.items() if grad.dim() >= 2 and min(grad.shape) >= 2}
     if not matrices:
         raise DoesNotApply("it stores no weights as matrices")
@@ -1204,15 +1208,15 @@ def _every_matrix_has_a_gradient(stack: Subject, arguments: dict[str, Any]) -> N
         sometimes_differs(grad, torch.zeros_like(grad), deep)
 
 
-def _six_layers(component: str) -> Any:
+def _six_layers(component: str, width: int = 4, hidden: int = 6) -> Any:
     """Give a few stacks that are deeper than others: that a layer is used is seen at once."""
 
     def inputs(seed: int) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(seed)
         names = ("x", "memory") if component == "Decoder" else ("x",)
         length = (3, 4, 3, 21)[seed % 4]
-        tokens = {n: fill(generator, "normal", 1, length, 4) for n in names}
-        sizes = {"d_model": 4, "n_heads": 2, "d_hidden": 6, "n_layers": 6}
+        tokens = {n: fill(generator, "normal", 1, length, width) for n in names}
+        sizes = {"d_model": width, "n_heads": 2, "d_hidden": hidden, "n_layers": 6}
         return {**tokens, "setup": Setup(sizes, seed)}
 
     return st.integers(0, 11).map(inputs)
@@ -1227,6 +1231,27 @@ def _six_layers(component: str) -> Any:
 def all_of_six_layers_learn(stack: Subject, arguments: dict[str, Any]) -> None:
     """A stack may be deeper than those that one tries first, and uses all of its layers."""
     _every_matrix_has_a_gradient(stack, arguments)
+
+
+@law(
+    *DEEP,
+    inputs=lambda component: _six_layers(component, width=32, hidden=3),
+    formula="entries of ∂f / ∂W that are not zero ≥ 6 · 4 d² · attentions",
+    claim=TRF_03,
+    dtypes=("float64",),
+)
+def six_layers_learn_the_weights_of_six(stack: Subject, arguments: dict[str, Any]) -> None:
+    """As many weights learn as the attentions of six layers have.
+
+    Weights are counted one by one, since a stack may store those of all its layers together. The
+    layers are wide, and their networks narrow, so that what else there is does not make up for the
+    attentions of a layer that is not used.
+    """
+    found = _parameter_gradients(stack, arguments)
+    count = torch.stack([torch.count_nonzero(slope) for slope in found.values()]).sum()
+    width = arguments["x"].shape[-1]
+    least = 6 * 4 * width**2 * _attentions_a_layer(stack)
+    sometimes(int(count) >= least, f"{least} weights learn, as many as six layers' attentions have")
 
 
 @law(

@@ -12,6 +12,7 @@ from reference import DecoderLayer as RightLayer
 from reference import MultiHeadAttention, causal_mask
 from reference.softmax import masked_softmax
 from reference.transformer_layers import residual
+from tests.implementations import stacked_weights
 from tests.mutants import mutant
 from tests.mutants.encoder import (
     HIDDEN,
@@ -23,7 +24,7 @@ from tests.mutants.encoder import (
     ten_thousand_below,
     unscaled,
 )
-from tests.mutants.stacks import FiveLayersAtMost, OneLayer, OtherLayers, PlainList
+from tests.mutants.stacks import FiveLayersAtMost, OneLayer, OtherLayers, PlainList, TwoLayersInTurn
 
 
 class Layer(RightLayer):
@@ -623,6 +624,11 @@ class Stack(OtherLayers, Right):
 )
 class OneLayerIsUsedAgain(OneLayer, Right):
     """Repeat the same layer: ``[layer] * L``."""
+
+
+@mutant("Decoder", "six_layers_learn_the_weights_of_six")
+class EveryOtherLayerIsTheSame(TwoLayersInTurn, stacked_weights.Decoder):
+    """Share the weights of every other layer, from the third on."""
 
 
 @mutant("Decoder", "every_layer_has_as_many_parameters", "a_decoder_has_sixteen_squares_a_layer")

@@ -16,8 +16,9 @@ from reference import LayerNorm, MultiHeadAttention
 from reference.multi_head_attention import split_heads
 from reference.softmax import masked_softmax
 from reference.transformer_layers import residual
+from tests.implementations import stacked_weights
 from tests.mutants import Mutant, mutant
-from tests.mutants.stacks import FiveLayersAtMost, OneLayer, OtherLayers
+from tests.mutants.stacks import FiveLayersAtMost, OneLayer, OtherLayers, TwoLayersInTurn
 
 Weigh = Callable[[Tensor, "Tensor | None"], Tensor]
 
@@ -450,6 +451,11 @@ class Stack(OtherLayers, Right):
 )
 class OneLayerIsUsedAgain(OneLayer, Right):
     """Repeat the same layer: ``[layer] * L``."""
+
+
+@mutant("Encoder", "six_layers_learn_the_weights_of_six")
+class EveryOtherLayerIsTheSame(TwoLayersInTurn, stacked_weights.Encoder):
+    """Share the weights of every other layer, from the third on."""
 
 
 @mutant("Encoder", "every_layer_has_as_many_parameters", "an_encoder_has_twelve_squares_a_layer")

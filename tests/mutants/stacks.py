@@ -25,6 +25,16 @@ class OneLayer:
         self.layers = nn.ModuleList([self.layers[0]] * len(self.layers))
 
 
+class TwoLayersInTurn:
+    """A stack that stores the weights of all layers together, and uses those of two in turn."""
+
+    def _attend(self, x, other, mask, layer, which):
+        return super()._attend(x, other, mask, layer % 2, which)
+
+    def _network(self, x, layer):
+        return super()._network(x, layer % 2)
+
+
 class PlainList:
     """A stack whose layers are where PyTorch does not find them."""
 
