@@ -164,7 +164,7 @@ def layer_norm_inputs(least: int = 1) -> st.SearchStrategy[dict[str, Any]]:
         for lead in ((), (1,), (2,), (3, 2), (5, 3), (2, 3, 4))
     ]
     shapes += [(n, n, n) for n in range(max(least, 2), 6)] * 3
-    shapes += [(40, 3, 7), (17, 2, 5), (4, 33)] * 2
+    shapes += [(40, 3, 7), (17, 2, 5), (4, 33), (2, 67, 3), (131, 2), (1, 1030, 2)] * 2
     shapes += [(2, 301), (1, 1, 1040), (2, 1, 3, 2, 4)] * 6
     some_shape = st.sampled_from(shapes)
     some_regime = st.sampled_from((*REGIMES, "offset", "offset"))
@@ -195,12 +195,13 @@ def feed_forward_inputs(least: int = 1) -> st.SearchStrategy[dict[str, Any]]:
     sizes = [
         (batch, length, width, hidden)
         for batch, length, width, hidden in product(
-            (1, 2, 3), range(least, 7), (2, 3, 4, 5), (3, 4, 7, 8)
+            (1, 3), range(least, 7), (2, 3, 4, 5), (3, 4, 7, 8)
         )
         if distinct((length, width, hidden))
     ]
     sizes += [(n, n, n, n) for n in range(max(least, 2), 6)] * 15
-    sizes += [(1, 40, 3, 5), (17, 3, 4, 8), (2, 4, 48, 64)] * 8
+    sizes += [(1, 40, 3, 5), (17, 3, 4, 8), (2, 4, 48, 64), (1, 67, 2, 3), (2, 131, 3, 2)] * 6
+    sizes += [(1, 1030, 2, 3), (130, 2, 3, 4)] * 3
     some_size = st.sampled_from(sorted(sizes, key=sum))
     some_regime, some_seed = st.sampled_from(REGIMES), seeds()
 

@@ -227,3 +227,16 @@ class ParameterMadeAtTheFirstCall(FeedForward):
         if self.late is None:
             self.late = nn.Parameter(torch.ones_like(x[0, 0]).detach())
         return super().forward(x) * self.late
+
+
+@mutant(COMPONENT, ORDER, PART)
+class WholeBlocksAlone(FeedForward):
+    """Take a long sequence in blocks of 64, and forget what is left behind the last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map block after block."""
+        y = torch.zeros_like(x)
+        for start in range(0, max(1, x.shape[1] // 64)):
+            block = slice(64 * start, 64 * start + 64)
+            y[:, block] = super().forward(x[:, block])
+        return y

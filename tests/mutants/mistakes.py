@@ -930,6 +930,7 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
     ),
     "not every layer has weights of its own that are used": (
         "OneLayerIsUsedAgain",
+        "EveryOtherLayerIsTheSame",
         "Transformer.OneLayerIsUsedAgainAndAgain",
         _change(r", shared: nn\.ModuleList"),
         "OnlyThreeLayersAreUsed",
