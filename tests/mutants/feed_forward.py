@@ -236,7 +236,7 @@ class WholeBlocksAlone(FeedForward):
     def forward(self, x: Tensor) -> Tensor:
         """Map block after block."""
         y = torch.zeros_like(x)
-        for start in range(0, max(1, x.shape[1] // 64)):
+        for start in range(max(1, x.shape[1] // 64)):
             block = slice(64 * start, 64 * start + 64)
             y[:, block] = super().forward(x[:, block])
         return y
