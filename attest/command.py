@@ -411,12 +411,12 @@ def _measure(options: argparse.Namespace, console: Console, errors: Console) -> 
 
     from attest.ledger import LedgerError, load_ledger
     from attest.measurement_page import page
-    from attest.measurements import evidence_of, own_folder, read
+    from attest.measurements import SEEDS, evidence_of, own_folder, read
     from attest.running import usable_device
-    from attest.sweeping import BusyError
+    from attest.sweeping import ENDED, BrokenProcessPool, BusyError
 
     try:
-        from attest.measuring import SEEDS, ArmError, measure
+        from attest.measuring import ArmError, measure
     except ImportError:
         _say(errors, "measuring needs scipy and matplotlib: pip install 'attest[measure]'")
         return UNUSABLE
@@ -424,10 +424,16 @@ def _measure(options: argparse.Namespace, console: Console, errors: Console) -> 
     folder = options.out or own_folder()
     try:
         whole = load_ledger(options.properties)
-        experiments = whole.only(options.only).experiments
+        claims = {experiment.claim.id for experiment in whole.only(options.only).experiments}
+        experiments = [e for e in whole.experiments if e.claim.id in claims]  # a file is a claim
         usable_device(options.device)
         if not experiments:
             raise LedgerError("--only selects no experiment")  # noqa: TRY301 - said like the others
+        if options.out is None and (options.seeds or SEEDS) < SEEDS:
+            raise LedgerError(  # noqa: TRY301 - said like the others
+                f"--seeds {options.seeds}: fewer than {SEEDS} decide nothing; say with --out where "
+                f"to write what they give, not over {folder}"
+            )
         paths = measure(
             experiments,
             folder,
@@ -441,10 +447,12 @@ def _measure(options: argparse.Namespace, console: Console, errors: Console) -> 
     except (LedgerError, BusyError, ArmError, OSError) as error:
         _say(errors, str(error))
         return UNUSABLE
+    except BrokenProcessPool:
+        _say(errors, ENDED)
+        return UNUSABLE
     except KeyboardInterrupt:
         _say(errors, "interrupted; the same command goes on from here")
         return INTERRUPTED
-    (folder / PARTIAL).unlink()
     chosen = {experiment.id for experiment in experiments}
     found = [evidence_of(one) for one in measurements if one.experiment.id in chosen]
     for evidence in found:

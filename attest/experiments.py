@@ -20,6 +20,8 @@ from attest.laws import Kind
 from attest.provenance import digest
 
 __all__ = [
+    "JUDGING",
+    "MEASURING",
     "Arm",
     "Comparison",
     "Control",
@@ -29,6 +31,10 @@ __all__ = [
     "Relation",
     "Series",
 ]
+
+MEASURING = (("attest.measuring", "run_arm"),)
+JUDGING = (("attest.statistics", "compare"), ("attest.statistics", "check"))
+"""Where the code that measures arms begins, and the code that judges what they gave."""
 
 Relation = Literal["above", "below", "within", "rising", "falling", "likelier"]
 Array = NDArray[np.float64]
@@ -61,12 +67,15 @@ class Comparison:
     Attributes:
         sentence: what is expected, in words.
         values: gives the numbers, (seeds,), or (seeds, conditions) for a trend.
-        relation: "above" or "below" the number ``than``, by Wilcoxon's signed-rank test, two-sided
-            and exact; "within" ``margin`` of it, by two such tests one-sided; "rising" or
-            "falling" over the conditions, by Page's test; "likelier" than with the probability
-            ``than``, by the binomial test, for numbers that are 0 or 1.
+        relation: "above" or "below" the number ``than``, by Wilcoxon's signed-rank test; "within"
+            ``margin`` of it, by two such tests one-sided; "rising" or "falling" over the
+            conditions, by Page's test; "likelier" than with the probability ``than``, by the
+            binomial test, for numbers that are 0 or 1.
         than: what the numbers are compared with.
         margin: how far from it is as good as there.
+        nothing: what the numbers would be without any effect; beyond it, "above" and "below" have
+            come out otherwise, and between it and ``than`` the effect is there and is smaller than
+            expected, which decides nothing.
     """
 
     sentence: str
@@ -74,6 +83,7 @@ class Comparison:
     relation: Relation
     than: float = 0.0
     margin: float = 0.0
+    nothing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -141,7 +151,7 @@ class Experiment:
 
     Attributes:
         about: the claim or the part that it decides.
-        component: what is trained or measured, by the contract's name.
+        component: what it is about, by the contract's name.
         hypothesis: what is expected to come out, in words.
         task: what the models have to do, and how they are trained.
         arms: the conditions.
@@ -149,7 +159,7 @@ class Experiment:
             and nothing is decided.
         controls: what must be so beside.
         expected: the effect that is expected, in numbers.
-        seconds: the budget on two cores.
+        seconds: the budget on two cores; arms that several experiments share count in each.
         against: whether the hypothesis speaks against what it is about.
         figures: for people.
         origin: the module and the name that it has there; the ledger knows them.
@@ -220,9 +230,8 @@ class Experiment:
 
     @property
     def code(self) -> str:
-        """A fingerprint of the experiment and of all code that it runs."""
-        module, name = self.origin
-        return digest(module, [name])
+        """A fingerprint of the experiment, and of all code that measures and judges it."""
+        return digest(self.origin, *MEASURING, *JUDGING)
 
     @property
     def id(self) -> str:

@@ -69,7 +69,7 @@ def _experiment(one: Measurement) -> Sequence[str]:
     made = data["made"]
     lines += [
         f"Measured {made['date']} with {len(data['seeds'])} seeds in {data['seconds']:.0f} s of "
-        f"one core: torch {made['torch']}, {escaped(made['processor'])}, {code(made['device'])}."
+        f"one process: torch {made['torch']}, {escaped(made['processor'])}, {code(made['device'])}."
         + ("" if one.current else " **The code has changed since.**"),
         "",
     ]

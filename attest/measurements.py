@@ -20,6 +20,7 @@ from attest.ledger import LedgerError, own_package
 __all__ = [
     "ALPHA",
     "FOLDER",
+    "SEEDS",
     "Measurement",
     "age",
     "evidence_of",
@@ -36,7 +37,12 @@ Name = TypeVar("Name", bound=Hashable)
 ALPHA = 0.05
 """The share of ledgers without any effect in which some comparison would come out nevertheless."""
 
+SEEDS = 12
+"""How many seeds decide: twelve pairs reach p = .0005 in an exact two-sided test."""
+
 FOLDER = "measurements"
+
+WRITTEN = {"code", "made", "seeds", "seconds", "controls", "comparisons"}
 
 
 def own_folder() -> Path:
@@ -78,6 +84,8 @@ def _written(folder: Path, experiment: Experiment) -> dict[str, Any] | None:
     try:
         everything = json.loads(path.read_text(encoding="utf-8"))
         found = {one["experiment"]: one for one in everything["experiments"]}
+        if missing := {key for one in found.values() for key in WRITTEN - set(one)}:
+            raise KeyError(*missing)  # noqa: TRY301 - said with what else can be wrong
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
@@ -93,7 +101,8 @@ def read(experiments: Iterable[Experiment], folder: Path) -> list[Measurement]:
 
     Args:
         experiments: all of the ledger, since all of them together are corrected; what was not
-            measured yet counts as tests that showed nothing.
+            measured yet, or by too few seeds, or with a control that failed, counts as tests that
+            showed nothing.
         folder: where the measurements lie.
 
     Raises:
@@ -102,9 +111,9 @@ def read(experiments: Iterable[Experiment], folder: Path) -> list[Measurement]:
     found = [(experiment, _written(folder, experiment)) for experiment in experiments]
     raw = {}
     for experiment, data in found:
-        current = data is not None and data["code"] == experiment.code
+        counts = data is not None and _why_pending(experiment, data) is None
         for place in range(len(experiment.comparisons)):
-            shown = data["comparisons"][place]["p"] if current and data is not None else 1.0
+            shown = data["comparisons"][place]["p"] if counts and data is not None else 1.0
             raw[experiment.id, place] = shown
     corrected = holm(raw)
     return [
@@ -138,14 +147,9 @@ def _decided(found: Measurement) -> Evidence:
     if data is None:
         return Evidence(experiment, "pending", message=f"not measured yet: {command}")
     made = f"measured {data['made']['date']} with torch {data['made']['torch']}"
-    if not found.current:
-        message = f"{made}; its code has changed since: {command}"
-        return Evidence(experiment, "pending", message=message)
     seeds, seconds = len(data["seeds"]), data["seconds"]
-    wrong = [c["sentence"] for c in data["controls"] if not c["well"]]
-    if wrong:
-        message = f"{made}; it says nothing, since a control failed: {'; '.join(wrong)}"
-        return Evidence(experiment, "pending", seeds, 0, seconds, message)
+    if why := _why_pending(experiment, data):
+        return Evidence(experiment, "pending", seeds, 0, seconds, f"{made}; {why}")
     tests = data["comparisons"]
     p = found.p
     unclear = [_found(t) for t, q in zip(tests, p, strict=True) if q >= ALPHA]
@@ -161,6 +165,18 @@ def _decided(found: Measurement) -> Evidence:
         return Evidence(experiment, "undecided", seeds, seeds, seconds, message)
     said += f": {'; '.join(map(_found, tests))}" if tests else ", reported and not decided"
     return Evidence(experiment, "holds", seeds, seeds, seconds, said)
+
+
+def _why_pending(experiment: Experiment, data: Mapping[str, Any]) -> str | None:
+    """Say why what was written down decides nothing; None where it may."""
+    if data["code"] != experiment.code:
+        return f"its code has changed since: `attest measure --only {experiment.claim.id}`"
+    if len(data["seeds"]) < SEEDS:
+        return f"fewer than {SEEDS} seeds decide nothing"
+    wrong = [control["sentence"] for control in data["controls"] if not control["well"]]
+    if wrong:
+        return f"it says nothing, since a control failed: {'; '.join(wrong)}"
+    return None
 
 
 def _found(test: Mapping[str, Any]) -> str:

@@ -16,22 +16,19 @@ import scipy
 import torch
 
 import attest
-from attest.experiments import Arm, Experiment, Numbers
+from attest.experiments import MEASURING, Arm, Experiment, Numbers
 from attest.figures import draw
 from attest.ledger import own_package
-from attest.measurements import file_of
+from attest.measurements import SEEDS, file_of
 from attest.provenance import digest
 from attest.report import as_json
 from attest.statistics import check, compare
-from attest.sweeping import sweep
+from attest.sweeping import forget, sweep
 from attest.training import Seeds
 
-__all__ = ["GROUP", "SEEDS", "ArmError", "arms_of", "judged", "measure", "numbers_of", "run_arm"]
+__all__ = ["GROUP", "ArmError", "arms_of", "judged", "measure", "numbers_of", "run_arm"]
 
-SEEDS = 12
-"""How many seeds decide: twelve pairs reach p = .0005 in an exact two-sided test."""
-
-GROUP = 12
+GROUP = SEEDS
 """How many seeds one program trains: all that decide. Never more or fewer, since a batch of another
 width rounds differently, and training makes much of a last digit: a seed's result must not depend
 on which others ran beside it."""
@@ -129,26 +126,31 @@ def measure(
     Raises:
         ArmError: an arm gave what cannot be used.
         BusyError: another run is at it.
+        BrokenProcessPool: a process that measured was ended.
     """
     own_package("reference")  # found by its location, before anybody looks for it by name
     arms = arms_of(experiments)
     tasks = [_Task(arm, group) for arm in arms.values() for group in range(-(-seeds // GROUP))]
     codes = {
-        arm.name: digest(arm.measure.__module__, [arm.measure.__name__]) for arm in arms.values()
+        arm.name: digest((arm.measure.__module__, arm.measure.__name__), *MEASURING)
+        for arm in arms.values()
     }
 
     def work(index: int) -> dict[str, Any]:
         task, start = tasks[index], time.perf_counter()
         first = task.group * GROUP
         numbers = run_arm(task.arm, range(first, min(first + GROUP, seeds)), device)
-        return {"numbers": numbers, "seconds": time.perf_counter() - start}
+        seconds = time.perf_counter() - start
+        return {"numbers": numbers, "seconds": seconds, "made": _made(device)}
 
     names = [f"{task.name(codes[task.arm.name], device)} of {seeds}" for task in tasks]
     forked = jobs if device == "cpu" else 0
     found = sweep("measuring", names, work, partial, mark=attest.__version__, jobs=forked)
     results: dict[str, dict[str, Any]] = {}
     for task, result in zip(tasks, found.values(), strict=True):
-        kept = results.setdefault(task.arm.name, {"numbers": {}, "seconds": 0.0})
+        kept = results.setdefault(
+            task.arm.name, {"numbers": {}, "seconds": 0.0, "made": result["made"]}
+        )
         kept["seconds"] += result["seconds"]
         for quantity, rows in result["numbers"].items():
             kept["numbers"].setdefault(quantity, []).extend(rows)
@@ -161,13 +163,14 @@ def measure(
         data = {
             "schema": 1,
             "claim": claim,
-            "experiments": [_record(one, results, seeds, device) for one in own],
+            "experiments": [_record(one, results, seeds) for one in own],
         }
         paths.append(file_of(folder, claim))
         paths[-1].write_text(as_json(data), encoding="utf-8")
         for one in own:
             for figure in one.figures:
                 draw(figure, numbers_of(results), folder / f"{figure.name}.svg")
+    forget(partial, names)
     return paths
 
 
@@ -187,23 +190,26 @@ def numbers_of(results: Mapping[str, Any]) -> Numbers:
     }
 
 
-def _record(
-    experiment: Experiment, results: Mapping[str, Any], seeds: int, device: str
-) -> dict[str, Any]:
+def _record(experiment: Experiment, results: Mapping[str, Any], seeds: int) -> dict[str, Any]:
     own = {arm.name: results[arm.name] for arm in experiment.arms}
+    try:
+        outcome = judged(experiment, numbers_of(own))
+    except ValueError as error:
+        raise ArmError(f"{experiment.id}: {error}") from None
     return {
         "experiment": experiment.id,
         "hypothesis": experiment.hypothesis,
         "task": experiment.task,
         "expected": experiment.expected,
         "code": experiment.code,
-        "made": _made(device),
+        "made": min((found["made"] for found in own.values()), key=lambda made: made["date"]),
         "seeds": list(range(seeds)),
         "seconds": round(sum(found["seconds"] for found in own.values()), 1),
-        **judged(experiment, numbers_of(own)),
+        **outcome,
         "arms": {
             arm.name: {
                 "sizes": dict(arm.sizes),
+                "made": own[arm.name]["made"],
                 "seconds": round(own[arm.name]["seconds"], 1),
                 "numbers": own[arm.name]["numbers"],
             }

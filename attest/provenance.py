@@ -1,8 +1,7 @@
 """What code a result depends on: the definitions that can be reached from where it starts.
 
-Only definitions of ours count, whatever file they are in, and neither comments, docstrings,
-layout nor the words of a claim: a result is out of date when something has changed that could have
-changed it.
+Only definitions of ours count, whatever file they are in, and neither comments, docstrings nor
+layout: a result is out of date when something has changed that could have changed it.
 """
 
 from __future__ import annotations
@@ -15,12 +14,15 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-__all__ = ["digest"]
+__all__ = ["digest", "reached"]
 
 OURS = ("attest", "properties", "reference")
 
-# What runs, describes and judges experiments changes no number.
+# What describes claims and experiments, and what refuses bad input, changes no number.
 APART = ("attest.claims", "attest.experiments", "attest.checks", "reference.shapes")
+
+# What is said of an experiment changes none either.
+WORDS = ("about", "hypothesis", "task", "expected", "seconds", "figures")
 
 
 @dataclass(frozen=True)
@@ -31,17 +33,31 @@ class _Module:
     imports: dict[str, tuple[str, str]]
 
 
-def digest(module: str, names: Iterable[str]) -> str:
+def digest(*places: tuple[str, str]) -> str:
     """Give a fingerprint of definitions and of all of ours that they can reach.
 
     Args:
-        module: the module's name.
-        names: names that it defines or imports.
+        places: where to start: modules, and names that they define or import.
 
     Raises:
-        KeyError: the module has no such name.
+        KeyError: a module has no such name.
     """
-    waiting, seen = [(module, name) for name in names], set()
+    digested = hashlib.sha256()
+    for where, name in sorted(reached(*places)):
+        digested.update(f"{where}.{name} {_known(where, name)[0]}".encode())
+    return digested.hexdigest()[:16]
+
+
+def reached(*places: tuple[str, str]) -> set[tuple[str, str]]:
+    """Give the definitions of ours that can be reached, these among them, by module and name.
+
+    Names are followed, and attributes that are public names of the reference: what is looked up by
+    a string is not seen.
+
+    Raises:
+        KeyError: a module has no such name.
+    """
+    waiting, seen = [*places], set[tuple[str, str]]()
     for place in waiting:
         if place[1] not in _parsed(place[0]).definitions | _parsed(place[0]).imports:
             raise KeyError(f"{place[0]} has no {place[1]}")
@@ -60,10 +76,7 @@ def digest(module: str, names: Iterable[str]) -> str:
             continue
         seen.add((where, name))
         waiting += _known(where, name)[1]
-    digested = hashlib.sha256()
-    for where, name in sorted(seen):
-        digested.update(f"{where}.{name} {_known(where, name)[0]}".encode())
-    return digested.hexdigest()[:16]
+    return seen
 
 
 @cache
@@ -114,10 +127,10 @@ def _defined(statement: ast.stmt) -> list[str]:
 
 
 def _stripped(statement: ast.stmt) -> ast.stmt:
-    """Leave out docstrings, and what an experiment is about: a claim's words change no number."""
+    """Leave out docstrings, and what an experiment says."""
     for node in ast.walk(statement):
         if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "Experiment":
-            node.keywords = [keyword for keyword in node.keywords if keyword.arg != "about"]
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg not in WORDS]
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
     return statement

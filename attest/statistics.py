@@ -1,7 +1,11 @@
 """The tests that decide experiments, exact where that is possible.
 
 Seeds are paired: every arm of an experiment is measured for the same ones, so that a comparison is
-a test on one number for each seed.
+a test on one number for each seed. All tests are two-sided but that of equivalence: p is that of
+what was expected, or of its opposite where the numbers point there. Wilcoxon's test takes numbers
+to lie symmetrically about their median; where all twelve lie on one side, it says what the sign
+test says, which takes nothing for granted. Up to thirteen seeds it runs through all signs, and
+Page's test is exact up to twelve.
 """
 
 from __future__ import annotations
@@ -19,6 +23,9 @@ __all__ = ["Checked", "Tested", "check", "compare", "interval"]
 # An exact signed-rank test runs through all signs up to so many seeds.
 EXACT = 13
 
+# Differences of rounded numbers that are the same to so many places are ties.
+DECIMALS = 12
+
 Array = NDArray[np.float64]
 
 
@@ -34,7 +41,7 @@ class Tested:
             of the first.
         interval: of the mean, 95 %, by the bootstrap over seeds.
         p: the probability of such numbers by chance, before the correction.
-        otherwise: whether the numbers lie on the other side of what is expected.
+        otherwise: whether p is that of the opposite of what is expected.
     """
 
     sentence: str
@@ -72,31 +79,56 @@ def compare(comparison: Comparison, numbers: Numbers) -> Tested:
         ValueError: the comparison gives no finite number for some seed.
     """
     values = _finite(comparison.sentence, comparison.values(numbers))
-    relation, than = comparison.relation, comparison.than
-    if relation in {"rising", "falling"}:
-        up = relation == "rising"
-        k = values.shape[1]
-        ranks = np.arange(1, k + 1) if up else np.arange(k, 0, -1)
-        p = float(stats.page_trend_test(values, predicted_ranks=ranks).pvalue)
-        effect = values[:, -1] - values[:, 0]
-        return _tested(comparison, "Page's trend test", effect, p, (effect.mean() > 0) != up)
-    if relation == "likelier":
-        wins = int(values.sum())
-        p = float(stats.binomtest(wins, len(values), than, alternative="greater").pvalue)
-        return _tested(comparison, "binomial test", values, p, values.mean() <= than)
-    if relation == "within":
-        low = _signed_rank(values - (than - comparison.margin), "greater")
-        high = _signed_rank(values - (than + comparison.margin), "less")
-        test = f"two one-sided signed-rank tests, margin {comparison.margin:g}"
-        outside = abs(float(np.median(values)) - than) > comparison.margin
-        return _tested(comparison, test, values, max(low, high), outside)
-    p = _signed_rank(values - than, "two-sided")
-    wrong = (float(np.median(values)) > than) != (relation == "above")
-    return _tested(comparison, "Wilcoxon's signed-rank test", values, p, wrong)
+    match comparison.relation:
+        case "rising" | "falling":
+            return _trend(comparison, values)
+        case "likelier":
+            return _chance(comparison, values)
+        case "within":
+            return _equivalence(comparison, values)
+        case _:
+            return _location(comparison, values)
+
+
+def _trend(comparison: Comparison, values: Array) -> Tested:
+    places = np.arange(1, values.shape[1] + 1)
+    up, down = (
+        float(stats.page_trend_test(values, predicted_ranks=ranks).pvalue)
+        for ranks in (places, places[::-1])
+    )
+    otherwise = (down < up) == (comparison.relation == "rising")
+    p = min(1.0, 2 * min(up, down))
+    return _tested(comparison, "Page's trend test", values[:, -1] - values[:, 0], p, otherwise)
+
+
+def _chance(comparison: Comparison, values: Array) -> Tested:
+    wins = int(values.sum())
+    p = float(stats.binomtest(wins, len(values), comparison.than).pvalue)
+    return _tested(comparison, "binomial test", values, p, values.mean() < comparison.than)
+
+
+def _equivalence(comparison: Comparison, values: Array) -> Tested:
+    low, high = comparison.than - comparison.margin, comparison.than + comparison.margin
+    test = f"two one-sided signed-rank tests, margin {comparison.margin:g}"
+    beyond = 2 * min(_signed_rank(values - high, "greater"), _signed_rank(values - low, "less"))
+    outside = not low <= float(np.median(values)) <= high
+    inside = max(_signed_rank(values - low, "greater"), _signed_rank(values - high, "less"))
+    p = min(1.0, beyond) if outside else inside
+    return _tested(comparison, test, values, p, outside)
+
+
+def _location(comparison: Comparison, values: Array) -> Tested:
+    median, up = float(np.median(values)), comparison.relation == "above"
+    otherwise = median < comparison.nothing if up else median > comparison.nothing
+    p = _signed_rank(values - (comparison.nothing if otherwise else comparison.than), "two-sided")
+    if not otherwise and (median > comparison.than) != up:
+        p = 1.0  # too small an effect, and surely so, is still no evidence of what was expected
+    return _tested(comparison, "Wilcoxon's signed-rank test", values, p, otherwise)
 
 
 def _signed_rank(values: Array, alternative: str) -> float:
     """Give the p of Wilcoxon's test, exact by all 2^n signs where ties or zeros forbid tables."""
+    values = values.round(DECIMALS)
     if not values.any():
         return 1.0
     sizes = np.abs(values)

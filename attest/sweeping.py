@@ -12,8 +12,9 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Self
@@ -22,7 +23,9 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-__all__ = ["BusyError", "carried_out", "sweep"]
+__all__ = ["ENDED", "BrokenProcessPool", "BusyError", "carried_out", "forget", "sweep"]
+
+ENDED = "a process was ended from outside, perhaps for want of memory; the same command goes on"
 
 # Without a terminal, a line is printed whenever this share of the tasks is done.
 SHARE = 0.05
@@ -76,11 +79,23 @@ def sweep(
     return {name: found[name] for name in names}
 
 
+def forget(partial: Path, names: Iterable[str]) -> None:
+    """Leave out results that are kept elsewhere now, and the file where none is left."""
+    mark, *lines = partial.read_text(encoding="utf-8").splitlines()
+    done = set(names)
+    left = [line for line in lines if json.loads(line)[0] not in done]
+    if left:
+        partial.write_text("\n".join([mark, *left]) + "\n", encoding="utf-8")
+    else:
+        partial.unlink()
+
+
 def carried_out(main: Callable[[], int]) -> int:
     """Run a command whose work is swept, and end it with a line where it cannot go on.
 
     Returns:
-        What the command gives; 130 where it was interrupted, and 2 where another run is at it.
+        What the command gives; 130 where it was interrupted, and 2 where another run is at it or
+        a process was ended.
     """
     try:
         return main()
@@ -89,6 +104,9 @@ def carried_out(main: Callable[[], int]) -> int:
         return 130
     except BusyError as error:
         CONSOLE.print(str(error), soft_wrap=True)
+        return 2
+    except BrokenProcessPool:
+        CONSOLE.print(ENDED)
         return 2
 
 

@@ -2,7 +2,7 @@
 
 A loop over seeds does the same small operations again and again, and small operations cost their
 overhead. Here every parameter has one axis more, a slot a seed, and torch.func runs all of them at
-once. Seeds do not meet: gradients are taken slot by slot, and Adam goes entry by entry.
+once. Seeds do not meet: no parameter of one enters another's loss, and Adam goes entry by entry.
 """
 
 from __future__ import annotations

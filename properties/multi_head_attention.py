@@ -204,6 +204,14 @@ MHA_09 = Claim(
         "the loss does not ask for it: see MHA-07",
     ),
     references=("Voita et al. 2019",),
+    parts=(
+        ("one each", "Two heads share out two relations, one each.", Verdict.MEASURED),
+        (
+            "more heads than relations",
+            "Of more heads than relations, too, each comes to do a job of its own.",
+            Verdict.REFUTED,
+        ),
+    ),
 )
 
 ROWS = ("query.weight", "query.bias", "key.weight", "key.bias", "value.weight", "value.bias")

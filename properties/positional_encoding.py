@@ -66,7 +66,10 @@ PE_01 = Claim(
         (
             "in training",
             "A causal model without positions learns nothing that depends on order.",
-            Verdict.REFUTED,
+            Verdict.PENDING,
+            "not measured: one causal layer knows which symbols came before and not in what order, "
+            "and deeper ones were not trained here; Haviv et al. 2022 report language models that "
+            "learn order without positions",
         ),
     ),
 )

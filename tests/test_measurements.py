@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+import attest
 from attest import provenance
 from attest.claims import Claim, Verdict
 from attest.command import FAILED, UNUSABLE, WELL, main
 from attest.evidence import Evidence
 from attest.examination import Settings
 from attest.experiments import Arm, Comparison, Control, Experiment
+from attest.figures import draw
 from attest.ledger import Ledger, LedgerError, load_ledger
-from attest.measurements import age, file_of, measured, own_folder, summary
-from attest.measuring import measure
+from attest.measurements import age, file_of, measured, own_folder, read, summary
+from attest.measuring import ArmError, judged, measure, numbers_of
 from attest.terminal import verification_report
 from attest.verification import verify
 
@@ -111,7 +114,7 @@ def test_many_tests_together_need_more_of_each(tmp_path):
 def test_code_that_has_changed_makes_a_claim_pending(tmp_path, monkeypatch):
     one = experiment()
     measure([one], tmp_path, tmp_path / "partial", jobs=1)
-    monkeypatch.setattr("attest.experiments.digest", lambda module, names: "another")
+    monkeypatch.setattr("attest.experiments.digest", lambda *places: "another")
     (evidence,) = measured([one], tmp_path)
     assert evidence.status == "pending"
     assert "its code has changed since" in evidence.message
@@ -122,6 +125,31 @@ def test_what_was_not_measured_is_pending(tmp_path):
     (evidence,) = measured([experiment()], tmp_path)
     assert evidence.status == "pending"
     assert "not measured yet: `attest measure --only ATT-95`" in evidence.message
+
+
+def test_fewer_than_twelve_seeds_decide_nothing(tmp_path):
+    one = experiment()
+    measure([one], tmp_path, tmp_path / "partial", seeds=11, jobs=1)
+    (evidence,) = measured([one], tmp_path)
+    assert (evidence.status, evidence.examples) == ("pending", 11)
+    assert evidence.message.endswith("fewer than 12 seeds decide nothing")
+
+
+def test_a_control_that_failed_helps_no_other_test(tmp_path):
+    other = Claim("ATT-96", "2 Attention", "q", "s", "f", Verdict.MEASURED)
+    both = [experiment(), experiment(most=0.05, claim=other)]
+    measure(both, tmp_path, tmp_path / "partial", jobs=1)
+    found, failed = read(both, tmp_path)
+    assert failed.p == (1.0,)
+    assert found.p[0] == pytest.approx(2 * 2 / 2**12)
+
+
+def test_a_comparison_without_numbers_is_named(tmp_path):
+    one = replace(
+        experiment(), comparisons=(Comparison("it is so", lambda _: np.full(12, np.nan), "above"),)
+    )
+    with pytest.raises(ArmError, match="ATT-95: «it is so» has no number"):
+        measure([one], tmp_path, tmp_path / "partial", jobs=1)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
@@ -167,7 +195,7 @@ def module(tmp_path, monkeypatch):
         monkeypatch.syspath_prepend(folder)
         provenance._known.cache_clear()
         provenance._parsed.cache_clear()
-        return provenance.digest("attest_written_here", ["f"])
+        return provenance.digest(("attest_written_here", "f"))
 
     yield write
     provenance._known.cache_clear()
@@ -181,11 +209,11 @@ def test_only_what_can_change_a_result_changes_its_fingerprint(module):
     assert module("def f(x):\n    return g(x) + 0\n\ndef g(x):\n    return x\n") != first
 
 
-def test_the_words_of_a_claim_are_no_part_of_an_experiment(module):
-    text = "X = Claim({!r})\nf = Experiment(about=X.part('a'), seeds={})\n"
-    first = module(text.format("one", 12))
-    assert module(text.format("another", 12)) == first
-    assert module(text.format("one", 13)) != first
+def test_words_are_no_part_of_an_experiment(module):
+    text = "X = Claim({!r})\nf = Experiment(about=X.part('a'), task={!r}, comparisons={})\n"
+    first = module(text.format("one", "a", 12))
+    assert module(text.format("another", "b", 12)) == first
+    assert module(text.format("one", "a", 13)) != first
 
 
 def test_the_reference_counts_where_it_is_used(module):
@@ -212,12 +240,41 @@ def test_what_is_committed_is_current_and_sound(found: Evidence):
     assert "control failed" not in found.message
 
 
+WRITTEN = {
+    one["experiment"]: one
+    for path in sorted(own_folder().glob("*.json"))
+    for one in json.loads(path.read_text())["experiments"]
+}
+
+
+@pytest.mark.parametrize("experiment", LEDGER.experiments, ids=lambda e: e.id)
+def test_what_is_committed_is_what_the_tests_say_of_the_numbers(experiment, tmp_path):
+    numbers = numbers_of(WRITTEN[experiment.id]["arms"])
+    again = judged(experiment, numbers)
+    for kind in ("comparisons", "controls"):
+        for one, written in zip(again[kind], WRITTEN[experiment.id][kind], strict=True):
+            assert one.keys() == written.keys()
+            for key, value in written.items():
+                wanted = list(one[key]) if isinstance(value, list) else one[key]
+                assert value == (
+                    pytest.approx(wanted) if isinstance(value, float | list) else wanted
+                )
+    for figure in experiment.figures:
+        draw(figure, numbers, tmp_path / "drawn.svg")
+        committed = own_folder() / f"{figure.name}.svg"
+        assert committed.read_text() == (tmp_path / "drawn.svg").read_text(), committed
+
+
 def test_all_of_it_is_within_the_budget():
-    seconds = 0.0
-    for path in own_folder().glob("*.json"):
-        for one in json.loads(path.read_text())["experiments"]:
-            seconds += one["seconds"]
-    assert 0 < seconds < 2 * 2 * 20 * 60  # arms are counted with each claim that uses them
+    budgets = {experiment.id: experiment.seconds for experiment in LEDGER.experiments}
+    late = {
+        name: one["seconds"]
+        for name, one in WRITTEN.items()
+        if one["seconds"] > 2 * budgets[name]  # on two cores
+    }
+    assert not late
+    arms = {name: arm for one in WRITTEN.values() for name, arm in one["arms"].items()}
+    assert sum(arm["seconds"] for arm in arms.values()) < 2 * 30 * 60
 
 
 # --- The command --------------------------------------------------------------------------------
@@ -225,16 +282,43 @@ def test_all_of_it_is_within_the_budget():
 
 def test_measuring_one_claim(tmp_path, capsys):
     out = tmp_path / "out"
+    out.mkdir()
+    partial = out / ".partial.jsonl"
+    partial.write_text(f'{attest.__version__}\n["another arm", {{}}]\n')
     code = main(["measure", "--only", "EQ-02", "--out", str(out), "--jobs", "1"])
     printed = capsys.readouterr().out
     assert code in {WELL, FAILED}
     assert "EQ-02 as written" in printed
-    assert sorted(path.name for path in out.iterdir()) == ["EQ-02.json", "README.md"]
+    names = sorted(path.name for path in out.iterdir())
+    assert names == [".partial.jsonl", "EQ-02.json", "README.md"]
+    assert partial.read_text() == f'{attest.__version__}\n["another arm", {{}}]\n'
+
+
+def test_a_claim_is_measured_whole(tmp_path, capsys, monkeypatch):
+    asked = []
+
+    def note(experiments, *arguments, **options):
+        asked.extend(experiment.id for experiment in experiments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("attest.measuring.measure", note)
+    main(["measure", "--only", "ORD-01 in a stack", "--out", str(tmp_path)])
+    assert asked == ["ORD-01 in training", "ORD-01 in a stack"]
+    assert "goes on from here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    "words", [["--only", "softmax"], ["--only", "nothing"], ["--device", "tpu9"]]
+    ("words", "said"),
+    [
+        (["--only", "softmax"], "no experiment"),
+        (["--only", "nothing"], "nothing"),
+        (["--device", "tpu9"], "tpu9"),
+        (["--seeds", "3"], "fewer than 12 decide nothing"),
+    ],
 )
-def test_a_measurement_that_cannot_be_made(words, tmp_path, capsys):
-    assert main(["measure", "--out", str(tmp_path), *words]) == UNUSABLE
-    assert capsys.readouterr().err.startswith("attest: ")
+def test_a_measurement_that_cannot_be_made(words, said, tmp_path, capsys):
+    where = [] if "--seeds" in words else ["--out", str(tmp_path)]
+    assert main(["measure", *where, *words]) == UNUSABLE
+    printed = capsys.readouterr().err
+    assert printed.startswith("attest: ")
+    assert said in " ".join(printed.split())

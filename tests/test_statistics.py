@@ -13,9 +13,10 @@ from attest.statistics import check, compare, interval
 TWELVE = np.arange(1.0, 13.0)
 
 
-def compared(values, relation, than=0.0, margin=0.0):
+def compared(values, relation, than=0.0, margin=0.0, nothing=0.0):
     values = np.asarray(values)
-    return compare(Comparison("it is so", lambda _: values, relation, than, margin), {})
+    comparison = Comparison("it is so", lambda _: values, relation, than, margin, nothing)
+    return compare(comparison, {})
 
 
 def test_twelve_pairs_reach_one_in_two_thousand():
@@ -36,15 +37,18 @@ def test_ties_and_zeros_are_no_obstacle():
     found = compared([0.0, 0.0, *[0.5] * 10], "above")
     assert 0 < found.p < 0.01
     assert compared(np.zeros(12), "above").p == 1
+    assert compared([0.8 - 0.5 - 0.3] * 12, "above").p == 1  # 5.6e-17
+    halves = [0.95 - 0.9, 0.85 - 0.9] * 6
+    assert compared(halves, "above").p == 1
 
 
 def test_no_difference_is_shown_by_two_tests_and_not_by_a_missing_one():
     close = 0.01 * np.sin(TWELVE)
     assert compared(close, "within", 0, 0.1).p < 0.001
     assert not compared(close, "within", 0, 0.1).otherwise
-    far = close + 0.3
-    assert compared(far, "within", 0, 0.1).p > 0.9
-    assert compared(far, "within", 0, 0.1).otherwise
+    for far in (close + 0.3, close - 0.3):
+        assert compared(far, "within", 0, 0.1).p == pytest.approx(2 / 2**12)
+        assert compared(far, "within", 0, 0.1).otherwise
     wide = 10 * np.sin(TWELVE)  # no difference can be seen in it, and none excluded
     assert compared(wide, "above").p > 0.05
     assert compared(wide, "within", 0, 0.1).p > 0.05
@@ -54,14 +58,29 @@ def test_a_trend_has_its_direction():
     rising = np.arange(4) + np.zeros((12, 1))
     assert compared(rising, "rising").p < 1e-6
     assert not compared(rising, "rising").otherwise
-    assert compared(rising, "falling").p > 0.9
+    assert compared(rising, "falling").p == compared(rising, "rising").p
     assert compared(rising, "falling").otherwise
+    level = np.tile([[0, 1, 2, 3], [3, 2, 1, 0]], (6, 1))
+    assert compared(level, "rising").p > 0.5
     assert compared(rising, "rising").estimate == 3
 
 
 def test_what_is_likelier_than_chance():
     assert compared(np.ones(12), "likelier", 1 / 28).p == pytest.approx((1 / 28) ** 12)
-    assert compared(np.zeros(12), "likelier", 1 / 28).otherwise
+    assert compared(np.zeros(12), "likelier", 1 / 28).p > 0.5
+    assert compared(np.zeros(12), "likelier", 0.9).p < 1e-6
+    assert compared(np.zeros(12), "likelier", 0.9).otherwise
+
+
+def test_an_effect_that_is_smaller_than_expected_decides_nothing():
+    smaller = 0.05 + 0.001 * TWELVE
+    assert compared(smaller, "above").p < 0.001
+    found = compared(smaller, "above", 0.3)
+    assert (found.p, found.otherwise) == (1, False)
+    opposite = compared(-smaller, "above", 0.3)
+    assert (opposite.p < 0.001, opposite.otherwise) == (True, True)
+    worse_than_chance = compared(0.4 - smaller, "above", 0.9, nothing=0.5)
+    assert (worse_than_chance.p < 0.001, worse_than_chance.otherwise) == (True, True)
 
 
 def test_a_number_that_is_missing_is_no_number():

@@ -22,7 +22,7 @@ START = SYMBOLS
 
 CHANCE = 1 / SYMBOLS
 TESTED = 256
-"""New sequences that a model is tested on."""
+"""How many sequences a model is tested on, drawn anew; most short ones were seen in training."""
 
 LENGTHS = (4, 8, 16, 32)
 
@@ -42,9 +42,8 @@ class Uniform(nn.Module):
 
 
 def _model(reference: ModuleType, kind: str, width: int) -> nn.Module:
-    sizes = (SYMBOLS, SYMBOLS + 1, width, width)
-    name = "Seq2Seq" if kind == "plain" else "AttentionSeq2Seq"
-    model: nn.Module = getattr(reference, name)(*sizes)
+    build = reference.Seq2Seq if kind == "plain" else reference.AttentionSeq2Seq
+    model: nn.Module = build(SYMBOLS, SYMBOLS + 1, width, width)
     if kind == "uniform":
         model.attention = Uniform()
     return model
@@ -111,7 +110,7 @@ def copying(
         rate: Adam's learning rate.
 
     Returns:
-        "accuracy" and "by position" of greedy copies of new sequences; "untrained", before
+        "accuracy" and "by position" of greedy copies of sequences drawn anew; "untrained", before
         training; "spikes", the largest norm of a gradient over the median one; "unevenness", the
         largest weight less the smallest; "padding", the share of copies that padding leaves alone.
     """
@@ -165,8 +164,9 @@ def forcing(
     """Train a plain model with the right words for input, or with its own.
 
     Returns:
-        "early" and "late", the accuracy of greedy copies after so many steps; "fed otherwise", the
-        share of words that the loss was computed on and that were not the right ones.
+        "early" and "late", the accuracy of greedy copies after so many steps; "losses", twelve of
+        them, (seeds, 12); "fed otherwise", the share of words that an untrained model is fed and
+        that are not the right ones.
     """
     stack = seeds.build(lambda: _model(reference, "plain", width))
     tested = seeds.draw(_sequences(TESTED, length), stream=1)
@@ -183,8 +183,14 @@ def forcing(
 
     otherwise = stack(wrong, tested)
     data = [seeds.draw(_sequences(steps[1], batch, length))]
-    stack.fit(_forced if forced else _free, data, rate=rate, after=note)
-    return {"early": found[steps[0]], "late": found[steps[1]], "fed otherwise": otherwise}
+    losses = stack.fit(_forced if forced else _free, data, rate=rate, after=note)
+    places = torch.linspace(0, steps[1] - 1, 12).long()
+    return {
+        "early": found[steps[0]],
+        "late": found[steps[1]],
+        "losses": losses[:, places],
+        "fed otherwise": otherwise,
+    }
 
 
 # --- Arms ---------------------------------------------------------------------------------------
@@ -208,7 +214,7 @@ ATTENTION = {length: _copying("attention", length) for length in LENGTHS}
 UNIFORM = _copying("uniform", 16)
 _TASK = (
     f"Copy T symbols of {SYMBOLS}, drawn anew for every step; GRUs of width 64, 500 steps of Adam "
-    f"by teacher forcing, 32 sequences a step. Greedy copies of {TESTED} new sequences."
+    f"by teacher forcing, 32 sequences a step. Greedy copies of {TESTED} drawn anew."
 )
 
 
@@ -238,7 +244,13 @@ SHORT_SEQUENCES = Experiment(
     task=_TASK,
     arms=(PLAIN[4],),
     comparisons=(
-        Comparison("more than 90 % of the symbols are right", _of(PLAIN[4]), "above", 0.9),
+        Comparison(
+            "more than 90 % of the symbols are right",
+            _of(PLAIN[4]),
+            "above",
+            0.9,
+            nothing=CHANCE,
+        ),
     ),
     controls=(_KNOWS_NOTHING,),
     expected="accuracy .98 to 1.00",
@@ -260,7 +272,7 @@ LONGER_AND_WORSE = Experiment(
     figures=(
         Figure(
             "copying",
-            "Copying with attention and without",
+            "Copying without attention",
             "length of the sequence",
             "share of symbols copied",
             (Series("without attention", LENGTHS, _over_lengths(PLAIN)),),
@@ -385,7 +397,7 @@ NOT_BY_SPREADING = Experiment(
     component="AttentionSeq2Seq",
     hypothesis="Uniform weights, which spread the gradient most, copy worse than attention does.",
     task=_TASK,
-    arms=(PLAIN[4], UNIFORM, ATTENTION[16]),
+    arms=(PLAIN[4], PLAIN[16], UNIFORM, ATTENTION[16]),
     comparisons=(
         Comparison(
             "for T = 16 attention is better by more than .1",
@@ -398,6 +410,7 @@ NOT_BY_SPREADING = Experiment(
         _LEARNS,
         Control("uniform weights are uniform", _of(UNIFORM, "unevenness"), most=1e-6),
         Control("attention's are not", _of(ATTENTION[16], "unevenness"), least=1e-3),
+        Control("an untrained model is at chance", _of(UNIFORM, "untrained"), most=0.25),
     ),
     expected="attention .995, uniform weights .60, none .455",
     seconds=150,
@@ -411,9 +424,17 @@ FREE = Arm("free-running", forcing, {**_FORCING, "forced": False}, _FORCING_REDU
 _FORCING_TASK = (
     f"Copy 5 symbols of {SYMBOLS} without attention; GRUs of width 64, 600 steps of Adam, 64 "
     "sequences a step, fed with the right words or with their own. Greedy copies of "
-    f"{TESTED} new sequences."
+    f"{TESTED} drawn anew."
 )
+
+
+def _unlike(numbers: Numbers) -> Any:
+    """Give by how much the losses of the two arms differ, where they differ most."""
+    return np.abs(_of(FORCED, "losses")(numbers) - _of(FREE, "losses")(numbers)).max(1)
+
+
 _FORCING_CONTROLS = (
+    Control("the two arms have different losses", _unlike, least=1e-3),
     Control("the free-running arm is fed its own words", _of(FREE, "fed otherwise"), least=0.05),
     Control("the forced arm is fed the right ones", _of(FORCED, "fed otherwise"), most=0.0),
 )

@@ -29,6 +29,8 @@ def _unit_gain(model: nn.Module) -> None:
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.normal_(0, parameter.shape[1] ** -0.5)
+            else:
+                parameter.copy_(parameter.eq(1))  # gains stay at one
 
 
 class _Layers(nn.Module):
@@ -83,7 +85,7 @@ def _apart(x: Tensor) -> Tensor:
 def collapsing(
     reference: ModuleType, seeds: Seeds, *, skip: float, depths: tuple[int, ...], width: int
 ) -> Mapping[str, Tensor]:
-    """See how alike the tokens become, layer by layer, with post-norm.
+    """See how alike the tokens become in models of so many layers, with post-norm.
 
     Returns:
         "apart", log10 of how far the tokens are apart after so many layers, beside how far they
@@ -276,7 +278,7 @@ GRADIENTS_OF_DIFFERENCES = Experiment(
     about=RES_01.part("in depth"),
     component="EncoderLayer",
     hypothesis="Without residuals the gradient of the difference between two tokens vanishes with "
-    "depth, and with them it does not.",
+    "depth, and with them it does not; that of a single token does not tell.",
     task="16 random tokens of width 64 through layers of attention and a feed-forward network, "
     "pre-norm, at initialisation with variance 1 / fan-in, float64: the gradient by the tokens.",
     arms=(SKIPPED, UNSKIPPED),
@@ -294,6 +296,25 @@ GRADIENTS_OF_DIFFERENCES = Experiment(
             ),
             "above",
             3,
+        ),
+        Comparison(
+            "with residuals it falls by less than a tenth of a power of ten a layer",
+            lambda numbers: (
+                _at(SKIPPED, "of a difference", 3)(numbers)
+                - _at(SKIPPED, "of a difference", 0)(numbers)
+            ),
+            "above",
+            -0.5,
+            nothing=-3,
+        ),
+        Comparison(
+            "without residuals that of one token falls by less than a hundredth",
+            lambda numbers: (
+                _at(UNSKIPPED, "of a token", 3)(numbers) - _at(UNSKIPPED, "of a token", 0)(numbers)
+            ),
+            "above",
+            -2,
+            nothing=-3,
         ),
     ),
     controls=(
@@ -313,12 +334,13 @@ GRADIENTS_OF_DIFFERENCES = Experiment(
     figures=(
         Figure(
             "residual_gradients",
-            "The gradient of a difference between tokens",
+            "The gradient of a difference between two tokens, and of one token",
             "layers",
             "log10 of its norm",
             (
                 Series("with residuals", _LEVELS, _all(SKIPPED, "of a difference")),
                 Series("without residuals", _LEVELS, _all(UNSKIPPED, "of a difference")),
+                Series("without residuals, one token", _LEVELS, _all(UNSKIPPED, "of a token")),
             ),
         ),
     ),
@@ -370,6 +392,9 @@ GRADIENTS_BY_DEPTH = Experiment(
             lambda numbers: _slope(POST_NORM)(numbers) - _slope(PRE_NORM)(numbers),
             "above",
             0.25,
+        ),
+        Comparison(
+            "with post-norm it is above −.1", _slope(POST_NORM), "above", -0.1, nothing=-0.5
         ),
     ),
     controls=(

@@ -28,18 +28,18 @@ class _Reads(nn.Module):
 
     Args:
         reference: the reference's names.
-        cell: "ElmanCell" or "GRUCell".
+        cell: a recurrent cell's class.
         width: of tokens and states.
         looks_back: whether the last state attends to all of them.
         orthogonal: whether the recurrent matrix is orthogonal, and the biases zero.
     """
 
     def __init__(
-        self, reference: ModuleType, cell: str, width: int, *, looks_back: bool, orthogonal: bool
+        self, reference: ModuleType, cell: Any, width: int, *, looks_back: bool, orthogonal: bool
     ) -> None:
         super().__init__()
         self.reference, self.looks_back = reference, looks_back
-        self.cell = getattr(reference, cell)(width, width)
+        self.cell = cell(width, width)
         if orthogonal:
             nn.init.orthogonal_(self.cell.recurrent.weight)
             for name, parameter in self.cell.named_parameters():
@@ -67,12 +67,12 @@ class _Attends(nn.Module):
 
 
 MODELS: dict[str, Callable[[ModuleType, int], nn.Module]] = {
-    "tanh network": lambda r, d: _Reads(r, "ElmanCell", d, looks_back=False, orthogonal=False),
+    "tanh network": lambda r, d: _Reads(r, r.ElmanCell, d, looks_back=False, orthogonal=False),
     "orthogonal tanh network": lambda r, d: _Reads(
-        r, "ElmanCell", d, looks_back=False, orthogonal=True
+        r, r.ElmanCell, d, looks_back=False, orthogonal=True
     ),
-    "GRU": lambda r, d: _Reads(r, "GRUCell", d, looks_back=False, orthogonal=False),
-    "GRU with attention": lambda r, d: _Reads(r, "GRUCell", d, looks_back=True, orthogonal=False),
+    "GRU": lambda r, d: _Reads(r, r.GRUCell, d, looks_back=False, orthogonal=False),
+    "GRU with attention": lambda r, d: _Reads(r, r.GRUCell, d, looks_back=True, orthogonal=False),
     "self-attention": _Attends,
 }
 

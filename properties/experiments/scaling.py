@@ -171,7 +171,7 @@ def _floor(arms: Mapping[int, Arm]) -> Callable[[Numbers], Any]:
 MORE_DATA = Experiment(
     about=WHY_03.part("data"),
     component="Encoder",
-    hypothesis="The loss falls with the amount of data, down to the entropy of the language.",
+    hypothesis="The loss falls with the amount of data.",
     task=_TASK + " 256 to 65,536 tokens to train on, width 32.",
     arms=tuple(BY_DATA.values()),
     comparisons=(
