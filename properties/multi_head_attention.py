@@ -196,8 +196,8 @@ MHA_09 = Claim(
     section="4 Multi-Head Attention",
     quote="기능적 분화(functional specialization)가 자연스럽게 일어난다",
     statement="Each head comes to do a job of its own, by itself.",
-    formal="after training on as many relations as heads, each head weighs one of them most",
-    verdict=Verdict.MEASURED,
+    formal="after training, each head weighs a relation most that no other does",
+    verdict=Verdict.REFUTED,
     conditions=(
         "there are no more heads than relations: a head too many has nothing of its own to do",
         "positions are told apart well enough for the relations",
@@ -205,7 +205,12 @@ MHA_09 = Claim(
     ),
     references=("Voita et al. 2019",),
     parts=(
-        ("one each", "Two heads share out two relations, one each.", Verdict.MEASURED),
+        (
+            "one each",
+            "Two heads share out two relations, one each.",
+            Verdict.PENDING,
+            "measured, and not decided: most seeds do, and some learn one relation with both heads",
+        ),
         (
             "more heads than relations",
             "Of more heads than relations, too, each comes to do a job of its own.",

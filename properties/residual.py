@@ -64,6 +64,7 @@ RES_02 = Claim(
         "one decoder layer needs them: without, and with one token of memory, no output depends on "
         "the prefix",
         "deep Transformers without residuals have been trained, at a price: they are not essential",
+        "they slow the collapse of tokens onto each other, and do not prevent it",
     ),
     references=(
         "Vaswani et al. 2017, section 3.1: six layers",
@@ -74,8 +75,8 @@ RES_02 = Claim(
         ("because deep", "What makes residuals necessary is depth.", Verdict.REFUTED),
         (
             "collapse",
-            "Residuals slow the collapse of tokens onto each other, and do not prevent it.",
-            Verdict.MEASURED,
+            "Where they are, tokens do not collapse onto each other, however deep.",
+            Verdict.REFUTED,
         ),
     ),
 )

@@ -79,7 +79,11 @@ TF_04 = Claim(
     formal="y_1 ~ Bernoulli(½), y_2 = y_1: inf loss = ln 2 when forced, and 2 ln 2 when fed its "
     "own tokens and compared with y",
     verdict=Verdict.CONDITIONAL,
-    conditions=("the tokens fed are those of the sequence that the loss is about",),
+    conditions=(
+        "the tokens fed are those of the sequence that the loss is about",
+        "in training: on one task, copying, where the lead shrinks, from .23 of all symbols after "
+        "300 steps to .07 after 600; the opposite had been expected there",
+    ),
     references=("Huszár 2015",),
     parts=(
         (
@@ -97,7 +101,11 @@ TF_04 = Claim(
             "Forced models learn faster.",
             Verdict.MEASURED,
         ),
-        ("in the end", "They are better in the end, too.", Verdict.REFUTED),
+        (
+            "in the end",
+            "They are still better after twice as many steps.",
+            Verdict.MEASURED,
+        ),
     ),
 )
 

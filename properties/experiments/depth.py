@@ -258,6 +258,7 @@ COLLAPSE_IS_SLOWED = Experiment(
     ),
     expected="ratios .25, .03, 5e-4 after 6, 12, 24 layers",
     seconds=20,
+    against=True,
 )
 
 _LEVELS = (1, 2, 4, 6)

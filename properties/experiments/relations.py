@@ -405,7 +405,7 @@ A_HEAD_TOO_MANY = Experiment(
     ),
     controls=(
         Control("there are four heads", _heads, least=4, most=4),
-        Control("a head is wholly like itself", _quantity(FOUR, "alike to itself"), least=0.999999),
+        Control("a head is wholly like itself", _quantity(FOUR, "alike to itself"), least=0.999),
         Control("two heads are less alike", _quantity(TWO, "alike"), most=0.5, every=False),
     ),
     expected="cosine .76 to .97",
