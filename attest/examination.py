@@ -263,7 +263,7 @@ class _Examination:
         return self._try_shared(SHARED, SMALL_BLOCK)
 
     def _try_shared(self, wanted: int, size: int = SHARED) -> BaseException | None:
-        size = min(size, SHARED, max(wanted, self.settings.drawn_for))
+        size = min(size, _block_size(wanted, self.settings))
         prop, seed = self.prop, self.settings.seed
         for block in range(BLOCKS * -(-SHARED // size)):
             if self._tried_enough(wanted):
@@ -657,14 +657,22 @@ def _corners(matrices: Mapping[str, Tensor], shaped: Mapping[str, Tensor]) -> di
     return found
 
 
+def _block_size(wanted: int, settings: Settings) -> int:
+    """Say how many examples are drawn together.
+
+    Not fewer than a few: the first one of every block is the simplest there is.
+    """
+    return min(SHARED, max(wanted, settings.drawn_for, ENOUGH))
+
+
 def draw_shared(prop: Property, settings: Settings) -> None:
     """Draw the examples that a property shares, so that processes forked later have them."""
     if prop.inputs is None or prop.pinned is not None:
         return
     # A strategy that raises, or takes too long, is met again where the property is examined.
     with contextlib.suppress(Exception, TimeLimit), quiet(), limited(settings.seconds):
-        wanted = max(settings.examples, settings.drawn_for)
-        _drawn(prop.inputs, prop.component, settings.seed, 0, min(wanted, SHARED))
+        size = _block_size(min(settings.examples, SHARED), settings)
+        _drawn(prop.inputs, prop.component, settings.seed, 0, size)
 
 
 def _size(example: Example) -> int:

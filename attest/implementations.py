@@ -216,18 +216,21 @@ class _Uncached(SourceFileLoader):
 def _from_name(name: str) -> ModuleType:
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
-    try:
-        found = importlib.util.find_spec(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # a package on the way raised it
-        found = None
-    except ValueError:  # such as an empty name
-        found = None
-    if found is None:
-        what = "a folder" if Path(name).is_dir() else "a file" if Path(name).exists() else ""
-        problem = f"is {what}, not a .py file" if what else "does not exist"
-        raise SubmissionError(f"{name} {problem}; a submission is one .py file or a module")
+    found = None
+    if all(part.isidentifier() for part in name.split(".")):  # no path, which cannot be imported
+        try:
+            found = importlib.util.find_spec(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+                raise  # a package on the way raised it
+        except ValueError:  # a module that says that it has no specification
+            found = None
+    if found is None or found.origin is None:  # nowhere, or a folder without any code of its own
+        there = Path(name)
+        what = "a folder" if there.is_dir() else "a file"
+        problem = f"is {what}, not a .py file" if name and there.exists() else "does not exist"
+        shown = name or "''"
+        raise SubmissionError(f"{shown} {problem}; a submission is one .py file or a module")
     return importlib.import_module(name)
 
 

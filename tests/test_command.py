@@ -218,6 +218,17 @@ def test_a_package_that_does_not_import_is_not_called_missing(tmp_path, monkeypa
         load_submission("nowhere.at.all")
 
 
+@pytest.mark.parametrize("name", ["folder", "./folder/", ".", "file", ""])
+def test_what_is_no_module_is_called_what_it_is(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    said = {"": "'' does not exist", "file": "file is a file, not a .py file"}
+    with pytest.raises(SubmissionError) as error:
+        load_submission(name)
+    assert str(error.value).startswith(said.get(name, f"{name} is a folder, not a .py file"))
+
+
 def test_a_component_of_which_claims_have_more_evidence_is_verified_without_them(capsys):
     options = ["--only", "AdditiveAttention", "--examples", "5"]
     assert main(["verify", *options]) == WELL

@@ -910,6 +910,15 @@ def test_a_law_that_rejects_every_example_is_undecided(inputs):
     assert evidence.message == "every example was rejected"
 
 
+@pytest.mark.parametrize("component", ["softmax", "FeedForward"])
+@pytest.mark.parametrize("examples", [1, 3])
+def test_so_few_examples_accuse_nobody(component, examples):
+    for one in load_ledger().laws:
+        if one.component == component:
+            evidence = examine(one, load_reference(), Settings(examples=examples))
+            assert evidence.well, f"{one.id}: {evidence.message}"
+
+
 def test_rejected_examples_do_not_count():
     @prop
     @law("softmax", inputs=softmax_inputs(), formula="x")
