@@ -368,11 +368,19 @@ def test_evidence_for_a_claim_in_parts_is_for_one_of_them(ours):
 def test_a_verdict_has_the_evidence_that_it_needs_or_a_reason(subject):
     supports = {p.method for p in OURS.properties if subject in p.supports}
     refutes = {p.method for p in OURS.properties if subject in p.refutes}
+    measured = any(experiment.about == subject for experiment in OURS.experiments)
     if subject.verdict in {NO_CONTENT, PENDING}:
         assert subject.reason
+        assert subject.reason.startswith("measured, and ") == measured
         assert not supports | refutes
+        assert not measured or subject.verdict == PENDING
         return
     assert not subject.reason
+    if measured and not supports | refutes:
+        # By an experiment alone; which of the two is in what it gave, and the whole ledger's run
+        # sees that it is this one.
+        assert subject.verdict in {Verdict.MEASURED, REFUTED}
+        return
     assert bool(supports) == (subject.verdict != REFUTED)
     assert bool(refutes) == (subject.verdict in {REFUTED, CONDITIONAL})
     if subject.verdict != CONDITIONAL:

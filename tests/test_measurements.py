@@ -36,7 +36,8 @@ LOW, HIGH = Arm("low", level, {"height": 0.0}), Arm("high", level, {"height": 1.
 
 
 def difference(numbers):
-    return numbers["high"]["height"] - numbers["low"]["height"] + 1e-9 * np.arange(12)
+    found = numbers["high"]["height"] - numbers["low"]["height"]
+    return found + 1e-9 * np.arange(len(found))
 
 
 def experiment(*, sign="above", most=np.inf, against=False, claim=CLAIM):
