@@ -108,8 +108,9 @@ def test_the_counterexample_shown_is_printed_like_that(tmp_path, capsys):
 
 def test_the_counts_are_those_of_the_ledger():
     ledger = load_ledger()
-    (claims, properties) = re.findall(r"(\d+) claims and (\d+) properties", README)[0]
-    assert (len(ledger.claims), len(ledger.properties)) == (int(claims), int(properties))
+    ((*counts,),) = re.findall(r"(\d+) claims, (\d+) properties and (\d+) experiments", README)
+    kinds = (ledger.claims, ledger.properties, ledger.experiments)
+    assert [len(kind) for kind in kinds] == [int(count) for count in counts]
 
 
 def listed(name):

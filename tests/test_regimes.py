@@ -153,6 +153,8 @@ ALL_STRINGS = "it tries all strings of a length, which are too many of twenty to
 VOCABULARY = "each word of a vocabulary is used once, and that is long"
 KNOWN = "what comes out is known in advance for a few tokens, and for no others"
 
+WIDE = "it counts weights, of which narrow layers have too few to tell an attention from the rest"
+
 LAYERS = ("EncoderLayer", "DecoderLayer", "Encoder", "Decoder")
 
 # The laws that do not try all tiers, with the reason.
@@ -170,6 +172,7 @@ TIERS_LEFT_OUT = {
             "a_key_stays_hidden_however_low_the_others_score",
         )
     },
+    **{f"{stack}.six_layers_learn_the_weights_of_six": WIDE for stack in LAYERS[2:]},
     "Transformer.the_number_of_heads_matters_to_both_halves": (
         "it compares parameters of the same shapes, for which one sentence is as good as another"
     ),
@@ -216,6 +219,7 @@ VALUES_LEFT_OUT = {
     "with_one_token_of_memory_the_past_still_counts": DEPENDS,
     "every_matrix_learns": DEPENDS,
     "all_of_six_layers_learn": DEPENDS,
+    "six_layers_learn_the_weights_of_six": COUNTS,
     "the_number_of_heads_matters": COUNTS,
     "the_network_reads_the_sum_of_all_else": KNOWN,
     "low_precision_rounds_no_further_than_it_must": HALF,
