@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ __all__ = ["draw"]
 COLOURS = ("#000000", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
+
+LETTERS = 9
+"""How many letters of a title an inch holds."""
 
 STYLE: Any = {
     "svg.hashsalt": "attest",
@@ -44,6 +48,7 @@ def draw(figure: Figure, numbers: Numbers, path: Path) -> None:
         else:
             drawn = canvas.Figure(figsize=(8, 4.2), layout="constrained")
             _lines(figure, numbers, drawn)
+        drawn.suptitle(textwrap.fill(figure.title, round(LETTERS * drawn.get_figwidth())))
         drawn.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 
@@ -53,7 +58,6 @@ def _maps(figure: Figure, numbers: Numbers, drawn: canvas.Figure) -> None:
         shown = axes.imshow(values(numbers), cmap="Greys", vmin=0, vmax=1)
         axes.set(title=title, xlabel=figure.x, ylabel=figure.y)
     drawn.colorbar(shown, ax=several, shrink=0.7, label="weight")
-    drawn.suptitle(figure.title)
 
 
 def _lines(figure: Figure, numbers: Numbers, drawn: canvas.Figure) -> None:
@@ -90,9 +94,9 @@ def _lines(figure: Figure, numbers: Numbers, drawn: canvas.Figure) -> None:
         axes.minorticks_off()
     if "y" in figure.log:
         axes.set_yscale("log")
-    axes.set(title=figure.title, xlabel=figure.x, ylabel=figure.y)
+    axes.set(xlabel=figure.x, ylabel=figure.y)
     drawn.legend(
-        loc="outside right upper",
+        loc="outside right center",
         frameon=False,
         title=f"mean of n = {seeds} seeds,\nbars: 95 % by bootstrap",
         title_fontsize="small",
