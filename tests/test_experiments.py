@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import reference
-from attest.experiments import JUDGING
+from attest.experiments import JUDGING, MEASURING
 from attest.ledger import load_ledger
 from attest.measuring import arms_of, judged, numbers_of, run_arm
 from attest.provenance import reached
@@ -237,7 +237,12 @@ def test_a_fingerprint_is_of_all_that_is_trained(name):
     known = {reached_name for _, reached_name in reached(EXPERIMENTS[name].origin)}
     for arm in EXPERIMENTS[name].arms:
         assert measured_right(arm.name)[1] <= known
-    assert set(JUDGING) <= reached(*JUDGING)
+
+
+def test_a_fingerprint_is_of_what_measures_and_judges_too(monkeypatch):
+    monkeypatch.setattr("attest.experiments.digest", lambda *places: set(places))
+    for experiment in EXPERIMENTS.values():
+        assert experiment.code == {experiment.origin, *MEASURING, *JUDGING}
 
 
 def test_every_experiment_has_its_mistake():

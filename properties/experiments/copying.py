@@ -436,7 +436,6 @@ def _unlike(numbers: Numbers) -> Any:
 _FORCING_CONTROLS = (
     Control("the two arms have different losses", _unlike, least=1e-3),
     Control("the free-running arm is fed its own words", _of(FREE, "fed otherwise"), least=0.05),
-    Control("the forced arm is fed the right ones", _of(FORCED, "fed otherwise"), most=0.0),
 )
 
 FASTER_WHEN_FORCED = Experiment(

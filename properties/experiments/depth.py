@@ -187,6 +187,11 @@ def _at(arm: Arm, quantity: str, place: int) -> Callable[[Numbers], Any]:
     return lambda numbers: numbers[arm.name][quantity][:, place]
 
 
+def _change(arm: Arm, quantity: str) -> Callable[[Numbers], Any]:
+    """Give how much more there is at the last depth than at the first."""
+    return lambda numbers: _at(arm, quantity, -1)(numbers) - _at(arm, quantity, 0)(numbers)
+
+
 def _all(arm: Arm, quantity: str) -> Callable[[Numbers], Any]:
     return lambda numbers: numbers[arm.name][quantity]
 
@@ -300,19 +305,14 @@ GRADIENTS_OF_DIFFERENCES = Experiment(
         ),
         Comparison(
             "with residuals it falls by less than a tenth of a power of ten a layer",
-            lambda numbers: (
-                _at(SKIPPED, "of a difference", 3)(numbers)
-                - _at(SKIPPED, "of a difference", 0)(numbers)
-            ),
+            _change(SKIPPED, "of a difference"),
             "above",
             -0.5,
             nothing=-3,
         ),
         Comparison(
             "without residuals that of one token falls by less than a hundredth",
-            lambda numbers: (
-                _at(UNSKIPPED, "of a token", 3)(numbers) - _at(UNSKIPPED, "of a token", 0)(numbers)
-            ),
+            _change(UNSKIPPED, "of a token"),
             "above",
             -2,
             nothing=-3,
