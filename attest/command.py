@@ -165,7 +165,11 @@ def _selecting(parser: argparse.ArgumentParser) -> None:
 def _examining(parser: argparse.ArgumentParser) -> None:
     _selecting(parser)
     parser.add_argument("--device", default="cpu", help="where components run: cpu, cuda, …")
-    parser.add_argument("--dtype", default="float64", choices=DTYPES, help="default: %(default)s")
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        help="default: float64, and one example in five in float32",
+    )
     parser.add_argument(
         "--examples",
         type=_positive,
@@ -225,7 +229,7 @@ class _Session:
     def __init__(self, options: argparse.Namespace, console: Console, errors: Console) -> None:
         import torch
 
-        from attest.examination import Settings
+        from attest.examination import MIXED, Settings
         from attest.ledger import LedgerError, load_ledger, load_reference
         from attest.measurements import measured, own_folder
         from attest.running import usable_device
@@ -248,7 +252,7 @@ class _Session:
         self.settings = Settings(
             examples=options.examples or (QUICK if quick else EXAMPLES),
             seed=options.seed,
-            dtype=options.dtype,
+            dtype=options.dtype or MIXED,
             device=options.device,
             seconds=options.seconds,
             quick=quick,

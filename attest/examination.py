@@ -42,7 +42,10 @@ from attest.specification import tensors_in
 from attest.subject import Modules, Setup, Subject
 from attest.tape import Tape
 
-__all__ = ["Example", "Settings", "draw_shared", "examine", "quiet"]
+__all__ = ["DTYPES", "MIXED", "Example", "Settings", "draw_shared", "examine", "quiet"]
+
+MIXED = "float64 and float32"
+"""Algebra in float64, and one example in five in float32."""
 
 DTYPES = {
     "float64": torch.float64,
@@ -84,8 +87,8 @@ class Settings:
     Attributes:
         examples: how many examples a law is tried on.
         seed: deals out every property's own seed.
-        dtype: float64 or float32 for algebra; one of these or a lower precision for the laws that
-            speak of rounding.
+        dtype: float64, float32 or both of them for algebra; one of these or a lower precision for
+            the laws that speak of rounding.
         device: where components run.
         seconds: the time limit for one property.
         explain: whether to make a counterexample small and describe it; without, a failure is
@@ -99,7 +102,7 @@ class Settings:
 
     examples: int = 100
     seed: int = 0
-    dtype: str = "float64"
+    dtype: str = MIXED
     device: str = "cpu"
     seconds: float = 60.0
     explain: bool = True
@@ -229,13 +232,18 @@ class _Examination:
     def dtypes(self) -> tuple[str, ...]:
         """The dtypes that the law is examined in.
 
-        Algebra is examined in float64, or in float32 where that is asked for; a lower precision is
-        for the laws that speak of rounding, which then keep to it.
+        Algebra is examined in float64, and now and then in float32, in which a component may take
+        another path; or in float32 alone where that is asked for. A lower precision is for the
+        laws that speak of rounding, which then keep to it.
         """
         wanted, own = self.settings.dtype, self.prop.dtypes
         if own:
             return (wanted,) if wanted in own and wanted != "float64" else own
-        return (wanted,) if wanted == "float32" and self.prop.pinned is None else ("float64",)
+        if self.prop.pinned is not None:
+            return ("float64",)
+        if wanted == MIXED:
+            return ("float64",) * 4 + ("float32",)
+        return ("float32",) if wanted == "float32" else ("float64",)
 
     def search(self) -> BaseException | None:
         """Look for an example where the law fails; give its failure, the smallest found.
@@ -632,6 +640,9 @@ def _hard(inputs: st.SearchStrategy[dict[str, Any]], seed: int, wanted: int) -> 
     return (chosen + others)[:wanted]
 
 
+_FAR = 1e3  # scores whose size overflows are no further apart for Hypothesis, which needs numbers
+
+
 def _steer(drawn: Mapping[str, Any]) -> tuple[float, float]:
     """Make for where scores are far apart and sequences long; give both, the first as a logarithm.
 
@@ -640,7 +651,7 @@ def _steer(drawn: Mapping[str, Any]) -> tuple[float, float]:
     tensors = [t.detach() for _, value in _flat(drawn) for _, t in tensors_in(value)]
     tokens = [t for t in tensors if t.is_floating_point() and t.dim() and t.numel()]
     longest = max((float(t.double().norm(dim=-1).max()) for t in tokens), default=0.0)
-    apart = 2 * math.log(longest) if longest > 0 else 0.0
+    apart = min(2 * math.log(longest), _FAR) if longest > 0 else 0.0
     numbers = [value for _, value in _flat(drawn) if type(value) is int]
     length = float(max([*numbers, *(max(t.shape, default=0) for t in tensors)], default=0))
     hypothesis.target(apart, label="range of scores")

@@ -55,9 +55,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--device", default="cpu", help="where components run (default: %(default)s)")
     group.addoption(
         "--dtype",
-        default="float64",
         choices=("float64", "float32", "bfloat16", "float16"),
-        help="default: %(default)s",
+        help="default: float64, and one example in five in float32",
     )
     group.addoption("--seed", type=int, default=0, help="default: %(default)s")
 
@@ -96,7 +95,7 @@ def door(config: pytest.Config) -> Door:
     if DOOR not in config.stash:
         import torch
 
-        from attest.examination import Settings
+        from attest.examination import MIXED, Settings
         from attest.implementations import SubmissionError
         from attest.ledger import LedgerError, load_ledger, load_reference
         from attest.running import load_safely, require_sound_laws, usable_device
@@ -111,7 +110,7 @@ def door(config: pytest.Config) -> Door:
                 examples=config.getoption("--examples")
                 or (EXAMPLES_ON_THE_REFERENCE if name is None else EXAMPLES),
                 seed=config.getoption("--seed"),
-                dtype=config.getoption("--dtype"),
+                dtype=config.getoption("--dtype") or MIXED,
                 device=config.getoption("--device"),
             )
             implementation: LocalImplementation = reference

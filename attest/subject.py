@@ -169,10 +169,20 @@ class Subject:
         Raises:
             Crash: the constructor raised.
         """
-        setup = Setup(arguments, seed, gain)
-        other = Subject(
-            self._implementation, self.spec, self._dtype, self._device, setup, self._tape
-        )
+        return self._another(Setup(arguments, seed, gain), self._dtype)
+
+    def widened(self) -> Subject:
+        """Construct the module once more, in float64 and with the same parameters.
+
+        Raises:
+            Crash: the constructor raised.
+        """
+        wide = self._another(self.setup or Setup({}), torch.float64)
+        wide.set_parameters({name: value.double() for name, value in self.parameters().items()})
+        return wide
+
+    def _another(self, setup: Setup, dtype: torch.dtype) -> Subject:
+        other = Subject(self._implementation, self.spec, dtype, self._device, setup, self._tape)
         other._constructed()
         return other
 

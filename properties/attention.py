@@ -9,6 +9,7 @@ from typing import Any
 import sympy
 import torch
 from hypothesis import assume
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from attest import symbolic
@@ -24,7 +25,7 @@ from attest.checks import (
 from attest.claims import Claim, Verdict
 from attest.differentiation import gradients, leaf, weighted_sum
 from attest.laws import law, proof, refutation
-from attest.strategies import attention_inputs
+from attest.strategies import attention_inputs, fill
 from attest.subject import Subject
 from attest.tolerances import (
     gamma,
@@ -248,6 +249,30 @@ def weights_are_the_softmax_of_the_scaled_scores(
     close(weights, expected, 2 * bounds.weights, "the weights")
     uniform = torch.full_like(weights, 1 / weights.shape[-1])
     sometimes_differs(weights, uniform, "the weights are not all equal")
+
+
+_WIDTHS = (*range(1, 41), 48, 56, 64, 80, 96, 100, 128, 192, 256, 512)
+
+
+def _of_width(width: int) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(width)
+    sizes = {"query": (1, 2, width), "key": (1, 3, width), "value": (1, 3, 2)}
+    return {name: fill(generator, "normal", *size) for name, size in sizes.items()}
+
+
+@law(
+    SDPA,
+    inputs=st.sampled_from(_WIDTHS).map(_of_width),
+    formula="α = softmax(Q Kᵀ / √d_k) for each d_k from 1 to 40, and for some up to 512",
+)
+def every_width_is_scaled_by_its_root(
+    attention: Subject, query: Tensor, key: Tensor, value: Tensor
+) -> None:
+    """No width is special: scores are divided by its root, whichever it is."""
+    _, weights = attention(query, key, value)
+    bounds = attention_bounds(attention, {"query": query, "key": key, "value": value})
+    expected = torch.softmax(dot_product_scores(query, key, None), -1).to(weights.dtype)
+    close(weights, expected, 2 * bounds.weights, "the weights")
 
 
 @law(

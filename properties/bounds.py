@@ -21,6 +21,7 @@ from attest.tolerances import (
     attention_errors,
     gamma,
     layer_norm_errors,
+    likely_gamma,
     precision,
     smallest,
     softmax_errors,
@@ -40,6 +41,7 @@ __all__ = [
     "largest_result",
     "largest_score",
     "layer_norm_bound",
+    "likely_bound",
     "measured_bound",
     "position_bounds",
     "result_bounds",
@@ -313,6 +315,31 @@ def _measured_bound(subject: Subject, arguments: Mapping[str, Any], method: str)
         slope += max(1.0, largest_input(arguments), size) / math.sqrt(LAYER_NORM_EPS)
     k = _roundings(subject, tensors)
     return torch.tensor(gamma(k, u) * (slope + size), dtype=torch.float64)
+
+
+def likely_bound(wide: Subject, arguments: Mapping[str, Any], u: float) -> Tensor:
+    """Bound by how far the first result is off in a precision of unit roundoff u, nearly always.
+
+        E = γ̃_k · (max over probes of max |f(θ (1 + u ξ)) − f(θ)| / u + max |f(θ)|)
+
+    As :func:`measured_bound`, with the error that roundings nearly never exceed instead of the one
+    that they never do, and probes as far away as one rounding goes.
+
+    Args:
+        wide: the component in float64.
+        arguments: the inputs of the call by name.
+        u: the unit roundoff.
+
+    Returns:
+        A bound for all entries, as a tensor without dimensions.
+    """
+    still, slope = wide.nudged(arguments, seed=0, step=0.0), 0.0
+    for seed in (1, 2, 3):
+        change = (wide.nudged(arguments, seed=seed, step=u) - still).abs()
+        slope = max(slope, float(change.max()) / u)
+    k = _roundings(wide, [value for value in arguments.values() if isinstance(value, Tensor)])
+    size = float(still.abs().max())
+    return torch.tensor(likely_gamma(k, u) * (slope + size), dtype=torch.float64)
 
 
 # Roundings within a sublayer beside its sums: a softmax or a normalisation, a residual, a bias.

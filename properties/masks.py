@@ -99,6 +99,28 @@ def masked_keys_get_exactly_zero_weight(attention: Subject, arguments: dict[str,
 
 @law(
     *EVERY,
+    inputs=lambda component: attention_inputs(component, "some", 2, ("huge",)),
+    formula="mask_ij = False  ⇒  α_ij = 0 and Σ_j α_ij = 1, for scores that come near 10⁵",
+    dtypes=("float32", "float64"),
+)
+def no_score_is_so_low_that_a_masked_key_is_above_it(
+    attention: Subject, arguments: dict[str, Any]
+) -> None:
+    """Where all keys in sight have scores far below zero, a masked one is lower still."""
+    _, weights = attention(**arguments)
+    seen = allowed_keys(attention, arguments["mask"], weights)
+    identical(
+        weights.masked_fill(seen, 0.0), torch.zeros_like(weights), "the weights of masked keys"
+    )
+    bounds = attention_bounds(attention, arguments)
+    n = weights.shape[-1]
+    error = bounds.weights.expand_as(weights).sum(-1) + gamma(n, unit_roundoff(weights.dtype))
+    close(weights.sum(-1), torch.ones_like(weights.sum(-1)), error, "the sum of each row")
+    sometimes(bool((~seen).any()), "something is masked")
+
+
+@law(
+    *EVERY,
     inputs=lambda component: attention_inputs(component, "some", 2),
     formula="mask_ij = False  ⇒  output_i and α_i do not depend on k_j and v_j, bit by bit",
 )
@@ -278,6 +300,29 @@ def _compare_rows(rows: Tensor, found: Tensor, usual: Tensor, bound: Tensor, wha
     """Compare some rows with what they usually are."""
     zero = torch.zeros_like(found)
     close(torch.where(rows, found, zero), torch.where(rows, usual, zero), 2 * bound, what)
+
+
+@law(
+    *EVERY,
+    inputs=lambda component: attention_inputs(component, "none", 3),
+    formula="mask (L, 1):  mask_i = True  ⇒  attention(…, mask)_i = attention(…)_i",
+)
+def a_mask_of_one_column_tells_queries_apart_and_not_keys(
+    attention: Subject, arguments: dict[str, Any]
+) -> None:
+    """A mask with one column says of each query whether it may see, and then it sees every key.
+
+    Where there are as many queries as keys it is no mask of one row.
+    """
+    query = arguments["query" if "query" in arguments else "x"]
+    rows = torch.arange(query.shape[-2])[:, None] % 3 != 1
+    usual, usual_weights = attention(**arguments)
+    output, weights = attention(**{**arguments, "mask": rows})
+    bounds = attention_bounds(attention, arguments)
+    _compare_rows(rows, weights, usual_weights, bounds.weights, "the weights of the seeing queries")
+    _compare_rows(rows, output, usual, bounds.output, "the output of the seeing queries")
+    even = even_weights(attention, None, usual_weights)
+    sometimes_differs(usual_weights, even, "some keys weigh more than others", 2 * bounds.weights)
 
 
 @law(

@@ -9,14 +9,16 @@ from typing import Any
 import sympy
 import torch
 from hypothesis import assume
+from hypothesis import strategies as st
 from torch import Tensor
 
 from attest import symbolic
 from attest.checks import at_least, close, identical, sometimes_differs
 from attest.claims import Claim, Verdict
+from attest.contract import CONTRACT
 from attest.laws import law, proof
 from attest.strategies import token_inputs
-from attest.subject import Subject
+from attest.subject import Setup, Subject
 from properties.bounds import measured_bound
 from properties.seq2seq import BOTH, PLAIN, SECTION, another, decoder, vocabularies
 
@@ -207,6 +209,35 @@ def generation_feeds_back_its_own_tokens(
     sometimes_differs(before, tokens, "another source gives other tokens")
     other = model.generate(source, (bos + 1) % targets, length, lengths)
     sometimes_differs(other, tokens, "another start token gives other tokens")
+
+
+def _long_answers(component: str) -> st.SearchStrategy[dict[str, Any]]:
+    """A few models whose long answers do not come to repeat one word soon."""
+
+    def inputs(seed: int) -> dict[str, Any]:
+        generator = torch.Generator().manual_seed(seed)
+        sizes = dict(zip(CONTRACT[component].constructor or (), (5, 43, 8, 24), strict=True))
+        source = torch.randint(5, (2, 4), generator=generator)
+        return {"source": source, "bos": seed, "length": 70, "setup": Setup(sizes, seed, 2.0)}
+
+    return st.integers(0, 9).map(inputs)
+
+
+@law(
+    *BOTH,
+    inputs=_long_answers,
+    formula="forced on ŷ, logits_t is largest at ŷ_t, for t up to 70",
+    claim=TF_02,
+)
+def a_long_answer_is_as_likely_to_its_end(
+    model: Subject, source: Tensor, bos: int, length: int
+) -> None:
+    """However long it has spoken, the model goes on from what it has said itself."""
+    tokens, logits, error = _generated(model, source, bos, length, None)
+    chosen = logits.gather(-1, tokens[..., None])[..., 0]
+    at_least(chosen, logits.amax(-1), 4 * error, "the logit of the generated token")
+    late = tokens[:, length // 2 :]
+    sometimes_differs(late, late[:, :1].expand_as(late), "it says several tokens late")
 
 
 @law(

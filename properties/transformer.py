@@ -501,6 +501,40 @@ def late_positions_are_told_apart_as_well(
         sometimes_differs(swapped[:, -1], logits, words, _clear(logits))
 
 
+@st.composite
+def _three_times_the_same(draw: Any) -> dict[str, Any]:
+    """A source and a target that each repeat some tokens three times, for a narrow model."""
+    period, seed = draw(st.sampled_from(tuple(product((16, 32, 50, 64), range(12)))))
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "source": torch.randint(5, (1, period), generator=generator).repeat(1, 3),
+        "target_in": torch.randint(7, (1, period), generator=generator).repeat(1, 3),
+        "setup": Setup(_NARROW, seed, 2.0),
+    }
+
+
+@law(
+    MODEL,
+    inputs=_three_times_the_same(),
+    formula="of z z z, n tokens each: encode(…)_t+n ≠ encode(…)_t+2n and logits_2n ≠ logits_3n",
+)
+def positions_do_not_begin_again(model: Subject, source: Tensor, target_in: Tensor) -> None:
+    """The same tokens further on have other positions, however many there are.
+
+    Where positions began again after n tokens, or ended there, the second and the third time that
+    n tokens are read would be one. So they would for the last token of the target, which sees all
+    tokens of it equally often.
+    """
+    n = source.shape[1] // 3
+    assume(n > 0 and source.shape == target_in.shape and source.shape[1] == 3 * n)
+    memory = model.encode(source)
+    words = f"source tokens are told apart by position, {n} tokens on"
+    sometimes_differs(memory[:, 2 * n :], memory[:, n : 2 * n], words, _clear(memory))
+    logits = model.decode(target_in, memory)
+    words = f"target tokens are told apart by position, {n} tokens on"
+    sometimes_differs(logits[:, 3 * n - 1], logits[:, 2 * n - 1], words, _clear(logits))
+
+
 _WORDS = 43
 """So many words, and positions, that a table of 32 is seen to end; no width is the same."""
 
@@ -706,6 +740,32 @@ def it_generates_what_is_likeliest_after_its_own_tokens(
     sometimes_differs(another, tokens[:, :1], "another start token begins another sequence")
 
 
+@st.composite
+def _long_answers(draw: Any) -> dict[str, Any]:
+    """A few long answers, of models that do not come to repeat one word soon."""
+    seed = draw(st.integers(0, 3))
+    generator = torch.Generator().manual_seed(seed)
+    sizes = {**_NARROW, "target_vocab": 43, "d_model": 8, "d_hidden": 9}
+    source = torch.randint(5, (1, 4), generator=generator)
+    return {"source": source, "bos": seed, "max_length": 48, "setup": Setup(sizes, seed)}
+
+
+@law(
+    MODEL,
+    inputs=_long_answers(),
+    formula="y_t = argmax_v f(x, (bos, y_1, …, y_t−1))_v for t up to 48",
+)
+def a_long_answer_is_as_likely_to_its_end(
+    model: Subject, source: Tensor, bos: int, max_length: int
+) -> None:
+    """Nothing is forgotten of a long answer, and no place in it is the last that is known."""
+    tokens, logits, bound = _generated(model, source, bos, max_length, None)
+    chosen = logits.gather(-1, tokens[..., None])[..., 0]
+    at_least(chosen, logits.amax(-1), 4 * bound, "the logit of each generated token")
+    late = tokens[:, max_length // 2 :]
+    sometimes_differs(late, late[:, :1].expand_as(late), "it says several tokens late")
+
+
 @law(
     MODEL,
     inputs=_answers(least=2),
@@ -830,12 +890,12 @@ def every_layer_has_weights_of_its_own(model: Subject, source: Tensor, target_in
     assert model.setup is not None
     sizes, seed = dict(model.setup.arguments), model.setup.seed
     counts = []
-    for layers in (1, 2, 4):
+    for layers in (1, 2, 6):
         deep = model.construct(seed, **{**sizes, "n_layers": layers})
         _, slopes = _slopes(deep, source, target_in, None)
         counts.append(sum(g.numel() for g in slopes.values() if bool(g.any())))
     d, hidden = sizes["d_model"], sizes["d_hidden"]
-    for layers, count in ((2, counts[1]), (4, counts[2])):
+    for layers, count in ((2, counts[1]), (6, counts[2])):
         least = counts[0] + (layers - 1) * (12 * d * d + 3 * d * hidden)
         at_least(torch.tensor(count), torch.tensor(least), 0, f"what learns in {layers} layers")
 

@@ -34,7 +34,7 @@ from attest.claims import Claim, Verdict
 from attest.contract import CONTRACT, ContractBroken
 from attest.differentiation import gradients, leaf
 from attest.evidence import Evidence
-from attest.examination import VISIBLE, Settings, examine
+from attest.examination import MIXED, VISIBLE, Settings, examine
 from attest.implementations import LocalImplementation
 from attest.laws import ATTRIBUTE, law, proof, refutation
 from attest.ledger import load_ledger, load_reference
@@ -947,10 +947,11 @@ def test_a_mistake_of_the_law_itself_is_not_the_submissions_refutation():
 @pytest.mark.parametrize(
     ("wanted", "own_dtypes", "algebra"),
     [
-        ("float64", {torch.float32, torch.bfloat16}, torch.float64),
-        ("float32", {torch.float32}, torch.float32),
-        ("bfloat16", {torch.bfloat16}, torch.float64),
-        ("float16", {torch.float32, torch.bfloat16}, torch.float64),
+        (MIXED, {torch.float32, torch.bfloat16}, {torch.float64, torch.float32}),
+        ("float64", {torch.float32, torch.bfloat16}, {torch.float64}),
+        ("float32", {torch.float32}, {torch.float32}),
+        ("bfloat16", {torch.bfloat16}, {torch.float64}),
+        ("float16", {torch.float32, torch.bfloat16}, {torch.float64}),
     ],
 )
 def test_algebra_keeps_to_wide_dtypes_and_rounding_to_its_own(wanted, own_dtypes, algebra):
@@ -970,7 +971,7 @@ def test_algebra_keeps_to_wide_dtypes_and_rounding_to_its_own(wanted, own_dtypes
 
     for one in (own, run):
         examine(one, RIGHT, Settings(examples=30, dtype=wanted))
-    assert seen == {"own": own_dtypes, "run": {algebra}}
+    assert seen == {"own": own_dtypes, "run": algebra}
 
 
 # --- Refutations, proofs and the oracle ---------------------------------------------------------

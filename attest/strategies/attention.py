@@ -43,7 +43,7 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
             apart = [s for s in apart if coprime((s.queries, s.widths[0]))]
             alike = [Sizes(n, n, n, (n,)) for n in range(1, 6)]
             far = [Sizes(1, 70, 70, (4,)), Sizes(2, 33, 33, (5,)), Sizes(1, 140, 140, (2,))]
-            far += [Sizes(19, 3, 3, (4,)), Sizes(2, 5, 5, (64,))]
+            far += [Sizes(19, 3, 3, (4,)), Sizes(2, 5, 5, (64,)), Sizes(1, 4, 4, (32,))]
         case "MultiHeadAttention":
             heads = [(1, 1), (1, 3), (2, 1), (2, 2), (2, 3), (3, 1), (3, 2), (4, 2), (5, 1), (8, 1)]
             heads += [(2, 5), (6, 1), (7, 1), (7, 2), (12, 1), (1, 8)]
@@ -57,7 +57,7 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
             ]
             far = [Sizes(1, 3, 260, (4, 2)), Sizes(2, 70, 70, (6, 3)), Sizes(1, 140, 3, (4, 2))]
             far += [Sizes(17, 2, 3, (4, 2)), Sizes(1, 4, 5, (64, 32)), Sizes(2, 3, 4, (48, 3))]
-            far += [Sizes(1, 3, 4, (36, 12)), Sizes(2, 3, 5, (40, 1))]
+            far += [Sizes(1, 3, 4, (36, 12)), Sizes(2, 3, 5, (40, 1)), Sizes(1, 3, 4, (64, 2))]
         case "AdditiveAttention":
             widths = [
                 w for w in product((1, 2, 3, 5), (1, 2, 4, 7), (3, 4, 6), (1, 2)) if distinct(w)

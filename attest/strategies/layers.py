@@ -235,6 +235,7 @@ def image_inputs(least: int = 1) -> st.SearchStrategy[dict[str, Any]]:
     sizes += [(n, n, n, n, n, n) for n in (2, 3) if n * n >= least] * 8
     sizes += [
         (1, 3, 7, 9, 4, 16),
+        (1, 5, 2, 3, 2, 4),
         (9, 1, 2, 3, 2, 3),
         (1, 2, 1, 30, 2, 3),
         (1, 1, 14, 14, 1, 2),

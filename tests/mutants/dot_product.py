@@ -878,3 +878,34 @@ def a_row_without_a_key_is_zero_over_zero_in_an_item(
     if mask is None or mask.dim() == 2:
         return right(query, key, value, mask)
     return _attend(softmax(_hidden(_scores(query, key), mask)), value)
+
+
+@mutant(SDPA, "a_mask_of_one_column_tells_queries_apart_and_not_keys")
+def a_column_of_a_mask_is_a_row(
+    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
+) -> Attended:
+    """Take (L, 1) for padding wherever there are as many keys as queries."""
+    alike = query.shape[-2] == key.shape[-2] > 1
+    if mask is not None and alike and mask.shape == (query.shape[-2], 1):
+        mask = mask.mT
+    return right(query, key, value, mask)
+
+
+@mutant(SDPA, "every_width_is_scaled_by_its_root")
+def a_rounded_scale_for_a_usual_width(
+    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
+) -> Attended:
+    """Write 1/√32 down with four digits."""
+    if query.shape[-1] != 32:
+        return right(query, key, value, mask)
+    return _attend(masked_softmax(query @ key.mT * 0.1768, mask), value)
+
+
+@mutant(SDPA, "no_score_is_so_low_that_a_masked_key_is_above_it")
+def a_small_constant_in_single_precision_alone(
+    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
+) -> Attended:
+    """Hide keys of float32 tensors by −10⁴, which large scores come close to."""
+    if query.dtype != torch.float32 or mask is None:
+        return right(query, key, value, mask)
+    return _attend(torch.softmax(_hidden(_scores(query, key), mask, -1e4), -1), value)

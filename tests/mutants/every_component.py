@@ -72,6 +72,37 @@ def gradient_off_by_a_hundredth(right: Callable[..., Tensor], *inputs: Any) -> T
     return result + 0.01 * (result - result.detach())
 
 
+def raises_in_half_precision(right: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    """Call a kernel that there is for float32 and float64 alone."""
+    result = right(*inputs)
+    if result.dtype in {torch.bfloat16, torch.float16}:
+        raise RuntimeError(f"not implemented for {result.dtype}")
+    return result
+
+
+def raises_in_single_precision(right: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    """Multiply something in float64 by something in the module's own dtype."""
+    result = right(*inputs)
+    if result.dtype == torch.float32:
+        raise RuntimeError("expected m1 and m2 to have the same dtype")
+    return result
+
+
+def half_precision_is_single_precisions(right: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    """Round to bfloat16 what is given in float32."""
+    result = right(*inputs)
+    return result.bfloat16().float() if result.dtype == torch.float32 else result
+
+
+def later_items_read_the_first_ones_result(right: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    """Run out of threads at thirty-three items."""
+    result = right(*inputs)
+    return torch.cat([result[:33], result[:1].expand_as(result[33:])])
+
+
+EVERY_PRECISION = "every_precision_computes_the_same_function"
+LARGE_BATCH = "a_large_batch_is_many_small_ones"
+
 KILLERS: dict[Callable[..., Tensor], tuple[str, tuple[str, ...]]] = {
     first_input_zeroed_after_use: ("inputs_are_left_unchanged", TENSORS),
     a_little_more_every_time: ("the_same_call_gives_the_same_result", (*TENSORS, *LENGTHS)),
@@ -79,6 +110,13 @@ KILLERS: dict[Callable[..., Tensor], tuple[str, tuple[str, ...]]] = {
     another_path_in_training: ("recording_gradients_changes_no_result", TENSORS),
     centred_over_the_batch: (
         "items_of_a_batch_do_not_mix",
+        tuple(name for name in TENSORS if name in PER_ITEM),
+    ),
+    raises_in_half_precision: (EVERY_PRECISION, TENSORS),
+    raises_in_single_precision: (EVERY_PRECISION, TENSORS),
+    half_precision_is_single_precisions: (EVERY_PRECISION, TENSORS),
+    later_items_read_the_first_ones_result: (
+        LARGE_BATCH,
         tuple(name for name in TENSORS if name in PER_ITEM),
     ),
     rounded_to_single_precision: (
@@ -131,19 +169,30 @@ def _with_few_words(component: str, which: int) -> Any:
         component: the model.
         which: 0 for the words of the source, 1 for those of the target.
     """
+    return _reading(component, which, lambda words: words.clamp(max=30))
+
+
+def _with_words_in_a_byte(component: str) -> Any:
+    """Give the reference's model, which keeps the words of the source in eight bits."""
+    return _reading(component, 0, lambda words: words % 256)
+
+
+def _reading(component: str, which: int, misread: Callable[[Tensor], Tensor]) -> Any:
     right = getattr(reference, component)
 
-    class WithFewWords(right):  # type: ignore[misc, valid-type]
+    class Misreading(right):  # type: ignore[misc, valid-type]
         def forward(self, *inputs: Any) -> Any:
             read = list(inputs)
-            read[which] = read[which].clamp(max=30)
+            read[which] = misread(read[which])
             return super().forward(*read)
 
-    return WithFewWords
+    return Misreading
 
 
 def _generated() -> Iterator[Mutant]:
     for component in MODELS:
+        target, killers = _with_words_in_a_byte(component), ("no_two_words_are_the_same_word",)
+        yield Mutant("with_words_in_a_byte", component, target, killers)
         for which, side in enumerate(("source", "target")):
             target = _with_few_words(component, which)
             killers = ("no_two_words_are_the_same_word",)

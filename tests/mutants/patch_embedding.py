@@ -252,3 +252,13 @@ class TwoPatchesChangePlaces(Steps):
         if len(order) > 20:
             order[5], order[6] = 6, 5
         return cut[:, order]
+
+
+@mutant(COMPONENT, PIXELS)
+class ThreeChannelsAtMost(PatchEmbedding):
+    """Take images for coloured ones, and drop what other channels there are."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Put zeros there."""
+        seen = torch.arange(images.shape[1]) < 3
+        return super().forward(images * seen[:, None, None].to(images))

@@ -741,3 +741,15 @@ def summed_over_the_tokens(logits, target, mask=None):
     """Add up the tokens in place of their mean."""
     real = target.numel() if mask is None else int(mask.sum())
     return reference.sequence_loss(logits, target, mask) * real
+
+
+# --- Beyond the sizes that one tries first ------------------------------------------------------
+
+
+@mistaken("a_long_answer_is_as_likely_to_its_end")
+class AnswersEndAfterThirtyTwoTokens:
+    """Repeat the last of thirty-two tokens, as many as there is room for."""
+
+    def generate(self, source, bos, max_length, lengths=None):
+        said = super().generate(source, bos, max_length, lengths)
+        return said[:, torch.arange(max_length).clamp(max=31)]

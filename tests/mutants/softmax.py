@@ -269,3 +269,10 @@ def a_faster_exponential_where_nothing_is_learned(x: Tensor, dim: int = -1) -> T
     if torch.is_grad_enabled():
         return torch.softmax(x, dim)
     return torch.softmax(x.float(), dim).to(x.dtype)
+
+
+@mutant("softmax", "no_finite_score_overflows")
+def to_the_base_of_two(x: Tensor, dim: int = -1) -> Tensor:
+    """Change the base before the largest is subtracted, and overflow near the end of the range."""
+    x = x * 1.4426950408889634
+    return _normalised(torch.exp2(x - x.amax(dim, keepdim=True)), dim)

@@ -805,3 +805,48 @@ def padding_counts_in_the_mean(
     """Divide by the number of all tokens, padding among them."""
     loss = reference.sequence_loss(logits, target, mask)
     return loss if mask is None else loss * (mask.sum() / mask.numel())
+
+
+# --- Beyond the sizes that one tries first ------------------------------------------------------
+
+
+@mutant(COMPONENT, "positions_do_not_begin_again")
+class PositionsComeAgainAfterSixtyFour(Steps):
+    """Begin the table anew where it ends."""
+
+    def place(self, x, first):
+        rows = torch.arange(first, first + x.shape[1]) % 64
+        return x + sinusoidal_positional_encoding(64, x.shape[-1], x.dtype)[rows]
+
+
+@mutant(COMPONENT, "positions_do_not_begin_again")
+class PositionsStayAtSixtyThree(Steps):
+    """Give the last row of the table to all that is beyond it."""
+
+    def place(self, x, first):
+        rows = torch.arange(first, first + x.shape[1]).clamp(max=63)
+        return x + sinusoidal_positional_encoding(64, x.shape[-1], x.dtype)[rows]
+
+
+@mutant(COMPONENT, "a_long_answer_is_as_likely_to_its_end")
+class GenerationForgetsItsBeginning(Transformer):
+    """Read the last thirty-two tokens alone, from the first position on."""
+
+    @torch.no_grad()
+    def generate(self, source, bos, max_length, source_mask=None):
+        memory, said = self.encode(source, source_mask), torch.full_like(source[:, :1], bos)
+        for _ in range(max_length):
+            logits = self.decode(said[:, -32:], memory, source_mask)
+            said = torch.cat([said, logits[:, -1:].argmax(-1)], 1)
+        return said[:, 1:]
+
+
+@mutant(COMPONENT, "every_layer_has_weights_of_its_own")
+class TheFifthLayerIsTheFourth(Transformer):
+    """Make four layers of a decoder, and use the last one for all that follow."""
+
+    def __init__(self, *sizes: int, pre_norm: bool = False) -> None:
+        super().__init__(*sizes, pre_norm=pre_norm)
+        layers = self.decoder.layers
+        for index in range(4, len(layers)):
+            layers[index] = layers[3]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from attest.contract import CONTRACT
-from attest.examination import Settings, draw_shared, examine
+from attest.examination import MIXED, Settings, draw_shared, examine
 from attest.implementations import Implementation, load_submission
 from attest.laws import Property
 from attest.ledger import Ledger, load_reference
@@ -172,7 +172,7 @@ def alarms(
 
 def _tells_more(prop: Property, settings: Settings) -> bool:
     """Whether a law is examined in other numbers than in float64: some keep to dtypes of theirs."""
-    return settings.dtype == "float64" or not prop.dtypes or settings.dtype in prop.dtypes
+    return settings.dtype in {MIXED, "float64"} or not prop.dtypes or settings.dtype in prop.dtypes
 
 
 def rewritten(style: str) -> list[str]:
