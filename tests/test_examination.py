@@ -1158,7 +1158,8 @@ def watched(function):
         sometimes(True, "it is watched")
 
     Counting.made = 0
-    evidence = examine(it_is_watched, submission(MultiplicativeAttention=Counting), Settings())
+    counting = submission(MultiplicativeAttention=Counting)
+    evidence = examine(it_is_watched, counting, Settings(dtype="float64"))
     assert evidence.status == "holds", evidence
     return seen
 

@@ -84,7 +84,7 @@ def test_nothing_in_the_files_depends_on_the_time_or_the_machine(texts, folder):
 
 def test_versions_and_settings_are_there(data, texts):
     assert data["settings"] == {
-        "examples": 5, "seed": 0, "dtype": "float64", "device": "cpu", "quick": False,
+        "examples": 5, "seed": 0, "dtype": "float64 and float32", "device": "cpu", "quick": False,
     }  # fmt: skip
     assert data["versions"]["torch"] == torch.__version__
     assert set(data["versions"]) >= {"python", "torch", "hypothesis", "sympy", "attest"}

@@ -18,6 +18,7 @@ from attest.tolerances import (
     attention_errors,
     gamma,
     layer_norm_errors,
+    likely_gamma,
     log_weight_error,
     precision,
     smallest,
@@ -205,6 +206,20 @@ def test_a_score_beyond_the_gap_may_underflow_and_one_within_it_does_not(dtype):
 def test_the_gaps_are_those_that_the_documentation_names():
     gaps = [round(underflow_gap(dtype), 1) for dtype in DTYPES]
     assert gaps == [708.4, 87.3, 87.3, 9.7]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_long_product_in_half_precision_stays_within_what_is_likely(dtype):
+    torch.manual_seed(0)
+    u, k = unit_roundoff(dtype), 100
+    factors = (0.5 + torch.rand(k, 10_000)).to(dtype)
+    factors /= factors.double().prod(0).pow(1 / k).to(dtype)  # products stay near one
+    rounded, exact = torch.ones(10_000, dtype=dtype), torch.ones(10_000).double()
+    for factor in factors:
+        rounded, exact = rounded * factor, exact * factor.double()
+    error = float(((rounded.double() - exact) / exact).abs().max())
+    assert likely_gamma(k, u) / 10 < error < likely_gamma(k, u)
+    assert likely_gamma(k, u) < gamma(k, u)
 
 
 def test_gamma_is_a_little_more_than_the_sum_of_the_roundings():
