@@ -67,9 +67,9 @@ SMALL_BLOCK = 20
 ENOUGH = 10
 
 # Of the shared examples this share goes where luck seldom does: the longest and those whose scores
-# are furthest apart, of as many as STEERED that Hypothesis has steered there.
+# are furthest apart, each of them one of STEERED that Hypothesis has steered there.
 HARD_SHARE = 0.1
-STEERED = 40
+STEERED = 4
 
 # An error that reaches this share of its bound is worth a search for a larger one.
 NEAR = 0.2
@@ -629,7 +629,7 @@ def _hard(inputs: st.SearchStrategy[dict[str, Any]], seed: int, wanted: int) -> 
 
     if wanted:
         test = hypothesis.given(drawn=inputs)(keep)
-        _configured(test, seed, STEERED, (Phase.generate, Phase.target))()
+        _configured(test, seed, STEERED * wanted, (Phase.generate, Phase.target))()
     # One of each: Hypothesis comes back to what it found, with another mask or another sign.
     unlike = list({(apart, length): one for apart, length, one in reversed(found)}.items())
     widest = sorted(unlike, key=lambda item: item[0], reverse=True)[: wanted - wanted // 2]

@@ -28,7 +28,7 @@ from tests.power.pages import as_csv
 from tests.sources import PARTIAL, ROOT
 
 SEEDS = 200
-EXAMPLES = 20
+EXAMPLES = 10
 DTYPES = ("float64", "float32")
 HEADER = "<!-- Written by `make stability`, which overwrites this file. -->"
 
