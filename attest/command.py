@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import io
 import json
 import os
@@ -20,7 +22,11 @@ from attest.limits import strangers_run
 
 __all__ = ["main", "run"]
 
-WELL, FAILED, UNUSABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+WELL, FAILED, UNUSABLE = 0, 1, 2
+# As a shell reports what a signal has ended: by Ctrl-C, by a reader that went away, by a request.
+INTERRUPTED, UNREAD, TERMINATED = 130, 141, 143
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 LONGEST = 1e6  # seconds; no system waits much longer at once
 
@@ -42,22 +48,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0 when all is well, 1 when something came out otherwise than it should, 2 when the request
-        cannot be carried out, 130 when it was interrupted.
+        cannot be carried out, 130 when it was interrupted, 141 when nobody reads the report.
     """
     options = _parser().parse_args(arguments)
     options.start = time.perf_counter()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a mark that the encoding lacks stops no report
             stream.reconfigure(errors="replace")
-    console, errors = Console(), Console(stderr=True)
+    console, errors = _Console(), _Console(stderr=True)
     try:
         return int(options.run(options, console, errors))
     except KeyboardInterrupt:
         _say(errors, "interrupted; nothing was written")
         return INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()
-        return FAILED
+        _discard_output()
+        return UNREAD
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _say(errors, f"the report cannot be written: {error.strerror}")
+        _discard_output()
+        return UNUSABLE
+
+
+def _discard_output() -> None:
+    """Send what is still to be written nowhere, or Python would fail on it once more at its end."""
+    with contextlib.suppress(OSError, ValueError):  # a stream that is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Console(Console):
+    """A console whose reader may go away, of which rich would make a failure."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 def run() -> int:
@@ -432,7 +457,10 @@ def _measure(options: argparse.Namespace, console: Console, errors: Console) -> 
         experiments = [e for e in whole.experiments if e.claim.id in claims]  # a file is a claim
         usable_device(options.device)
         if not experiments:
-            raise LedgerError("--only selects no experiment")  # noqa: TRY301 - said like the others
+            known = ", ".join(sorted({e.claim.id for e in whole.experiments}))
+            raise LedgerError(  # noqa: TRY301 - said like the others
+                f"--only selects no experiment; there are some of {known}"
+            )
         if options.out is None and (options.seeds or SEEDS) < SEEDS:
             raise LedgerError(  # noqa: TRY301 - said like the others
                 f"--seeds {options.seeds}: fewer than {SEEDS} decide nothing; say with --out where "

@@ -52,12 +52,21 @@ class ComponentGrade:
 
 @dataclass(frozen=True)
 class Grade:
-    """A submission's grade."""
+    """A submission's grade.
+
+    Attributes:
+        submission: what was examined.
+        components: their parts of it.
+        settings: how it was examined.
+        problem: why it could not be loaded.
+        left_out: what does not apply to it, and costs nothing.
+    """
 
     submission: str
     components: tuple[ComponentGrade, ...]
     settings: Settings
     problem: str | None = None
+    left_out: tuple[Evidence, ...] = ()
 
     @property
     def score(self) -> float:
@@ -148,13 +157,15 @@ def grade(submission: str, evidence: Iterable[Evidence], settings: Settings) -> 
         evidence: what examining it gave.
         settings: how it was examined.
     """
+    evidence = list(evidence)
     found = [e for e in evidence if e.status != "not_applicable"]
+    left_out = tuple(e for e in evidence if e.status == "not_applicable")
     components = []
     for name in CONTRACT:
         own = tuple(e for e in found if e.prop.component == name)
         if own:
             components.append(ComponentGrade(name, _status(own), own))
-    return Grade(submission, tuple(components), settings)
+    return Grade(submission, tuple(components), settings, left_out=left_out)
 
 
 def _status(evidence: Sequence[Evidence]) -> Literal["attempted", "not_attempted", "broken"]:

@@ -325,6 +325,9 @@ def grade_report(result: Grade, seconds: float) -> list[RenderableType]:
         else:
             parts.append(Text.assemble(MARKS[evidence.status], " ", title))
             parts.append(Text(f"    {evidence.message}", "dim"))
+    if not result.max_score:
+        for evidence in result.left_out:
+            parts.append(Text(f"{evidence.prop.id} does not apply: {evidence.message}"))
     # Rounded down: 100% is all of them.
     percent = math.floor(100 * result.score / result.max_score) if result.max_score else 0
     settings = result.settings

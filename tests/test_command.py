@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from attest.claims import Verdict
-from attest.command import FAILED, INTERRUPTED, UNUSABLE, WELL, main
+from attest.command import FAILED, INTERRUPTED, UNREAD, UNUSABLE, WELL, main
 from attest.evidence import Counterexample, Evidence
 from attest.examination import Settings
 from attest.grading import Grade
@@ -193,8 +193,35 @@ def test_data_are_written_when_nobody_reads_the_report(submission, tmp_path, mon
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     data = tmp_path / "grade.json"
     options = ["--only", "causal_mask", "--examples", "5", "--json", str(data)]
-    assert main(["grade", str(submission), *options]) == FAILED
+    assert main(["grade", str(submission), *options]) == UNREAD
     assert json.loads(data.read_text())["score"] == 7
+
+
+def test_a_reader_that_goes_away_is_no_failure():
+    command = [sys.executable, "-m", "attest", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        run.stdout.close()
+        assert run.wait() == UNREAD
+        assert run.stderr.read() == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+def test_a_full_disk_is_said_and_not_traced(submission):
+    command = [sys.executable, "-m", "attest", "list", "--only", "causal_mask"]
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert run.returncode == UNUSABLE
+    assert run.stderr == "attest: the report cannot be written: No space left on device\n"
+
+
+def test_what_does_not_apply_is_said_where_nothing_else_is(tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    file.write_text("from torch import nn\nclass LayerNorm(nn.LayerNorm): pass\n")
+    law = "LayerNorm.gain_and_bias_act_entry_by_entry"
+    assert main(["grade", str(file), "--only", law, "--examples", "5"]) == WELL
+    out = capsys.readouterr().out
+    assert "0 of 0 points" in out
+    assert "does not apply: its parameters differ from the reference's" in " ".join(out.split())
 
 
 def test_a_file_is_read_anew_though_it_was_changed_within_a_second(submission, monkeypatch):
