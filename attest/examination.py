@@ -963,14 +963,18 @@ def _unpoisoned() -> Iterator[None]:
     with contextlib.suppress(OSError):  # a submission may have removed it
         folder = Path.cwd()
     python, numpy = random.getstate(), numpy_random.get_state()  # noqa: NPY002 - theirs, not ours
+    tf32 = torch.backends.cudnn.allow_tf32
     with torch.random.fork_rng(devices=[]):
         try:
             torch.set_default_dtype(torch.float32)
             torch.set_grad_enabled(True)
+            # On a GPU, convolutions would round to eleven bits what is float32 in name.
+            torch.backends.cudnn.allow_tf32 = False
             yield
         finally:
             random.setstate(python)
             numpy_random.set_state(numpy)  # noqa: NPY002
+            torch.backends.cudnn.allow_tf32 = tf32
             torch.set_default_device(None)
             torch.set_default_dtype(dtype)
             torch.set_grad_enabled(grad)

@@ -617,6 +617,18 @@ def restored():
         signal.signal(signal.SIGALRM, state[2])
 
 
+def test_single_precision_is_no_less_than_its_name_says():
+    seen = set()
+
+    def watching(x, dim=-1):
+        seen.add((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
+        return torch.softmax(x, dim)
+
+    assert torch.backends.cudnn.allow_tf32  # torch's default
+    examine(it_agrees_with_torch, submission(softmax=watching), FEW)
+    assert seen == {(False, False)}
+
+
 @pytest.mark.parametrize("poison", POISONS)
 def test_what_a_submission_does_to_the_process_does_not_reach_the_next_property(poison, capfd):
     before = timeless(examine(it_has_the_gradient_of_torch, RIGHT, FEW))
@@ -636,6 +648,7 @@ def test_global_state_is_what_it_was_before(poison):
             "gradients": torch.is_grad_enabled(),
             "device": torch.get_default_device(),
             "numbers": torch.random.get_rng_state().tolist(),
+            "tf32": torch.backends.cudnn.allow_tf32,
             "filters": list(warnings.filters),
             "output": (sys.stdout, sys.stderr),
             "alarm": signal.getsignal(signal.SIGALRM),
