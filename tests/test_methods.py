@@ -183,7 +183,9 @@ def examined(folder, mistake):
     # A namedtuple as state is needed as one.
     strict = source.replace("State(*state)", "state")
     path.write_text(strict.replace(right, wrong), encoding="utf-8")
-    evidence = examine(LAWS[identifier], load_submission(str(path)), Settings(), load_reference())
+    evidence = examine(
+        LAWS[identifier], load_submission(str(path)), Settings(dtype="float64"), load_reference()
+    )
     return path, strict, evidence
 
 
@@ -215,7 +217,9 @@ def run(script, folder):
 
 @pytest.mark.parametrize("identifier", LAWS)
 def test_the_laws_hold_for_the_reference(identifier):
-    evidence = examine(LAWS[identifier], load_reference(), Settings(examples=40), load_reference())
+    evidence = examine(
+        LAWS[identifier], load_reference(), Settings(examples=40, dtype="float64"), load_reference()
+    )
     assert evidence.status == "holds", evidence.message
 
 
@@ -224,7 +228,9 @@ def test_a_cache_may_be_anything(more, tmp_path):
     path = tmp_path / "mine.py"
     path.write_text((FOLDER / "loops.py").read_text(encoding="utf-8") + more, encoding="utf-8")
     law = LAWS["Transformer.steps_give_the_logits_of_decode"]
-    evidence = examine(law, load_submission(str(path)), Settings(examples=40), load_reference())
+    evidence = examine(
+        law, load_submission(str(path)), Settings(examples=40, dtype="float64"), load_reference()
+    )
     assert evidence.status == "holds", evidence.message
 
 
@@ -286,7 +292,7 @@ def test_what_goes_wrong_whatever_the_numbers_is_shown_without_weights(right, wr
     path = tmp_path / "mine.py"
     path.write_text(before + found + after.replace(right, wrong, 1), encoding="utf-8")
     law = LAWS["Transformer.encoding_and_decoding_is_the_plain_call"]
-    evidence = examine(law, load_submission(str(path)), Settings(), load_reference())
+    evidence = examine(law, load_submission(str(path)), Settings(dtype="float64"), load_reference())
     assert evidence.status in {"crashed", "refuted"}
     counterexample = evidence.counterexample
     names = [name for name, _ in counterexample.inputs]
@@ -311,7 +317,7 @@ def test_many_weights_that_hold_one_number_share_a_line_and_a_loop(tmp_path):
         encoding="utf-8",
     )
     law = LAWS["Transformer.encoding_and_decoding_is_the_plain_call"]
-    evidence = examine(law, load_submission(str(path)), Settings(), load_reference())
+    evidence = examine(law, load_submission(str(path)), Settings(dtype="float64"), load_reference())
     counterexample = evidence.counterexample
     together = [name for name, text in counterexample.inputs if text == "0 everywhere"]
     assert [name.endswith("parameters") for name in together] == [True]

@@ -38,7 +38,7 @@ def with_wrong(component: str, target: Any) -> LocalImplementation:
 
 
 def examined(prop: Any, implementation: LocalImplementation) -> Evidence:
-    return examine(prop, implementation, Settings(explain=False), load_reference())
+    return examine(prop, implementation, Settings(explain=False, dtype="float64"), load_reference())
 
 
 def falls_into(vacuous: Callable[..., None], component: str, target: Any, *real: str) -> None:
