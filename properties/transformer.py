@@ -747,13 +747,13 @@ def _long_answers(draw: Any) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(seed)
     sizes = {**_NARROW, "target_vocab": 43, "d_model": 8, "d_hidden": 9}
     source = torch.randint(5, (1, 4), generator=generator)
-    return {"source": source, "bos": seed, "max_length": 48, "setup": Setup(sizes, seed)}
+    return {"source": source, "bos": seed, "max_length": 40, "setup": Setup(sizes, seed)}
 
 
 @law(
     MODEL,
     inputs=_long_answers(),
-    formula="y_t = argmax_v f(x, (bos, y_1, …, y_t−1))_v for t up to 48",
+    formula="y_t = argmax_v f(x, (bos, y_1, …, y_t−1))_v for t up to 40",
 )
 def a_long_answer_is_as_likely_to_its_end(
     model: Subject, source: Tensor, bos: int, max_length: int

@@ -249,7 +249,10 @@ class ScoresAreMultipliedByTheMask(steps.TimesTheScores, _InSteps):
 
 
 @mutant(
-    ADDITIVE, "masked_keys_get_exactly_zero_weight", "what_a_mask_hides_cannot_reach_the_output"
+    ADDITIVE,
+    "masked_keys_get_exactly_zero_weight",
+    "what_a_mask_hides_cannot_reach_the_output",
+    "no_score_is_so_low_that_a_masked_key_is_above_it",
 )
 class MinusTenForInfinity(steps.Filled, _InSteps):
     """Make masked keys unlikely and not impossible."""

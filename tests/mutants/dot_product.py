@@ -880,17 +880,6 @@ def a_row_without_a_key_is_zero_over_zero_in_an_item(
     return _attend(softmax(_hidden(_scores(query, key), mask)), value)
 
 
-@mutant(SDPA, "a_mask_of_one_column_tells_queries_apart_and_not_keys")
-def a_column_of_a_mask_is_a_row(
-    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
-) -> Attended:
-    """Take (L, 1) for padding wherever there are as many keys as queries."""
-    alike = query.shape[-2] == key.shape[-2] > 1
-    if mask is not None and alike and mask.shape == (query.shape[-2], 1):
-        mask = mask.mT
-    return right(query, key, value, mask)
-
-
 @mutant(SDPA, "every_width_is_scaled_by_its_root")
 def a_rounded_scale_for_a_usual_width(
     query: Tensor, key: Tensor, value: Tensor, mask: Mask = None

@@ -1,6 +1,7 @@
 """Mistakes that any component can make: generated over the reference's own.
 
-Those of softmax, the masks and the attentions are written by hand beside the others of their kind.
+Most of those of softmax, the masks and the attentions are written by hand beside others of their
+kind.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 import reference
 from properties.every_component import MODULES, PER_ITEM
-from properties.families import MODELS, STACKS
+from properties.families import EVERY, MODELS, STACKS
 from tests.mutants import Mutant
 
 TENSORS = ("LayerNorm", "FeedForward", "PatchEmbedding", *STACKS, *MODELS)
@@ -72,11 +73,13 @@ def gradient_off_by_a_hundredth(right: Callable[..., Tensor], *inputs: Any) -> T
     return result + 0.01 * (result - result.detach())
 
 
-def raises_in_half_precision(right: Callable[..., Tensor], *inputs: Any) -> Tensor:
+def raises_in_half_precision(right: Callable[..., Any], *inputs: Any) -> Any:
     """Call a kernel that there is for float32 and float64 alone."""
+    dtypes = {value.dtype for value in inputs if isinstance(value, Tensor)}
     result = right(*inputs)
-    if result.dtype in {torch.bfloat16, torch.float16}:
-        raise RuntimeError(f"not implemented for {result.dtype}")
+    dtypes |= {value.dtype for value in (result if isinstance(result, tuple) else (result,))}
+    if dtypes & {torch.bfloat16, torch.float16}:
+        raise RuntimeError("not implemented for half precision")
     return result
 
 
@@ -94,16 +97,30 @@ def half_precision_is_single_precisions(right: Callable[..., Tensor], *inputs: A
     return result.bfloat16().float() if result.dtype == torch.float32 else result
 
 
-def later_items_read_the_first_ones_result(right: Callable[..., Tensor], *inputs: Any) -> Tensor:
+def later_items_read_the_first_ones_result(right: Callable[..., Any], *inputs: Any) -> Any:
     """Run out of threads at thirty-three items."""
+
+    def first(result: Tensor) -> Tensor:
+        return torch.cat([result[:33], result[:1].expand_as(result[33:])])
+
     result = right(*inputs)
-    return torch.cat([result[:33], result[:1].expand_as(result[33:])])
+    return tuple(map(first, result)) if isinstance(result, tuple) else first(result)
+
+
+def a_column_of_a_mask_is_a_row(right: Callable[..., Any], *inputs: Any) -> Any:
+    """Take (L, 1) for padding wherever there are as many keys as queries."""
+    *tensors, mask = inputs
+    length, keys = tensors[0].shape[-2], tensors[1 % len(tensors)].shape[-2]
+    if mask is not None and mask.shape == (length, 1) and length == keys:
+        mask = mask.mT
+    return right(*tensors, mask)
 
 
 EVERY_PRECISION = "every_precision_computes_the_same_function"
 LARGE_BATCH = "a_large_batch_is_many_small_ones"
+ONE_COLUMN = "a_mask_of_one_column_tells_queries_apart_and_not_keys"
 
-KILLERS: dict[Callable[..., Tensor], tuple[str, tuple[str, ...]]] = {
+KILLERS: dict[Callable[..., Any], tuple[str, tuple[str, ...]]] = {
     first_input_zeroed_after_use: ("inputs_are_left_unchanged", TENSORS),
     a_little_more_every_time: ("the_same_call_gives_the_same_result", (*TENSORS, *LENGTHS)),
     storage_read_in_order: ("how_a_tensor_is_stored_makes_no_difference", TENSORS),
@@ -112,13 +129,14 @@ KILLERS: dict[Callable[..., Tensor], tuple[str, tuple[str, ...]]] = {
         "items_of_a_batch_do_not_mix",
         tuple(name for name in TENSORS if name in PER_ITEM),
     ),
-    raises_in_half_precision: (EVERY_PRECISION, TENSORS),
+    raises_in_half_precision: (EVERY_PRECISION, (*TENSORS, *EVERY[1:])),
     raises_in_single_precision: (EVERY_PRECISION, TENSORS),
     half_precision_is_single_precisions: (EVERY_PRECISION, TENSORS),
     later_items_read_the_first_ones_result: (
         LARGE_BATCH,
-        tuple(name for name in TENSORS if name in PER_ITEM),
+        tuple(name for name in (*TENSORS, *EVERY) if name in PER_ITEM),
     ),
+    a_column_of_a_mask_is_a_row: (ONE_COLUMN, EVERY),
     rounded_to_single_precision: (
         "no_step_is_too_small_to_be_felt",
         ("FeedForward", *STACKS, *MODELS),
@@ -130,14 +148,14 @@ KILLERS: dict[Callable[..., Tensor], tuple[str, tuple[str, ...]]] = {
 }
 
 
-def _mistaken(mistake: Callable[..., Tensor], component: str) -> Any:
+def _mistaken(mistake: Callable[..., Any], component: str) -> Any:
     """Give the reference's component with a mistake around its call."""
     right = getattr(reference, component)
     if not isinstance(right, type):
         return lambda *inputs: mistake(right, *inputs)
 
     class Mistaken(right):  # type: ignore[misc, valid-type]
-        def forward(self, *inputs: Any) -> Tensor:
+        def forward(self, *inputs: Any) -> Any:
             return mistake(super().forward, *inputs)
 
     assert issubclass(Mistaken, nn.Module)

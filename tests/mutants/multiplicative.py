@@ -354,7 +354,12 @@ class MaskedByMinusThirty(steps.Filled, Steps):
     constant = -30.0
 
 
-@mutant(COMPONENT, "masked_keys_get_exactly_zero_weight", "hidden_keys_might_as_well_not_exist")
+@mutant(
+    COMPONENT,
+    "masked_keys_get_exactly_zero_weight",
+    "hidden_keys_might_as_well_not_exist",
+    "no_score_is_so_low_that_a_masked_key_is_above_it",
+)
 class MaskedByMinusAThousand(steps.Filled, Steps):
     """Mask by a constant that the largest scores get past."""
 

@@ -636,7 +636,11 @@ class MaskForgottenWhereNothingIsLearned(Steps):
         return masked_softmax(scores, mask if torch.is_grad_enabled() else None)
 
 
-@mutant(COMPONENT, "masked_keys_get_exactly_zero_weight")
+@mutant(
+    COMPONENT,
+    "masked_keys_get_exactly_zero_weight",
+    "no_score_is_so_low_that_a_masked_key_is_above_it",
+)
 class MaskedByMinusAThousand(steps.Filled, Steps):
     """Trust that scores stay below a thousand."""
 
