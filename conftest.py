@@ -1,8 +1,13 @@
 """Loads the engine's plugin in a clone that is not installed; an installation loads it itself."""
 
+import os
 import signal
 
 import pytest
+
+# Tests run side by side, one process a core. With threads of their own, processes wait for each
+# other's: the same tests took twelve times as long. It has to be said before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
