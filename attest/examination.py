@@ -42,7 +42,7 @@ from attest.specification import tensors_in
 from attest.subject import Modules, Setup, Subject
 from attest.tape import Tape
 
-__all__ = ["DTYPES", "MIXED", "Example", "Settings", "draw_shared", "examine", "quiet"]
+__all__ = ["MIXED", "Example", "Settings", "draw_shared", "examine", "quiet"]
 
 MIXED = "float64 and float32"
 """Algebra in float64, and one example in five in float32."""

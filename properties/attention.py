@@ -41,6 +41,7 @@ from properties.bounds import (
     dot_product_scores,
     even_weights,
     largest_score,
+    row_sum_bounds,
 )
 from properties.families import CROSS, EVERY, PLAIN, SDPA
 
@@ -302,10 +303,9 @@ def every_row_of_weights_sums_to_one(attention: Subject, arguments: dict[str, An
     _, weights = attention(**arguments)
     at_least(weights, torch.zeros_like(weights), 0.0, "the weights")
     total = weights.sum(-1)
-    bounds = attention_bounds(attention, arguments)
-    n = weights.shape[-1]
-    error = bounds.weights.expand_as(weights).sum(-1) + gamma(n, unit_roundoff(weights.dtype))
+    error = row_sum_bounds(attention, arguments, weights)
     close(total, torch.ones_like(total), error, "the sum of each row")
+    bounds = attention_bounds(attention, arguments)
     even = even_weights(attention, arguments["mask"], weights)
     sometimes_differs(weights, even, "some keys weigh more than others", 2 * bounds.weights)
 

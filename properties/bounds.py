@@ -45,6 +45,7 @@ __all__ = [
     "measured_bound",
     "position_bounds",
     "result_bounds",
+    "row_sum_bounds",
 ]
 
 
@@ -139,6 +140,12 @@ def attention_bounds(attention: Subject, arguments: Mapping[str, Any]) -> Attent
     if attention.spec.name == "scaled_dot_product_attention":
         return _dot_product_bounds(**arguments)
     return _module_bounds(attention, arguments)
+
+
+def row_sum_bounds(attention: Subject, arguments: Mapping[str, Any], weights: Tensor) -> Tensor:
+    """Bound the errors of the sums of an attention's weights over the keys, (..., L)."""
+    errors = attention_bounds(attention, arguments).weights.expand_as(weights).sum(-1)
+    return errors + gamma(weights.shape[-1], unit_roundoff(weights.dtype))
 
 
 def _dot_product_bounds(

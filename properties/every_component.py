@@ -237,31 +237,34 @@ def a_large_batch_is_many_small_ones(component: Subject, arguments: dict[str, An
     if component.setup is not None and component.setup.seed % 5:
         return  # a fifth of the examples tells as much, of what may take the items one by one
     copies = -(-LARGE_BATCH // batch)
-    many = {name: _repeated(value, first, copies) for name, value in arguments.items()}
+    of_a_model = not first.is_floating_point()  # whose masks have a row for each item
+    many = {
+        name: _repeated(value, copies)
+        if isinstance(value, Tensor) and (of_a_model or _per_item(value, first))
+        else value
+        for name, value in arguments.items()
+    }
     few, whole = _results(component(**arguments)), _results(component(**many))
     bounds = result_bounds(component, arguments)
     for result, all_of_them, bound, spec in zip(
         few, whole, bounds, component.spec.results, strict=True
     ):
-        expected = result.repeat(copies, *[1] * (result.dim() - 1))
-        if bound.dim() == result.dim():
-            bound = bound.expand_as(result).repeat(copies, *[1] * (result.dim() - 1))  # noqa: PLW2901
-        close(all_of_them, expected, 2 * bound, f"{spec.name} of {len(expected)} items")
+        expected, limit = (_repeated(t, copies) for t in (result, bound.expand_as(result)))
+        close(all_of_them, expected, 2 * limit, f"{spec.name} of {len(expected)} items")
         sometimes_differs(all_of_them, all_of_them.roll(1, 0), f"items differ in their {spec.name}")
 
 
 LARGE_BATCH = 130
+"""More items than a kernel may have threads or rows for, and than fit into seven bits."""
 
 
 def _numel(value: Any) -> int:
     return value.numel() if isinstance(value, Tensor) else 0
 
 
-def _repeated(value: Tensor | None, like: Tensor, copies: int) -> Tensor | None:
-    of_a_model = not like.is_floating_point()  # whose masks have a row for each item
-    if value is None or not (of_a_model or _per_item(value, like)):
-        return value
-    return value.repeat(copies, *[1] * (value.dim() - 1))
+def _repeated(items: Tensor, copies: int) -> Tensor:
+    """Give the items of a batch again and again, (copies · B, …)."""
+    return items.repeat(copies, *[1] * (items.dim() - 1))
 
 
 LOWER = ("float32", "bfloat16", "float16")
@@ -305,6 +308,7 @@ def every_precision_computes_the_same_function(
 
 
 ORDINARY = 0.1
+"""Inputs that are smaller throughout are squared below what float16 can hold, as for a variance."""
 
 
 @law(

@@ -23,6 +23,7 @@ from properties.bounds import (
     even_weights,
     largest_result,
     largest_score,
+    row_sum_bounds,
 )
 from properties.families import CROSS, EVERY, SDPA
 
@@ -91,8 +92,7 @@ def more_padding_adds_nothing_but_padding(
 def masked_keys_get_exactly_zero_weight(attention: Subject, arguments: dict[str, Any]) -> None:
     """Masked means out of the distribution: no weight at all, and not merely little."""
     _, weights = attention(**arguments)
-    hidden = weights.masked_fill(allowed_keys(attention, arguments["mask"], weights), 0.0)
-    identical(hidden, torch.zeros_like(hidden), "the weights of masked keys")
+    _masked_keys_weigh_nothing(attention, arguments["mask"], weights)
     sometimes(bool((~arguments["mask"]).any()), "something is masked")
     sometimes_differs(weights, torch.zeros_like(weights), "keys in sight get some weight")
 
@@ -108,15 +108,16 @@ def no_score_is_so_low_that_a_masked_key_is_above_it(
 ) -> None:
     """Where all keys in sight have scores far below zero, a masked one is lower still."""
     _, weights = attention(**arguments)
-    seen = allowed_keys(attention, arguments["mask"], weights)
-    identical(
-        weights.masked_fill(seen, 0.0), torch.zeros_like(weights), "the weights of masked keys"
-    )
-    bounds = attention_bounds(attention, arguments)
-    n = weights.shape[-1]
-    error = bounds.weights.expand_as(weights).sum(-1) + gamma(n, unit_roundoff(weights.dtype))
-    close(weights.sum(-1), torch.ones_like(weights.sum(-1)), error, "the sum of each row")
-    sometimes(bool((~seen).any()), "something is masked")
+    _masked_keys_weigh_nothing(attention, arguments["mask"], weights)
+    total = weights.sum(-1)
+    error = row_sum_bounds(attention, arguments, weights)
+    close(total, torch.ones_like(total), error, "the sum of each row")
+    sometimes(bool((~arguments["mask"]).any()), "something is masked")
+
+
+def _masked_keys_weigh_nothing(attention: Subject, mask: Tensor, weights: Tensor) -> None:
+    hidden = weights.masked_fill(allowed_keys(attention, mask, weights), 0.0)
+    identical(hidden, torch.zeros_like(hidden), "the weights of masked keys")
 
 
 @law(
@@ -338,8 +339,7 @@ def masks_work_in_low_precision(attention: Subject, arguments: dict[str, Any]) -
     assume(max(score, largest_result(attention, arguments)) < 3e4)  # float16 ends at 65,504
     output, weights = attention(**arguments)
     finite(output, "the output")
-    hidden = weights.masked_fill(allowed_keys(attention, arguments["mask"], weights), 0.0)
-    identical(hidden, torch.zeros_like(hidden), "the weights of masked keys")
+    _masked_keys_weigh_nothing(attention, arguments["mask"], weights)
     n, low = weights.shape[-1], unit_roundoff(weights.dtype)
     # exp(x − logsumexp(x)) rounds the scores, their sum and their differences.
     error = math.expm1(min(2 * low * (3 * score + math.log(n) + 4), 700.0))

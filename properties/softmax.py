@@ -138,7 +138,7 @@ def the_jacobian_is_diag_p_minus_p_p_transposed(softmax: Subject, x: Tensor, dim
 def extreme_scores(draw: Any) -> dict[str, Any]:
     """Scores anywhere in the range of their dtype, the largest and the smallest among them."""
     size = draw(st.sampled_from((*range(2, 10), 300, 1100)))
-    reach = draw(st.sampled_from((1e2, 1e4, 6.5e4, 1e6, 1e30, 3e38, 1e300)))
+    reach = draw(st.sampled_from((1e2, 1e4, 3e4, 6.5e4, 1e6, 1e30, 3e38, 1e300)))
     generator = torch.Generator().manual_seed(draw(seeds()))
     x = fill(generator, "huge", 3, size, largest=reach)
     x[0, 0], x[1, -1], x[2] = reach, -reach, reach
@@ -165,7 +165,7 @@ def no_finite_score_overflows(softmax: Subject, x: Tensor, dim: int) -> None:
         result = softmax(given, dim)
         finite(result, what)
         close(result, exact.to(x.dtype), bound, what)
-    if float(x.abs().max()) > torch.finfo(x.dtype).max / 4:
+    if float(x.abs().max()) > torch.finfo(x.dtype).max / 2:
         return
     (found,) = gradients(result, torch.cos(torch.arange(x.numel()).to(x)).view(x.shape), variable)
     finite(found, "the gradient by the scores")
