@@ -362,6 +362,11 @@ class _Examination:
                 return violation
         return None
 
+    def not_seen_yet(self) -> str | None:
+        """Name a change that should be seen and has not been, where nobody waits for it."""
+        missing = [sentence for sentence, seen in self.witnesses.items() if not seen]
+        return f"not seen yet: {missing[0]}" if missing and not self.settings.patient else None
+
     def _in_the_reference(self, example: Example, *, same: bool = False) -> Observer | None:
         """Run the law on the reference; None where it does not hold.
 
@@ -601,7 +606,7 @@ def _drawn(
     """Draw examples once for all laws that take the same inputs.
 
     Drawing costs as much as examining, and depends on nothing that a law does. Most are drawn
-    evenly; the last ones are hard.
+    evenly; every tenth is a hard one.
     """
     if inputs is None:
         return ()
@@ -616,7 +621,8 @@ def _drawn(
         test = hypothesis.given(drawn=inputs)(keep)
         _configured(test, some_seed, wanted - hard, (Phase.generate,))()
         if len(examples) == wanted - hard:  # otherwise there are no others
-            examples += _hard(inputs, some_seed, hard)
+            for place, one in enumerate(_hard(inputs, some_seed, hard)):
+                examples.insert((place + 1) * wanted // hard - 1, one)
     return tuple(examples)
 
 
@@ -646,11 +652,14 @@ _FAR = 1e3  # scores whose size overflows are no further apart for Hypothesis, w
 def _steer(drawn: Mapping[str, Any]) -> tuple[float, float]:
     """Make for where scores are far apart and sequences long; give both, the first as a logarithm.
 
-    How far apart scores can be grows with the products of the tokens: with their length, squared.
+    How far apart scores can be grows with the products of the tokens: with their length, squared,
+    and with the size of the matrices that they are multiplied by.
     """
     tensors = [t.detach() for _, value in _flat(drawn) for _, t in tensors_in(value)]
     tokens = [t for t in tensors if t.is_floating_point() and t.dim() and t.numel()]
-    longest = max((float(t.double().norm(dim=-1).max()) for t in tokens), default=0.0)
+    longest = max((float(t.double().norm(dim=-1).max()) for t in tokens), default=1.0)
+    setup = drawn.get("setup")
+    longest *= 1.0 if setup is None else setup.gain**2  # of queries, and of keys
     apart = min(2 * math.log(longest), _FAR) if longest > 0 else 0.0
     numbers = [value for _, value in _flat(drawn) if type(value) is int]
     length = float(max([*numbers, *(max(t.shape, default=0) for t in tensors)], default=0))
@@ -813,7 +822,15 @@ def _sample(examination: _Examination) -> Evidence:
         if tried == 0 or informative == 0:
             message = "every example was rejected" if tried == 0 else "no check could have failed"
             return Evidence(prop, "undecided", tried, informative, message=message)
-        return Evidence(prop, "holds", tried, informative, ratio=ratio, tried=examination.kinds())
+        return Evidence(
+            prop,
+            "holds",
+            tried,
+            informative,
+            message=examination.not_seen_yet(),
+            ratio=ratio,
+            tried=examination.kinds(),
+        )
     status: Status = "crashed" if isinstance(failure, Crash) else "refuted"
     if not examination.settings.explain:
         return Evidence(prop, status, tried, informative, message=_line(failure), ratio=ratio)

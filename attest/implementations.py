@@ -51,6 +51,9 @@ class Component(Protocol):
     def set_parameters(self, values: Mapping[str, Tensor]) -> None:
         """Overwrite some parameters in place."""
 
+    def train(self, *, mode: bool) -> None:
+        """Put a module into train mode, or back into eval mode."""
+
 
 class Implementation(Protocol):
     """Something that obeys the contract, here or in another process."""
@@ -106,6 +109,10 @@ class LocalComponent:
         with torch.no_grad():
             for name, value in values.items():
                 own[name].copy_(value)
+
+    def train(self, *, mode: bool) -> None:
+        """Put a module into train mode, or back into eval mode."""
+        self._target.train(mode)
 
 
 class LocalImplementation:

@@ -217,6 +217,30 @@ class Subject:
         finally:
             self._learning = before
 
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Put the module into train mode for the calls made inside.
+
+        Raises:
+            Crash: it cannot be put into it.
+        """
+        self._train(mode=True)
+        try:
+            yield
+        finally:
+            self._train(mode=False)
+
+    def _train(self, *, mode: bool) -> None:
+        component = self._constructed()
+        try:
+            with self._tape.paused():
+                component.train(mode=mode)
+        except BaseException as error:
+            if ours(error):
+                raise
+            raise Crash(f"{self.spec.name}.train({mode})", error) from None
+        self._tape.put_into_mode(self._label, train=mode)
+
     def _call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         component, spec = self._constructed(), self.spec.calls(method)
         arguments = spec.bind(args, kwargs)

@@ -189,6 +189,12 @@ class Tape(TorchFunctionMode):
         self._always(f"{label} = submission.{spec.name}({integers}).to({dtype}).eval()")
         return label
 
+    def put_into_mode(self, label: str, *, train: bool) -> None:
+        """Note that a module was put into train mode, or back into eval mode."""
+        if self._kept:
+            text = f"{label}.train()" if train else f"{label}.eval()"
+            self._steps.append(_Step([text], [], [], always=True, uses=label))
+
     def overwrote(self, label: str, values: Mapping[str, Tensor]) -> None:
         """Note that parameters of a module were overwritten."""
         if not self._kept:

@@ -100,7 +100,7 @@ def _is_vector(parameter: Tensor) -> bool:
     return parameter.numel() == max(parameter.shape, default=1)
 
 
-def _can_be_told_apart(parameters: Mapping[str, Tensor]) -> None:
+def can_be_told_apart(parameters: Mapping[str, Tensor]) -> None:
     """Make sure that weights can be told from the gains of normalisations.
 
     Raises:
@@ -129,7 +129,7 @@ def _redrawn(layer: Subject, before: Mapping[str, Tensor], *, zeros: bool) -> di
     return {name: value for name, value in matrices.items() if zeros or bool(before[name].any())}
 
 
-def _silenced(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def silenced(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Give parameters with which every sublayer says nearly nothing.
 
     All are made tiny but a normalisation's gain: a vector of ones.
@@ -158,7 +158,7 @@ def silent_sublayers_hand_the_tokens_on(layer: Subject, arguments: dict[str, Any
     where it is may pass, and one whose variance is a sample's.)
     """
     x, before = leaf(arguments["x"]), layer.parameters()
-    _can_be_told_apart(before)
+    can_be_told_apart(before)
     wide = x.detach().double()
     scaled = wide / wide.square().mean(-1, keepdim=True).sqrt()
     variance = wide.var(-1, correction=0, keepdim=True)
@@ -169,7 +169,7 @@ def silent_sublayers_hand_the_tokens_on(layer: Subject, arguments: dict[str, Any
     candidates = [tokens[spread_out] for tokens in (wide, scaled, centred, sample)]
     pairs = [*combinations(candidates, 2)][:-1]
     assume(all(float((a - b).abs().max()) > 0.1 for a, b in pairs))
-    layer.set_parameters(_silenced(before))
+    layer.set_parameters(silenced(before))
     y = layer(**{**arguments, "x": x})
     seen = y.detach()[spread_out]
     errors = [float((seen.double() - candidate).abs().max()) for candidate in candidates]

@@ -1016,6 +1016,109 @@ def the_number_of_heads_matters(stack: Subject, arguments: dict[str, Any]) -> No
     sometimes_differs(one(**arguments), stack(**arguments), "one head gives another output", bound)
 
 
+def _chains(component: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Give stacks of a few layers, tokens, and a mask by which each sees itself and one before."""
+
+    def inputs(case: tuple[int, int]) -> dict[str, Any]:
+        seed, n_layers = case
+        sizes = {"d_model": 6, "n_heads": 2, "d_hidden": 7, "n_layers": n_layers}
+        generator = torch.Generator().manual_seed(seed)
+        x = fill(generator, "normal", 2, n_layers + 2, 6)
+        places = torch.arange(n_layers + 2)
+        back = places[:, None] - places
+        chain, setup = (back == 0) | (back == 1), Setup(sizes, seed)
+        if component in ENCODERS:
+            return {"x": x, "mask": chain, "setup": setup}
+        memory = fill(generator, "normal", 2, 3, 6)
+        return {"x": x, "memory": memory, "self_mask": chain, "memory_mask": None, "setup": setup}
+
+    return st.sampled_from(tuple(product(range(4), (2, 3, 5)))).map(inputs)
+
+
+@law(
+    *DEEP,
+    inputs=_chains,
+    formula="α_ij > 0 for j ∈ {i − 1, i} alone: f_i moves with x_{i−L}, through L layers",
+    dtypes=("float64",),
+)
+def as_many_layers_carry_a_token_as_many_places(stack: Subject, arguments: dict[str, Any]) -> None:
+    """Layers stand on top of each other: what one has gathered, the next one reads.
+
+    Where a token sees the one before it and itself, every layer carries it one place further.
+    """
+    x, depth = arguments["x"], _depth(stack)
+    output, bound = stack(**arguments), 2 * measured_bound(stack, arguments)
+    moved = stack(**{**arguments, "x": torch.cat([_another(x[:, :1]), x[:, 1:]], 1)})
+    sometimes_differs(moved[:, depth], output[:, depth], "every layer carries a token on", bound)
+    close(moved[:, depth + 1], output[:, depth + 1], bound, "one place further")
+
+
+# --- The network inside -------------------------------------------------------------------------
+# » self.inner, self.outer
+
+
+def _networks(component: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Give a few inputs of ordinary size; the hidden width is like no other."""
+
+    def inputs(case: tuple[int, int]) -> dict[str, Any]:
+        seed, n_layers = case
+        sizes = {"d_model": 6, "n_heads": 2, "d_hidden": 11}
+        generator = torch.Generator().manual_seed(seed)
+        if component == "Transformer":
+            sizes = {"source_vocab": 4, "target_vocab": 5, **sizes, "n_layers": n_layers}
+            tokens = torch.randint(4, (2, 2, 3), generator=generator)
+            arguments = {"source": tokens[0], "target_in": tokens[1], "source_mask": None}
+            return {**arguments, "setup": Setup(sizes, seed)}
+        sizes |= {"n_layers": n_layers} if component in DEEP else {}
+        x, memory = (fill(generator, "normal", 2, n, 6) for n in (4, 3))
+        if component in ENCODERS:
+            return {"x": x, "mask": None, "setup": Setup(sizes, seed)}
+        masks = {"self_mask": None, "memory_mask": None}
+        return {"x": x, "memory": memory, **masks, "setup": Setup(sizes, seed)}
+
+    return st.sampled_from(tuple(product(range(8), (1, 2)))).map(inputs)
+
+
+@law(
+    *STACKS,
+    "Transformer",
+    inputs=_networks,
+    formula="F with −W_1, −W_2 or 2 W_1, W_2 / 2 for W_1, W_2, and no inner bias, is another "
+    "function; an affine one is not",
+    dtypes=("float64",),
+)
+def the_network_inside_bends(component: Subject, arguments: dict[str, Any]) -> None:
+    """Between the matrices of a feed-forward network there is something that is not linear.
+
+    Signs and factors that cancel out pass through what is linear. No activation lets both pass.
+    Its matrices are those with an axis of the hidden width.
+    """
+    assert component.setup is not None
+    width = component.setup.arguments["d_hidden"]
+    inside = {n: p for n, p in component.parameters().items() if width in p.shape}
+    biases = {n: torch.zeros_like(p) for n, p in inside.items() if p.numel() == max(p.shape)}
+    matrices = {n: p for n, p in inside.items() if n not in biases}
+    component.set_parameters(biases)
+    plain = component(**arguments)
+    bound = 2 * measured_bound(component, arguments)
+
+    def changed(factor: Callable[[Tensor], float]) -> Tensor:
+        component.set_parameters({n: factor(p) * p for n, p in matrices.items()})
+        result: Tensor = component(**arguments)
+        return result
+
+    if not bool(((changed(lambda _: 2.0) - plain).abs() > bound).any()):
+        raise DoesNotApply("no matrices with an axis of the hidden width have a say")
+    opposite = changed(lambda _: -1.0)
+    scaled = changed(lambda p: 0.5 if p.shape[-1] == width else 2.0)
+    sometimes_differs(
+        torch.stack([opposite, scaled]),
+        plain.expand(2, *plain.shape),
+        "signs or factors that cancel out change something",
+        bound,
+    )
+
+
 # A pattern of signs, x; what a matrix that permutes entries makes of it, M x, and M² x, which is at
 # right angles to x. All three have mean zero and variance one, and so are normalised already. The
 # product of M x with itself, and with x + M x, is the same over any head's share of the entries.
