@@ -76,6 +76,10 @@ class Comparison:
         nothing: what the numbers would be without any effect; beyond it, "above" and "below" have
             come out otherwise, and between it and ``than`` the effect is there and is smaller than
             expected, which decides nothing.
+        opposite: on which side of the margin "within" has come out otherwise; where a claim speaks
+            of one side, the other is no evidence for it.
+        decides: whether the experiment has come out otherwise if this has; one that does not is
+            undecided then.
     """
 
     sentence: str
@@ -84,6 +88,8 @@ class Comparison:
     than: float = 0.0
     margin: float = 0.0
     nothing: float = 0.0
+    opposite: Literal["either", "above", "below"] = "either"
+    decides: bool = True
 
 
 @dataclass(frozen=True)

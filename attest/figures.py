@@ -98,6 +98,6 @@ def _lines(figure: Figure, numbers: Numbers, drawn: canvas.Figure) -> None:
     drawn.legend(
         loc="outside right center",
         frameon=False,
-        title=f"mean of n = {seeds} seeds,\nbars: 95 % by bootstrap",
+        title=f"mean of n = {seeds} seeds,\nbars: 95 % by Student's t",
         title_fontsize="small",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from attest.markup import code, escaped, link, table
-from attest.measurements import ALPHA, Measurement, evidence_of
+from attest.measurements import ALPHA, FIRST, Measurement, evidence_of
 
 __all__ = ["HEADER", "page"]
 
@@ -29,9 +29,10 @@ def page(measurements: Iterable[Measurement]) -> str:
         "# What was measured",
         "",
         f"{len(found)} experiments with {family} tests between them. All tests are corrected "
-        f"together by Holm's method; one that reaches {ALPHA:g} after it is decided. Hypotheses, "
-        "controls, margins and tests are part of the code, and a result counts only as long as "
-        "that code is what it was made with.",
+        f"together by Holm's method; one that reaches {ALPHA:g} after it is decided. Controls, "
+        "margins and tests are part of the code, and a result counts only as long as that code is "
+        f"what it was made with. They were settled on the seeds below {FIRST}, of which none "
+        "decides.",
         "",
     ]
     rows = []
@@ -69,7 +70,7 @@ def _experiment(one: Measurement) -> Sequence[str]:
     made = data["made"]
     lines += [
         f"Measured {made['date']} with {len(data['seeds'])} seeds in {data['seconds']:.0f} s of "
-        f"one process: torch {made['torch']}, {escaped(made['processor'])}, {code(made['device'])}."
+        f"one core: torch {made['torch']}, {escaped(made['processor'])}, {code(made['device'])}."
         + ("" if one.current else " **The code has changed since.**"),
         "",
     ]

@@ -19,6 +19,7 @@ from attest.ledger import LedgerError, own_package
 
 __all__ = [
     "ALPHA",
+    "FIRST",
     "FOLDER",
     "SEEDS",
     "Measurement",
@@ -39,6 +40,9 @@ ALPHA = 0.05
 
 SEEDS = 12
 """How many seeds decide: twelve pairs reach p = .0005 in an exact two-sided test."""
+
+FIRST = 1000
+"""The first of them. Those before served to design the experiments, and decide nothing."""
 
 FOLDER = "measurements"
 
@@ -151,12 +155,17 @@ def _decided(found: Measurement) -> Evidence:
     if why := _why_pending(experiment, data):
         return Evidence(experiment, "pending", seeds, 0, seconds, f"{made}; {why}")
     tests = data["comparisons"]
-    p = found.p
-    unclear = [_found(t) for t, q in zip(tests, p, strict=True) if q >= ALPHA]
-    otherwise = [_found(t) for t, q in zip(tests, p, strict=True) if t["otherwise"] and q < ALPHA]
     said = f"{made} on {data['made']['device']}, {seeds} seeds"
     if tests:
-        said += f", p ≤ {max(p):.2g} after Holm's correction over {found.family} tests"
+        said += f", p ≤ {max(found.p):.2g} after Holm's correction over {found.family} tests"
+    otherwise, unclear = [], []
+    for test, p, comparison in zip(tests, found.p, experiment.comparisons, strict=True):
+        if p >= ALPHA:
+            unclear.append(_found(test))
+        elif test["otherwise"] and comparison.decides:
+            otherwise.append(_found(test))
+        elif test["otherwise"]:
+            unclear.append(f"{_found(test)}, which came out otherwise")
     if otherwise:
         message = f"{said}; it came out otherwise: {'; '.join(otherwise)}"
         return Evidence(experiment, "refuted", seeds, seeds, seconds, message)

@@ -19,7 +19,7 @@ import attest
 from attest.experiments import MEASURING, Arm, Experiment, Numbers
 from attest.figures import draw
 from attest.ledger import own_package
-from attest.measurements import SEEDS, file_of
+from attest.measurements import FIRST, SEEDS, file_of
 from attest.provenance import digest
 from attest.report import as_json
 from attest.statistics import check, compare
@@ -44,11 +44,12 @@ class ArmError(Exception):
 @dataclass(frozen=True)
 class _Task:
     arm: Arm
-    group: int
+    seeds: range
 
     def name(self, code: str, device: str) -> str:
-        sizes = sorted(self.arm.sizes.items())
-        return f"{self.arm.name} {self.group} {sizes} {code} {device} {torch.__version__}"
+        sizes, run = sorted(self.arm.sizes.items()), f"{self.seeds[0]}-{self.seeds[-1]}"
+        where = f"{device} {_processor(device)} {torch.__version__}"
+        return f"{self.arm.name} {run} {sizes} {code} {where}"
 
 
 def arms_of(experiments: Iterable[Experiment]) -> dict[str, Arm]:
@@ -116,7 +117,7 @@ def measure(
         experiments: which; all of a claim, since a file is written whole.
         folder: where results go, a file a claim.
         partial: where arms are kept that an interrupted run has finished.
-        seeds: how many, from 0 on.
+        seeds: how many, from the first that decides on.
         device: where models live.
         jobs: how many processes at once; on another device than a CPU, none is forked.
 
@@ -130,7 +131,9 @@ def measure(
     """
     own_package("reference")  # found by its location, before anybody looks for it by name
     arms = arms_of(experiments)
-    tasks = [_Task(arm, group) for arm in arms.values() for group in range(-(-seeds // GROUP))]
+    last = FIRST + seeds
+    groups = [range(first, min(first + GROUP, last)) for first in range(FIRST, last, GROUP)]
+    tasks = [_Task(arm, group) for arm in arms.values() for group in groups]
     codes = {
         arm.name: digest((arm.measure.__module__, arm.measure.__name__), *MEASURING)
         for arm in arms.values()
@@ -141,12 +144,11 @@ def measure(
 
     def work(index: int) -> dict[str, Any]:
         task, start = tasks[index], clock()
-        first = task.group * GROUP
-        numbers = run_arm(task.arm, range(first, min(first + GROUP, seeds)), device)
+        numbers = run_arm(task.arm, task.seeds, device)
         seconds = clock() - start
         return {"numbers": numbers, "seconds": seconds, "made": _made(device)}
 
-    names = [f"{task.name(codes[task.arm.name], device)} of {seeds}" for task in tasks]
+    names = [task.name(codes[task.arm.name], device) for task in tasks]
     forked = jobs if device == "cpu" else 0
     found = sweep("measuring", names, work, partial, mark=attest.__version__, jobs=forked)
     results: dict[str, dict[str, Any]] = {}
@@ -206,7 +208,7 @@ def _record(experiment: Experiment, results: Mapping[str, Any], seeds: int) -> d
         "expected": experiment.expected,
         "code": experiment.code,
         "made": min((found["made"] for found in own.values()), key=lambda made: made["date"]),
-        "seeds": list(range(seeds)),
+        "seeds": list(range(FIRST, FIRST + seeds)),
         "seconds": round(sum(found["seconds"] for found in own.values()), 1),
         **outcome,
         "arms": {
@@ -222,7 +224,6 @@ def _record(experiment: Experiment, results: Mapping[str, Any], seeds: int) -> d
 
 
 def _made(device: str) -> dict[str, Any]:
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
     return {
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "attest": attest.__version__,
@@ -232,12 +233,15 @@ def _made(device: str) -> dict[str, Any]:
         "scipy": scipy.__version__,
         "machine": platform.machine(),
         "device": device,
-        "processor": name,
+        "processor": _processor(device),
         "cores": os.cpu_count(),
     }
 
 
-def _processor() -> str:
+def _processor(device: str) -> str:
+    """Give the name of what computes."""
+    if device.startswith("cuda"):
+        return str(torch.cuda.get_device_name(device))
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

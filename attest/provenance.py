@@ -19,7 +19,10 @@ __all__ = ["digest", "reached"]
 OURS = ("attest", "properties", "reference")
 
 # What describes claims and experiments, and what refuses bad input, changes no number.
-APART = ("attest.claims", "attest.experiments", "attest.checks", "reference.shapes")
+APART = {
+    *("attest.claims", "attest.checks", "reference.shapes"),
+    *(f"attest.experiments.{name}" for name in ("Experiment", "Figure", "Series")),
+}
 
 # What is said of an experiment changes none either.
 WORDS = ("about", "hypothesis", "task", "expected", "seconds", "figures")
@@ -66,7 +69,7 @@ def reached(*places: tuple[str, str]) -> set[tuple[str, str]]:
         found = _parsed(where)
         if name in found.imports:
             where, name = found.imports[name]
-            if where.partition(".")[0] not in OURS or where in APART:
+            if where.partition(".")[0] not in OURS or APART & {where, f"{where}.{name}"}:
                 continue
             found = _parsed(where)
             if name in found.imports:  # handed on by a package

@@ -1,16 +1,16 @@
 """The tests that decide experiments, exact where that is possible.
 
 Seeds are paired: every arm of an experiment is measured for the same ones, so that a comparison is
-a test on one number for each seed. All tests are two-sided but that of equivalence: p is that of
-what was expected, or of its opposite where the numbers point there. Wilcoxon's test takes numbers
-to lie symmetrically about their median; where all twelve lie on one side, it says what the sign
-test says, which takes nothing for granted. Up to thirteen seeds it runs through all signs, and
+a test on one number for each seed. All tests are two-sided: of what is expected and its opposite,
+each tested one-sided, the likelier is decided on, and its p is doubled. Wilcoxon's test takes
+numbers to lie symmetrically about their median; where all twelve lie on one side, it says what the
+sign test says, which takes nothing for granted. Up to thirteen seeds it runs through all signs, and
 Page's test is exact up to twelve.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ class Tested:
         n: the number of seeds.
         estimate: the mean of the numbers; for a trend, the mean of the last condition less that
             of the first.
-        interval: of the mean, 95 %, by the bootstrap over seeds.
+        interval: of the mean, 95 %, by Student's t; of a share, by Clopper and Pearson.
         p: the probability of such numbers by chance, before the correction.
         otherwise: whether p is that of the opposite of what is expected.
     """
@@ -97,33 +97,36 @@ def _trend(comparison: Comparison, values: Array) -> Tested:
         for ranks in (places, places[::-1])
     )
     otherwise = (down < up) == (comparison.relation == "rising")
-    p = min(1.0, 2 * min(up, down))
+    p = 2 * min(up, down)
     return _tested(comparison, "Page's trend test", values[:, -1] - values[:, 0], p, otherwise)
 
 
 def _chance(comparison: Comparison, values: Array) -> Tested:
-    wins = int(values.sum())
-    p = float(stats.binomtest(wins, len(values), comparison.than).pvalue)
-    return _tested(comparison, "binomial test", values, p, values.mean() < comparison.than)
+    found = stats.binomtest(int(values.sum()), len(values), comparison.than)
+    share, otherwise = found.proportion_ci(), values.mean() < comparison.than
+    tested = _tested(comparison, "binomial test", values, float(found.pvalue), otherwise)
+    return replace(tested, interval=(float(share.low), float(share.high)))
 
 
 def _equivalence(comparison: Comparison, values: Array) -> Tested:
     low, high = comparison.than - comparison.margin, comparison.than + comparison.margin
     test = f"two one-sided signed-rank tests, margin {comparison.margin:g}"
-    beyond = 2 * min(_signed_rank(values - high, "greater"), _signed_rank(values - low, "less"))
-    outside = not low <= float(np.median(values)) <= high
+    beyond = {
+        "above": _signed_rank(values - high, "greater"),
+        "below": _signed_rank(values - low, "less"),
+    }
+    beyond["either"] = min(beyond.values())
+    outside = beyond[comparison.opposite]
     inside = max(_signed_rank(values - low, "greater"), _signed_rank(values - high, "less"))
-    p = min(1.0, beyond) if outside else inside
-    return _tested(comparison, test, values, p, outside)
+    return _tested(comparison, test, values, 2 * min(inside, outside), outside < inside)
 
 
 def _location(comparison: Comparison, values: Array) -> Tested:
-    median, up = float(np.median(values)), comparison.relation == "above"
-    otherwise = median < comparison.nothing if up else median > comparison.nothing
-    p = _signed_rank(values - (comparison.nothing if otherwise else comparison.than), "two-sided")
-    if not otherwise and (median > comparison.than) != up:
-        p = 1.0  # too small an effect, and surely so, is still no evidence of what was expected
-    return _tested(comparison, "Wilcoxon's signed-rank test", values, p, otherwise)
+    sides = ("greater", "less") if comparison.relation == "above" else ("less", "greater")
+    expected = _signed_rank(values - comparison.than, sides[0])
+    opposite = _signed_rank(values - comparison.nothing, sides[1])
+    p = 2 * min(expected, opposite)
+    return _tested(comparison, "Wilcoxon's signed-rank test", values, p, opposite < expected)
 
 
 def _signed_rank(values: Array, alternative: str) -> float:
@@ -152,18 +155,16 @@ def _tested(
         len(values),
         float(values.mean()),
         interval(values),
-        p,
+        min(1.0, p),
         bool(otherwise),
     )
 
 
 def interval(values: Array) -> tuple[float, float]:
-    """Give where the mean lies with a confidence of 95 %, by the bootstrap over seeds."""
+    """Give where the mean lies with a confidence of 95 %, by Student's t."""
     if np.ptp(values) == 0:
         return float(values[0]), float(values[0])
-    found = stats.bootstrap(
-        (values,), np.mean, method="percentile", rng=np.random.default_rng(0)
-    ).confidence_interval
+    found = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     return float(found.low), float(found.high)
 
 

@@ -185,7 +185,9 @@ def verify(ledger: Ledger, evidence: Iterable[Evidence], settings: Settings) -> 
             for part in claim.all_parts
         )
         everything = _about((claim, *claim.all_parts), found)
-        if parts:
+        if any(e.status == "pending" for e in everything):
+            verdict = Verdict.PENDING  # what other parts say is not all that the claim says
+        elif parts:
             verdict = headline([result.verdict for result in parts])
         else:
             verdict = _verdict(claim, found, claim.verdict)

@@ -104,7 +104,7 @@ TF_04 = Claim(
             Verdict.MEASURED,
         ),
         (
-            "in the end",
+            "later",
             "They are still better after twice as many steps.",
             Verdict.MEASURED,
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
 
@@ -11,6 +12,8 @@ import torch
 import reference
 from attest.experiments import JUDGING, MEASURING
 from attest.ledger import load_ledger
+from attest.measurements import ALPHA, FIRST, own_folder
+from attest.measurements import SEEDS as TWELVE
 from attest.measuring import arms_of, judged, numbers_of, run_arm
 from attest.provenance import reached
 from properties.experiments import (
@@ -26,6 +29,11 @@ from properties.experiments import (
 
 EXPERIMENTS = {experiment.id: experiment for experiment in load_ledger().experiments}
 SEEDS = (0, 1)
+MEASURED_BEFORE = {
+    one["experiment"]: one
+    for path in sorted(own_folder().glob("*.json"))
+    for one in json.loads(path.read_text())["experiments"]
+}
 
 # What the specification of the ledger wants measured.
 MEASURED = (
@@ -168,7 +176,7 @@ MISTAKES = {
     "ATT-10": with_code(reference.SelfAttention, "forward", detached),
     "TF-03 in training": with_code(running_sums, "_said", always_forced),
     "TF-04 in training": with_code(copying, "_free", fed_gold),
-    "TF-04 in the end": with_code(copying, "_free", fed_gold),
+    "TF-04 later": with_code(copying, "_free", fed_gold),
     "SA-07 influence": with_code(reference.Encoder, "forward", windowed),
     "SA-08 wall time": with_code(distance, "_least", lambda _: lambda call, x, repeats: 1.0),
     "SA-10": with_code(reference.SelfAttention, "forward", with_a_bias_for_neighbours),
@@ -191,6 +199,17 @@ MISTAKES = {
     "WHY-03 model": with_code(scaling, "_new", seen_before),
 }
 """Each experiment's own mistake: what could make its numbers say what they do not."""
+
+OTHERS = {
+    "PE-09 generalises": with_sizes(positions.ROTARY, trained=48),
+}
+
+NOT_TRAINED = {
+    ("S2S-06 in training", "copying 32 symbols, plain"): "nothing of 32 symbols is learned",
+    ("ATT-05 accuracy", "copying 32 symbols, plain"): "nothing of 32 symbols is learned",
+    ("WHY-03 data", "256 tokens, width 32"): "what is learned of 256 tokens helps with no others",
+}
+"""Arms that say as much without training, by experiment, and why."""
 
 
 class Recorder:
@@ -222,13 +241,62 @@ def controls(experiment, run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_the_controls_catch_what_would_deceive(name, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "mistake"),
+    [*MISTAKES.items(), *OTHERS.items()],
+    ids=[*MISTAKES, *(f"{name}, another" for name in OTHERS)],
+)
+def test_the_controls_catch_what_would_deceive(name, mistake, monkeypatch):
     experiment = EXPERIMENTS[name]
     right = controls(experiment, lambda arm: measured_right(arm.name)[0])
-    mistaken = MISTAKES[name](experiment, monkeypatch)
-    wrong = controls(mistaken, lambda arm: run_arm(arm, SEEDS, reduced=True))
+    mistaken = mistake(experiment, monkeypatch)
+
+    def run(arm):
+        if mistaken is not experiment and arm in experiment.arms:  # another arm's sizes are wrong
+            return measured_right(arm.name)[0]
+        return run_arm(arm, SEEDS, reduced=True)
+
+    wrong = controls(mistaken, run)
     assert right - wrong, f"{name}: well in both cases: {right}"
+
+
+@cache
+def untrained(arm_name):
+    """Measure an arm that is trained for one step at rate zero, with all that is looked at."""
+    arm = arms_of(EXPERIMENTS.values())[arm_name]
+    steps = (1, 1) if isinstance(arm.sizes["steps"], tuple) else 1
+    sizes = {**arm.sizes, "rate": 0.0, "steps": steps}
+    return run_arm(replace(arm, sizes=sizes), range(FIRST, FIRST + TWELVE))
+
+
+def deciding_arms():
+    """Give the arms that are trained and that some comparison looks at, by experiment."""
+    for experiment in EXPERIMENTS.values():
+        for arm in experiment.arms:
+            if arm.sizes.get("rate") and looks_at(experiment, arm):
+                yield pytest.param(experiment, arm, id=f"{experiment.id}, {arm.name}")
+
+
+def looks_at(experiment, arm):
+    written = MEASURED_BEFORE[experiment.id]["arms"]
+    numbers = numbers_of({name: found for name, found in written.items() if name != arm.name})
+    try:
+        for comparison in experiment.comparisons:
+            comparison.values(numbers)
+    except KeyError:
+        return True
+    return False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("experiment", "arm"), deciding_arms())
+def test_an_arm_that_was_not_trained_is_noticed(experiment, arm):
+    written = MEASURED_BEFORE[experiment.id]["arms"]
+    found = judged(experiment, numbers_of({**written, arm.name: {"numbers": untrained(arm.name)}}))
+    deceived = all(control["well"] for control in found["controls"]) and not any(
+        test["otherwise"] or test["p"] >= ALPHA for test in found["comparisons"]
+    )
+    assert deceived == ((experiment.id, arm.name) in NOT_TRAINED)
 
 
 @pytest.mark.slow

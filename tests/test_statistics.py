@@ -13,9 +13,9 @@ from attest.statistics import check, compare, interval
 TWELVE = np.arange(1.0, 13.0)
 
 
-def compared(values, relation, than=0.0, margin=0.0, nothing=0.0):
+def compared(values, relation, than=0.0, margin=0.0, nothing=0.0, opposite="either"):
     values = np.asarray(values)
-    comparison = Comparison("it is so", lambda _: values, relation, than, margin, nothing)
+    comparison = Comparison("it is so", lambda _: values, relation, than, margin, nothing, opposite)
     return compare(comparison, {})
 
 
@@ -31,6 +31,13 @@ def test_the_signed_rank_test_is_that_of_the_tables():
     assert compared(values, "above").p == pytest.approx(
         stats.wilcoxon(values, method="exact").pvalue
     )
+
+
+def test_the_direction_is_that_of_the_test_and_not_of_the_median():
+    values = np.concatenate([0.01 + 0.0001 * np.arange(21), -1 - 0.01 * np.arange(19)])
+    assert np.median(values) > 0
+    assert compared(values, "above").p < 0.05
+    assert compared(values, "above").otherwise
 
 
 def test_ties_and_zeros_are_no_obstacle():
@@ -49,6 +56,10 @@ def test_no_difference_is_shown_by_two_tests_and_not_by_a_missing_one():
     for far in (close + 0.3, close - 0.3):
         assert compared(far, "within", 0, 0.1).p == pytest.approx(2 / 2**12)
         assert compared(far, "within", 0, 0.1).otherwise
+    assert compared(close + 0.3, "within", 0, 0.1, opposite="above").otherwise
+    found = compared(close - 0.3, "within", 0, 0.1, opposite="above")
+    assert (found.p, found.otherwise) == (1, False)
+    assert compared(close, "within", 0, 0.1).p == pytest.approx(2 / 2**12)
     wide = 10 * np.sin(TWELVE)  # no difference can be seen in it, and none excluded
     assert compared(wide, "above").p > 0.05
     assert compared(wide, "within", 0, 0.1).p > 0.05
@@ -109,6 +120,14 @@ def test_an_interval_holds_the_mean_and_shrinks():
     lower, higher = interval(np.repeat(TWELVE, 10))
     assert higher - lower < high - low
     assert interval(np.ones(12)) == (1, 1)
+
+
+def test_an_interval_of_a_mean_is_right_in_95_of_100_cases():
+    generator = np.random.default_rng(0)
+    drawn = [interval(generator.normal(size=12)) for _ in range(2000)]
+    assert np.mean([low <= 0 <= high for low, high in drawn]) == pytest.approx(0.95, abs=0.015)
+    share = compared(np.array([1.0] * 10 + [0.0] * 2), "likelier", 0.1).interval
+    assert share == pytest.approx((0.516, 0.979), abs=1e-3)
 
 
 def test_holm_corrects_for_the_number_of_tests():

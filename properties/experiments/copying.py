@@ -231,6 +231,12 @@ def _over_lengths(arms: Mapping[int, Arm]) -> Callable[[Numbers], Any]:
 
 
 _LEARNS = Control("what is short enough is learned", _of(PLAIN[4]), least=0.9, every=False)
+_LEARNS_SOME = Control(
+    "of 16 symbols some are learned without attention", _of(PLAIN[16]), least=0.2, every=False
+)
+_LEARNS_WITH_ATTENTION = Control(
+    "with attention 16 symbols are learned", _of(ATTENTION[16]), least=0.9, every=False
+)
 _KNOWS_NOTHING = Control(
     "an untrained model is at chance", _of(PLAIN[4], "untrained"), most=CHANCE + 0.15
 )
@@ -266,7 +272,12 @@ LONGER_AND_WORSE = Experiment(
     comparisons=(
         Comparison("the accuracy falls over T = 4, 8, 16, 32", _over_lengths(PLAIN), "falling"),
     ),
-    controls=(_LEARNS, _KNOWS_NOTHING),
+    controls=(
+        _LEARNS,
+        Control("of 8 symbols some are learned", _of(PLAIN[8]), least=0.3, every=False),
+        _LEARNS_SOME,
+        _KNOWS_NOTHING,
+    ),
     expected="accuracy .99, .82, .45, .10",
     seconds=150,
     figures=(
@@ -318,6 +329,7 @@ UNEVEN_POSITIONS = Experiment(
     ),
     controls=(
         _LEARNS,
+        _LEARNS_WITH_ATTENTION,
         Control("the long sequence is not copied whole", _of(PLAIN[16]), most=0.9, every=False),
     ),
     expected=".69 for the first symbol, .31 to .38 for the last ones; .99 with attention",
@@ -341,6 +353,7 @@ LONG_SEQUENCES_WITH_ATTENTION = Experiment(
     ),
     controls=(
         _LEARNS,
+        _LEARNS_SOME,
         Control("padding changes no copy", _of(ATTENTION[16], "padding"), least=1.0),
         Control("an untrained model is at chance", _of(ATTENTION[16], "untrained"), most=0.25),
     ),
@@ -386,6 +399,7 @@ STEADIER_WITH_ATTENTION = Experiment(
     ),
     controls=(
         _LEARNS,
+        _LEARNS_WITH_ATTENTION,
         Control("padding changes no copy", _of(ATTENTION[16], "padding"), least=1.0),
     ),
     expected="no figure is known: the spread of the accuracy, and the spikes of the gradient",
@@ -410,6 +424,7 @@ NOT_BY_SPREADING = Experiment(
         _LEARNS,
         Control("uniform weights are uniform", _of(UNIFORM, "unevenness"), most=1e-6),
         Control("attention's are not", _of(ATTENTION[16], "unevenness"), least=1e-3),
+        Control("with uniform weights something is learned", _of(UNIFORM), least=0.2, every=False),
         Control("an untrained model is at chance", _of(UNIFORM, "untrained"), most=0.25),
     ),
     expected="attention .995, uniform weights .60, none .455",
@@ -436,6 +451,7 @@ def _unlike(numbers: Numbers) -> Any:
 _FORCING_CONTROLS = (
     Control("the two arms have different losses", _unlike, least=1e-3),
     Control("the free-running arm is fed its own words", _of(FREE, "fed otherwise"), least=0.05),
+    Control("it learns, too", _of(FREE, "late"), least=0.5, every=False),
 )
 
 FASTER_WHEN_FORCED = Experiment(
@@ -453,7 +469,7 @@ FASTER_WHEN_FORCED = Experiment(
 )
 
 NOT_BETTER_IN_THE_END = Experiment(
-    about=TF_04.part("in the end"),
+    about=TF_04.part("later"),
     component="Seq2Seq",
     hypothesis="Late in training, a model that is fed its own words copies better.",
     task=_FORCING_TASK,

@@ -437,6 +437,7 @@ NEIGHBOURS = Experiment(
             "within",
             1.0,
             0.05,
+            opposite="above",
         ),
         Comparison(
             "with sinusoids it is 1, give or take .1",
@@ -444,6 +445,7 @@ NEIGHBOURS = Experiment(
             "within",
             1.0,
             0.1,
+            opposite="above",
         ),
     ),
     controls=(

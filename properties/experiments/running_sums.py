@@ -265,7 +265,7 @@ def counting(
     return {"accuracy": torch.stack(found, 1), "two states": torch.stack(by_hand)}
 
 
-_TESTED = (8, 16, 32, 64)
+_TESTED = (2, 4, 8, 16, 32, 64)
 _COUNTING = {
     "trained": 16,
     "tested": _TESTED,
@@ -305,6 +305,9 @@ PARITY = Experiment(
     controls=(
         Control(
             "the GRU learns what it is trained on", _at(RECURRENT, 16), least=0.95, every=False
+        ),
+        Control(
+            "the Transformer learns as much as two bits", _at(ATTENTIVE, 2), least=0.9, every=False
         ),
         Control(
             "two states by hand are right at any length",
