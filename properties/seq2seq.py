@@ -109,6 +109,11 @@ S2S_06 = Claim(
             "What is learned copies long sequences worse than short ones.",
             Verdict.MEASURED,
         ),
+        (
+            "by width",
+            "What is learned copies more of a sequence with a wider state.",
+            Verdict.MEASURED,
+        ),
     ),
 )
 

@@ -169,6 +169,7 @@ def seen_before(new):
 MISTAKES = {
     "S2S-05 learned": with_code(copying, "_copied", lambda _: lambda model, source: source),
     "S2S-06 in training": with_code(reference.Seq2Seq, "encode", forgetful),
+    "S2S-06 by width": with_code(reference.Seq2Seq, "encode", forgetful),
     "S2S-07 in training": with_code(reference, "Seq2Seq", lambda _: SeesEachState),
     "ATT-05 accuracy": with_code(reference.AttentionSeq2Seq, "_step_over", looking_at_padding),
     "ATT-05 stability": with_code(reference.AttentionSeq2Seq, "_step_over", looking_at_padding),

@@ -25,6 +25,9 @@ TESTED = 256
 """How many sequences a model is tested on, drawn anew; most short ones were seen in training."""
 
 LENGTHS = (4, 8, 16, 32)
+WIDTHS = (16, 32, 64, 128)
+AROUND = 25
+"""So many steps before and after one are its surroundings."""
 
 # --- Models and training ------------------------------------------------------------------------
 
@@ -111,8 +114,9 @@ def copying(
 
     Returns:
         "accuracy" and "by position" of greedy copies of sequences drawn anew; "untrained", before
-        training; "spikes", the largest norm of a gradient over the median one; "unevenness", the
-        largest weight less the smallest; "padding", the share of copies that padding leaves alone.
+        training; "spikes", the largest norm of a gradient over the median of those around it;
+        "unevenness", the largest weight less the smallest; "padding", the share of copies that
+        padding leaves alone.
     """
     stack = seeds.build(lambda: _model(reference, kind, width))
     tested = seeds.draw(_sequences(TESTED, length), stream=1)
@@ -130,9 +134,16 @@ def copying(
         "accuracy": right.mean((1, 2)),
         "by position": right.mean(1),
         "untrained": untrained.mean((1, 2)),
-        "spikes": norm.amax(1) / norm.median(1).values,
+        "spikes": _spikes(norm),
         **(_looks(stack, tested[:, :16]) if kind != "plain" else {}),
     }
+
+
+def _spikes(norm: Tensor) -> Tensor:
+    """Give the largest ratio of a gradient's norm to the median of 25 before and after it."""
+    around = min(AROUND, norm.shape[1] // 2)
+    medians = norm.unfold(1, 2 * around + 1, 1).median(-1).values
+    return (norm[:, around : norm.shape[1] - around] / medians).amax(1)
 
 
 def _looks(stack: Stack, tested: Tensor) -> dict[str, Tensor]:
@@ -199,17 +210,19 @@ _SIZES = {"width": 64, "steps": 500, "batch": 32, "rate": 3e-3}
 _REDUCED = {"width": 32, "steps": 60, "batch": 16, "rate": 1e-2, "length": 6}
 
 
-def _copying(kind: str, length: int) -> Arm:
+def _copying(kind: str, length: int, width: int = 64) -> Arm:
+    narrow = "" if width == _SIZES["width"] else f", width {width}"
     return Arm(
-        f"copying {length} symbols, {kind}",
+        f"copying {length} symbols, {kind}{narrow}",
         copying,
-        {**_SIZES, "kind": kind, "length": length},
+        {**_SIZES, "kind": kind, "length": length, "width": width},
         # The shortest has to be learned, or nobody can tell what its controls say.
         {"steps": 350, "rate": 5e-3} if length == LENGTHS[0] else _REDUCED,
     )
 
 
 PLAIN = {length: _copying("plain", length) for length in LENGTHS}
+BY_WIDTH = {width: _copying("plain", 8, width) for width in WIDTHS}
 ATTENTION = {length: _copying("attention", length) for length in LENGTHS}
 UNIFORM = _copying("uniform", 16)
 _TASK = (
@@ -287,6 +300,40 @@ LONGER_AND_WORSE = Experiment(
             "length of the sequence",
             "share of symbols copied",
             (Series("without attention", LENGTHS, _over_lengths(PLAIN)),),
+            "x",
+            {"chance": CHANCE},
+        ),
+    ),
+)
+
+
+WIDER_STATES = Experiment(
+    about=S2S_06.part("by width"),
+    component="Seq2Seq",
+    hypothesis="Without attention, the wider the state the more of eight symbols are copied.",
+    task=_TASK.replace("width 64", "width 16 to 128"),
+    arms=(PLAIN[4], *BY_WIDTH.values()),
+    comparisons=(
+        Comparison(
+            "the accuracy rises over widths of 16, 32, 64 and 128",
+            _over_lengths(BY_WIDTH),
+            "rising",
+        ),
+    ),
+    controls=(
+        _LEARNS,
+        Control("the narrowest learns something", _of(BY_WIDTH[16]), least=0.2, every=False),
+        _KNOWS_NOTHING,
+    ),
+    expected="accuracy .54, .76, .82, .93",
+    seconds=150,
+    figures=(
+        Figure(
+            "copying_by_width",
+            "Copying eight symbols without attention",
+            "width of the state",
+            "share of symbols copied",
+            (Series("without attention", WIDTHS, _over_lengths(BY_WIDTH)),),
             "x",
             {"chance": CHANCE},
         ),
@@ -395,6 +442,15 @@ STEADIER_WITH_ATTENTION = Experiment(
             "for T = 16 accuracies lie closer to their median with attention",
             lambda numbers: _spread(ATTENTION[16])(numbers) - _spread(PLAIN[16])(numbers),
             "below",
+        ),
+        Comparison(
+            "its gradient stands out less from those around it",
+            lambda numbers: (
+                np.log10(_of(ATTENTION[16], "spikes")(numbers))
+                - np.log10(_of(PLAIN[16], "spikes")(numbers))
+            ),
+            "below",
+            decides=False,
         ),
     ),
     controls=(
