@@ -171,9 +171,13 @@ MHA_08 = Claim(
     section="4 Multi-Head Attention",
     quote="어떤 head는 문장의 syntactic 관계를 잘",
     statement="Some heads follow syntax, some long distances, some pairs of words of one kind.",
-    formal="after training on text, some head's weights agree with a relation of grammar",
+    formal="after training, some head weighs the token most that stands in a relation to its own",
     verdict=Verdict.MEASURED,
-    conditions=("it speaks of models that were trained on natural text",),
+    conditions=(
+        "of these relations one is shown here: a fixed distance, in random symbols and in a task "
+        "that asks for it",
+        "of syntax and of words nothing is shown: that takes models that were trained on text",
+    ),
     references=("Clark et al. 2019", "Voita et al. 2019"),
     parts=(
         (
@@ -197,7 +201,7 @@ MHA_09 = Claim(
     quote="기능적 분화(functional specialization)가 자연스럽게 일어난다",
     statement="Each head comes to do a job of its own, by itself.",
     formal="after training, each head weighs a relation most that no other does",
-    verdict=Verdict.REFUTED,
+    verdict=Verdict.CONDITIONAL,
     conditions=(
         "there are no more heads than relations: a head too many has nothing of its own to do",
         "positions are told apart well enough for the relations",
@@ -208,8 +212,7 @@ MHA_09 = Claim(
         (
             "one each",
             "Two heads share out two relations, one each.",
-            Verdict.PENDING,
-            "measured, and not decided: most seeds do, and some learn one relation with both heads",
+            Verdict.MEASURED,
         ),
         (
             "more heads than relations",

@@ -144,7 +144,7 @@ SA_07 = Claim(
         ("dilution", "A token's weight does not depend on the length.", Verdict.REFUTED),
         (
             "influence",
-            "How one token's influence falls with the length.",
+            "One token's influence on another falls as one over the length.",
             Verdict.MEASURED,
         ),
     ),

@@ -135,8 +135,8 @@ S2S_07 = Claim(
             "What is learned reproduces some positions worse than others, without attention alone.",
             Verdict.PENDING,
             "measured, and half of it not decided: of sixteen symbols the first four are copied "
-            "better than the rest, by .28 of all, without attention; with it the difference, of "
-            ".04, is not shown to be less than .05",
+            "better than the rest, by .27 of all, without attention; with it the difference, of "
+            ".07, is not shown to be less than .05",
         ),
     ),
 )

@@ -53,7 +53,7 @@ ORD_01 = Claim(
             "In a stack, too, attention first trains better.",
             Verdict.PENDING,
             "measured, and not decided: half-way through learning to add, two layers with "
-            "attention first are right in a tenth more of all sums, which is not shown to be less "
+            "attention first are right in .08 more of all sums, which is not shown to be less "
             "than a tenth, as had been expected, nor more",
         ),
     ),

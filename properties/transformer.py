@@ -109,6 +109,8 @@ TRF_07 = Claim(
         "pre-norm: then one path carries the gradient through all layers as it is",
         "post-norm normalises that path as well, once in every sublayer, and is trained with a "
         "warm-up of the learning rate",
+        "the last layer's gradient: from 1 to 32 layers with pre-norm its slope is −.43, between "
+        "−.44 and −.41 with 95 % confidence, which is near −1/2 and not it",
     ),
     references=("Xiong et al. 2020, theorem 1",),
     parts=(
@@ -125,7 +127,7 @@ TRF_07 = Claim(
         ),
         (
             "slopes",
-            "At the start, the last layer's gradient falls as L^(−1/2) with pre-norm alone.",
+            "At the start, the last layer's gradient falls nearly as L^(−1/2) with pre-norm alone.",
             Verdict.MEASURED,
         ),
     ),

@@ -77,6 +77,8 @@ WHY_03 = Claim(
     verdict=Verdict.MEASURED,
     conditions=(
         "down to the entropy of the data, below which nothing goes",
+        "training is stopped in time: little data is known by heart before long, and the loss on "
+        "new data rises again",
         "the model grows with the data, or it is large enough for all of it",
     ),
     references=("Kaplan et al. 2020", "Hoffmann et al. 2022"),

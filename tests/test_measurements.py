@@ -154,7 +154,7 @@ class Argued:
     method, refutes = "symbolic", ()
 
     def __init__(self, part):
-        self.supports = (part,)
+        self.supports, self.claims = (part,), (part.claim,)
 
 
 def test_a_comparison_beside_the_question_flips_nothing(tmp_path):

@@ -405,7 +405,7 @@ LONG_SEQUENCES_WITH_ATTENTION = Experiment(
         Control("an untrained model is at chance", _of(ATTENTION[16], "untrained"), most=0.25),
     ),
     expected="T = 16: .995 and .455; T = 32: .995 and .10",
-    seconds=400,
+    seconds=450,
     figures=(
         Figure(
             "attention_copying",
@@ -484,7 +484,7 @@ NOT_BY_SPREADING = Experiment(
         Control("an untrained model is at chance", _of(UNIFORM, "untrained"), most=0.25),
     ),
     expected="attention .995, uniform weights .60, none .455",
-    seconds=150,
+    seconds=180,
     against=True,
 )
 

@@ -265,7 +265,7 @@ ONE_TOKEN_OF_MANY = Experiment(
         ),
     ),
     expected="a slope of −1.00 from 8 to 512 tokens",
-    seconds=30,
+    seconds=40,
 )
 
 # --- Time ---------------------------------------------------------------------------------------

@@ -192,7 +192,7 @@ MORE_DATA = Experiment(
     ),
     controls=_controls(BY_DATA),
     expected="2.75, 2.42, 2.32, 1.75, 1.62 nats, where the entropy is 1.41",
-    seconds=250,
+    seconds=300,
     figures=(
         Figure(
             "data",
