@@ -1,8 +1,10 @@
-"""Whether correct code is ever accused: 200 seeds dealt out over the correct styles.
+"""Whether correct code is ever accused: every correct style, by a whole grade and by many seeds.
 
-Each seed examines the components that its style rewrites, by all of their laws, in float64 and in
-float32. Run by ``make stability``; writes ``reports/stability`` and fails on any alarm. A style of
-few components gets more seeds than one of all, since they take less time.
+Each style is examined as ``attest grade`` does it, on all examples of the seed that grades are
+given with. 200 more seeds are dealt out over the styles; each examines the components that its
+style rewrites, by all of their laws, in float64 and in float32, on the first examples of a grade
+with that seed. Run by ``make stability``; writes ``reports/stability`` and fails on any alarm. A
+style of few components gets more seeds than one of all, since they take less time.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ def dealt(work: dict[str, int], seeds: int = SEEDS) -> list[tuple[int, str]]:
         Seeds with their styles.
     """
     load, given = dict.fromkeys(work, 0.0), []
-    for seed in range(seeds):
+    for seed in range(1, seeds + 1):  # a grade has seed 0
         style = min(load, key=lambda name: load[name] + math.sqrt(work[name]))
         load[style] += math.sqrt(work[style])
         given.append((seed, style))
@@ -64,10 +66,10 @@ def _page(cases: list[dict[str, Any]]) -> str:
         "# Whether correct code is ever accused",
         "",
         f"{alarm_count} alarms in {laws:,} examinations of correct code, on {examples:,} examples: "
-        f"{len({case['seed'] for case in cases})} seeds dealt out over {len(styles)} styles, each "
-        "on the components that its style rewrites, by all of their laws, in "
-        f"{' and '.join(DTYPES)}, with {EXAMPLES} examples a law. A law that keeps to dtypes of "
-        "its own is examined once.",
+        f"each of {len(styles)} styles by all laws of the components that it rewrites, with the "
+        f"{MANY.examples} examples of a grade; and {len({c['seed'] for c in cases}) - 1} more "
+        f"seeds dealt out over them, in {' and '.join(DTYPES)}, with the first {EXAMPLES} examples "
+        "of a grade with that seed. A law that keeps to dtypes of its own is examined once.",
         "",
     ]
     if not alarm_count:
@@ -104,8 +106,10 @@ def main() -> int:
     folder: Path = parser.parse_args().out
     start, console, ledger = time.perf_counter(), Console(), load_ledger()
     parts = {style: rewritten(style) for style in STYLES}
-    cases = [
-        (style, component, replace(MANY, examples=EXAMPLES, seed=seed, dtype=dtype))
+    few = replace(MANY, examples=EXAMPLES, drawn_for=MANY.examples)
+    cases = [(style, component, MANY) for style in STYLES for component in parts[style]]
+    cases += [
+        (style, component, replace(few, seed=seed, dtype=dtype))
         for seed, style in dealt({style: len(own) for style, own in parts.items()})
         for component in parts[style]
         for dtype in DTYPES

@@ -296,3 +296,39 @@ def test_what_follows_from_a_call_is_kept_on_a_device_too():
     spec, setup = CONTRACT["LayerNorm"], Setup({"d_model": 4})
     one = Subject(implementation, spec, torch.float64, "cuda", setup, None, implementation.kept)
     assert one.once("a bound", {"x": torch.ones(1, 4)}, "", lambda: 3) == 3
+
+
+def test_a_module_is_in_train_mode_inside_alone():
+    modes = []
+
+    class FeedForward(reference.FeedForward):
+        def forward(self, x):
+            modes.append(self.training)
+            return super().forward(x)
+
+    sizes, x = {"d_model": 4, "d_hidden": 6}, torch.ones(1, 2, 4, dtype=torch.float64)
+    network = subject("FeedForward", Namespace(FeedForward=FeedForward), sizes)
+    network(x)
+
+    def interrupted():
+        with network.training():
+            network(x)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        interrupted()
+    network(x)
+    assert modes == [False, True, False]
+
+
+def test_a_module_that_cannot_be_trained_is_said_to_crash():
+    class FeedForward(reference.FeedForward):
+        def train(self, *mode):
+            if mode == (True,):
+                raise OSError("no")
+            return super().train(*mode)
+
+    sizes = {"d_model": 4, "d_hidden": 6}
+    network = subject("FeedForward", Namespace(FeedForward=FeedForward), sizes)
+    with pytest.raises(Crash, match=r"FeedForward\.train\(True\) raised OSError: no"):
+        network.training().__enter__()

@@ -361,3 +361,26 @@ def test_an_input_changed_by_the_component_is_what_it_is_after_the_call():
     assert torch.equal(found["actual"], after)
     assert torch.equal(found["expected"], before)
     assert not torch.equal(found["actual"], found["expected"])
+
+
+def test_train_mode_is_written_down_and_left_again():
+    tape = Tape(recording=True)
+    x, setup = noise(1, 3, 4), Setup({"d_model": 4, "d_hidden": 6}, seed=5)
+    tape.given("x", x)
+
+    class Submission:
+        class FeedForward(reference.FeedForward):
+            def forward(self, x):
+                return super().forward(x) * (2 if self.training else 1)
+
+    implementation, spec = LocalImplementation("submission", Submission), CONTRACT["FeedForward"]
+    with tape:
+        network = Subject(implementation, spec, torch.float64, "cpu", setup, tape)
+        with network.training():
+            trained = network(x)
+        plain = network(x)
+    statements = tape.script({"actual": trained, "expected": plain})
+    assert statements.index("module.train()") < statements.index("module.eval()")
+    found = executed(statements, submission=Submission)
+    assert torch.equal(found["actual"], trained)
+    assert torch.equal(found["expected"], plain)
