@@ -606,7 +606,7 @@ def _drawn(
     """Draw examples once for all laws that take the same inputs.
 
     Drawing costs as much as examining, and depends on nothing that a law does. Most are drawn
-    evenly; every tenth is a hard one.
+    evenly; the last ones are hard.
     """
     if inputs is None:
         return ()
@@ -621,8 +621,7 @@ def _drawn(
         test = hypothesis.given(drawn=inputs)(keep)
         _configured(test, some_seed, wanted - hard, (Phase.generate,))()
         if len(examples) == wanted - hard:  # otherwise there are no others
-            for place, one in enumerate(_hard(inputs, some_seed, hard)):
-                examples.insert((place + 1) * wanted // hard - 1, one)
+            examples += _hard(inputs, some_seed, hard)
     return tuple(examples)
 
 
@@ -652,14 +651,11 @@ _FAR = 1e3  # scores whose size overflows are no further apart for Hypothesis, w
 def _steer(drawn: Mapping[str, Any]) -> tuple[float, float]:
     """Make for where scores are far apart and sequences long; give both, the first as a logarithm.
 
-    How far apart scores can be grows with the products of the tokens: with their length, squared,
-    and with the size of the matrices that they are multiplied by.
+    How far apart scores can be grows with the products of the tokens: with their length, squared.
     """
     tensors = [t.detach() for _, value in _flat(drawn) for _, t in tensors_in(value)]
     tokens = [t for t in tensors if t.is_floating_point() and t.dim() and t.numel()]
-    longest = max((float(t.double().norm(dim=-1).max()) for t in tokens), default=1.0)
-    setup = drawn.get("setup")
-    longest *= 1.0 if setup is None else setup.gain**2  # of queries, and of keys
+    longest = max((float(t.double().norm(dim=-1).max()) for t in tokens), default=0.0)
     apart = min(2 * math.log(longest), _FAR) if longest > 0 else 0.0
     numbers = [value for _, value in _flat(drawn) if type(value) is int]
     length = float(max([*numbers, *(max(t.shape, default=0) for t in tensors)], default=0))
