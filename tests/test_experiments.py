@@ -290,7 +290,7 @@ def looks_at(experiment, arm):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("experiment", "arm"), deciding_arms())
+@pytest.mark.parametrize(("experiment", "arm"), [*deciding_arms()])
 def test_an_arm_that_was_not_trained_is_noticed(experiment, arm):
     written = MEASURED_BEFORE[experiment.id]["arms"]
     found = judged(experiment, numbers_of({**written, arm.name: {"numbers": untrained(arm.name)}}))
