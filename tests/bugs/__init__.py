@@ -195,8 +195,8 @@ INEXPRESSIBLE: dict[int, str] = {
     ),
     19: (
         "Padding is on the right: padding_mask and lengths say so. A Transformer takes masks that "
-        "hide tokens on the left, but no positions beside them, and the contract has the first "
-        "place be position 0, real or not."
+        "hide tokens on the left, but no positions beside them, and the contract does not say how "
+        "places are counted there."
     ),
     25: (
         "Rotary positions are not in the contract, and the one property that takes the "
