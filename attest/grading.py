@@ -44,11 +44,6 @@ class ComponentGrade:
         """The points that it could have earned."""
         return sum(POINTS[e.prop.kind] for e in self.evidence)
 
-    @property
-    def behaves_like(self) -> str | None:
-        """The nearest known mistake, in a student's words; None where it is not clear which."""
-        return nearest_mistake(self.evidence)
-
 
 @dataclass(frozen=True)
 class Grade:
@@ -86,7 +81,9 @@ class Grade:
     @property
     def nearest_mistakes(self) -> dict[str, str]:
         """What components behave like, by name, where it is clear."""
-        found = {component.name: component.behaves_like for component in self.components}
+        found = {
+            part.name: nearest_mistake(part.evidence, self.settings) for part in self.components
+        }
         return {name: mistake for name, mistake in found.items() if mistake is not None}
 
     @property

@@ -1008,6 +1008,41 @@ def rotary_scores_depend_on_the_distance_alone(
 
 @proof(
     SINUSOIDS,
+    "rotary_positions",
+    method="exhaustive",
+    formula="|y − ŷ| ≤ 3 u (1 + u)² (|x_even cos| + |x_odd sin|), of each entry",
+)
+def rotary_positions_turn_by_angles_that_are_rounded_once(
+    _encoding: Callable[..., Any], rotary: Callable[..., Any]
+) -> None:
+    """Whatever the dtype of a query, it is the sine and the cosine that are rounded to it.
+
+    Of the angle itself half precision would leave nothing after a few hundred tokens. Tried for
+    5,000 positions, three widths and four words.
+    """
+    places = torch.arange(5000)
+    for width, dtype in product((2, 6, 64), (torch.float32, torch.bfloat16, torch.float16)):
+        u = unit_roundoff(dtype)
+        frequencies = 10000.0 ** (-torch.arange(0, width, 2).double() / width)
+        angles = places.double()[:, None] * frequencies
+        cos, sin = angles.cos(), angles.sin()
+        for even, odd in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (1.0, -1.0)):
+            x = torch.tensor([even, odd], dtype=dtype).repeat(len(places), width // 2)
+            exact = torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1)
+            size = torch.stack(
+                [
+                    abs(even) * cos.abs() + abs(odd) * sin.abs(),
+                    abs(even) * sin.abs() + abs(odd) * cos.abs(),
+                ],
+                -1,
+            )
+            bound = 3 * u * (1 + u) ** 2 * size + torch.finfo(dtype).tiny
+            off = (rotary(x, places).double() - exact.flatten(-2)).abs()
+            assert bool((off <= bound.flatten(-2)).all()), f"{dtype}: off by {float(off.max())}"
+
+
+@proof(
+    SINUSOIDS,
     "alibi_bias",
     "clipped_distances",
     method="exhaustive",

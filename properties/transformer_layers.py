@@ -939,11 +939,13 @@ def _sizes(component: str) -> st.SearchStrategy[dict[str, Any]]:
 
     Three divides each width inside: a gated network may have three matrices of two thirds of it.
     """
-    depths = (1, 2, 3) if component in DEEP else (None,)
+    depths = (1, 2, 3) if component in {*DEEP, "Transformer"} else (None,)
+    words = {"source_vocab": 2, "target_vocab": 1} if component == "Transformer" else {}
+    widths = (2, 8) if words else (1, 2, 8)  # positions may need an even one
     sizes = [
-        {"d_model": heads * width, "n_heads": heads, "d_hidden": hidden}
+        {**words, "d_model": heads * width, "n_heads": heads, "d_hidden": hidden}
         | ({} if depth is None else {"n_layers": depth})
-        for heads, width, hidden, depth in product((1, 2, 3, 4), (1, 2, 8), (3, 6, 24), depths)
+        for heads, width, hidden, depth in product((1, 2, 3, 4), widths, (3, 6, 24), depths)
         if (heads + width + hidden) % 2 or heads == hidden
     ]
     return st.sampled_from(sizes)
@@ -951,8 +953,9 @@ def _sizes(component: str) -> st.SearchStrategy[dict[str, Any]]:
 
 @law(
     *STACKS,
+    "Transformer",
     inputs=_sizes,
-    formula="parameters ≥ layers · (4 d² · attentions + 1.5 d · d_hidden)",
+    formula="parameters ≥ layers · (4 d² · attentions + 1.5 d · d_hidden · networks)",
     claim=TRF_03,
 )
 def each_sublayer_has_weights_of_its_own(stack: Subject, arguments: dict[str, int]) -> None:
@@ -960,14 +963,18 @@ def each_sublayer_has_weights_of_its_own(stack: Subject, arguments: dict[str, in
 
     A gated network has three, of half the hidden width at least.
     """
-    weights = _numbers(arguments["d_model"], arguments["d_hidden"], _attentions_a_layer(stack))
+    widths = arguments["d_model"], arguments["d_hidden"]
+    weights = sum(_numbers(*widths, attentions) for attentions in _attentions_a_layer(stack))
     least = arguments.get("n_layers", 1) * weights
     count = stack.construct(**arguments).parameter_count()
     at_least(count, torch.tensor(least), 0, "the number of parameters")
 
 
-def _attentions_a_layer(stack: Subject) -> int:
-    return 2 if stack.spec.name in DECODERS else 1
+def _attentions_a_layer(stack: Subject) -> tuple[int, ...]:
+    """Give the number of attentions in each kind of layer."""
+    if stack.spec.name == "Transformer":
+        return (1, 2)
+    return (2,) if stack.spec.name in DECODERS else (1,)
 
 
 @law(
@@ -980,7 +987,7 @@ def more_heads_are_no_more_weights(stack: Subject, arguments: dict[str, int]) ->
     heads, width = arguments["n_heads"], arguments["d_model"]
     many = stack.construct(**arguments).parameter_count()
     one = stack.construct(**{**arguments, "n_heads": 1}).parameter_count()
-    slack = (heads + 3) * width * arguments.get("n_layers", 1) * _attentions_a_layer(stack)
+    slack = (heads + 3) * width * arguments.get("n_layers", 1) * sum(_attentions_a_layer(stack))
     at_most((many - one).abs(), torch.tensor(slack), 0, "the difference in parameters")
     sometimes(heads > 1, "there is more than one head")
 
@@ -1054,7 +1061,7 @@ def as_many_layers_carry_a_token_as_many_places(stack: Subject, arguments: dict[
 
 
 # --- The network inside -------------------------------------------------------------------------
-# » self.inner, self.outer
+# » self.feed_forward = FeedForward(d_model, d_hidden)
 
 
 def _networks(component: str) -> st.SearchStrategy[dict[str, Any]]:
@@ -1160,7 +1167,7 @@ def _permuting_projections(stack: Subject, size: float) -> None:
             squares, fused = squares + count, fused or count > 1
         elif not bool((old == 1).all()):
             values[name] = torch.zeros_like(old)
-    if squares != 4 * _attentions_a_layer(stack):
+    if squares != 4 * sum(_attentions_a_layer(stack)):
         raise DoesNotApply("its attentions have no four square matrices each")
     assume(heads == 1 or not fused)
     stack.set_parameters(values)
@@ -1353,7 +1360,7 @@ def six_layers_learn_the_weights_of_six(stack: Subject, arguments: dict[str, Any
     found = _parameter_gradients(stack, arguments)
     count = torch.stack([torch.count_nonzero(slope) for slope in found.values()]).sum()
     width = arguments["x"].shape[-1]
-    least = 6 * 4 * width**2 * _attentions_a_layer(stack)
+    least = 6 * 4 * width**2 * sum(_attentions_a_layer(stack))
     sometimes(int(count) >= least, f"{least} weights learn, as many as six layers' attentions have")
 
 

@@ -188,20 +188,16 @@ ROWS: dict[int, Row] = {
 
 INEXPRESSIBLE: dict[int, str] = {
     3: (
-        "The contract speaks of finite inputs, and the reference has this bug, as has whoever "
-        "multiplies weights by values: zero times NaN is NaN. The ledger says so in a refutation, "
-        "DecoderLayer.a_future_that_is_no_number_does_not_reach_the_past. What the row has of "
-        "finite slots is a bug here."
+        "In the report a masked entry of 1e10 changes nothing, and NaN alone leaks. The contract "
+        "speaks of finite inputs, and the reference has this bug, as has whoever multiplies "
+        "weights by values: zero times NaN is NaN. The ledger says so in a refutation, "
+        "DecoderLayer.a_future_that_is_no_number_does_not_reach_the_past. That no finite entry "
+        "leaks is a law, and has mutants."
     ),
     19: (
         "Padding is on the right: padding_mask and lengths say so. A Transformer takes masks that "
         "hide tokens on the left, but no positions beside them, and the contract does not say how "
-        "places are counted there."
-    ),
-    25: (
-        "Rotary positions are not in the contract, and the one property that takes the "
-        "reference's beside another component is a proof in symbols, which have no precision. "
-        "The row's tables of sines and cosines are bugs here."
+        "places are counted there. No law speaks of it."
     ),
     29: (
         "Nothing in the contract is tied: layers have weights of their own, and whether an "

@@ -14,6 +14,7 @@ from tests.mutants.dot_product import _hidden as hidden
 from tests.mutants.dot_product import _scores as scores_of
 from tests.mutants.encoder import Layer as EncoderLayer
 from tests.mutants.encoder import by_hand
+from tests.mutants.masked_training import weights_zeroed_and_not_normalised_again
 from tests.mutants.multi_head import COMPONENT as MULTI_HEAD
 from tests.mutants.multi_head import Steps
 from tests.mutants.transformer import _with_mask as with_mask
@@ -22,7 +23,7 @@ from tests.mutants.transformer import visible
 # --- Where queries and keys begin ---------------------------------------------------------------
 
 
-@bug(1, SDPA, "the_newest_token_may_see_everything")
+@bug(1, SDPA, "each_query_is_answered_by_itself", "the_newest_token_may_see_everything")
 def causal_from_the_first_key(
     query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
 ) -> Attended:
@@ -75,7 +76,7 @@ class EveryTokenSeesTheNext(Layer):
         return mask if self_mask is None else mask & self_mask
 
 
-# --- Queries without any key, and what is no number ---------------------------------------------
+# --- Queries without any key --------------------------------------------------------------------
 
 
 @bug(
@@ -109,15 +110,6 @@ def only_the_gradient_of_an_empty_row_is_nan(
     if mask is not None:
         scores = scores + torch.zeros(mask.shape).masked_fill(~mask, -torch.inf).to(scores)
     return attend(torch.softmax(scores, -1).nan_to_num(0.0), value)
-
-
-@bug(3, SDPA, "masked_keys_get_exactly_zero_weight", "what_a_mask_hides_cannot_reach_the_output")
-def what_is_masked_takes_part_in_the_sum(
-    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
-) -> Attended:
-    """Add −10⁴ to masked scores, which whatever is large enough, or is no number, gets past."""
-    scores = scores_of(query, key)
-    return attend(softmax(scores if mask is None else scores - 1e4 * ~mask), value)
 
 
 @bug(
@@ -277,8 +269,7 @@ def the_mask_comes_after_the_softmax(
     query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
 ) -> Attended:
     """Zero weights that took part in the sum."""
-    _, weights = scaled_dot_product_attention(query, key, value)
-    return attend(weights if mask is None else weights.masked_fill(~mask, 0.0), value)
+    return weights_zeroed_and_not_normalised_again(query, key, value, mask)
 
 
 @bug(12, SDPA, "masked_keys_get_exactly_zero_weight", "hidden_keys_might_as_well_not_exist")

@@ -130,3 +130,32 @@ def angles_in_float16(length: int, width: int, dtype: Dtype = None) -> Tensor:
 def angles_in_bfloat16(length: int, width: int, dtype: Dtype = None) -> Tensor:
     """Let positions, frequencies and angles follow the dtype of a model in bfloat16."""
     return _in(torch.bfloat16, length, width, dtype)
+
+
+def _rotated(x: Tensor, positions: Tensor, low: torch.dtype) -> Tensor:
+    """Turn pairs by angles that were computed in few digits."""
+    angles = positions.to(low)[:, None] * (10000.0 ** (-evens(x.shape[-1]) / x.shape[-1])).to(low)
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    even, odd = x[..., 0::2], x[..., 1::2]
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2)
+
+
+_TURNED = "rotary_positions_turn_by_angles_that_are_rounded_once"
+
+
+@bug(
+    25,
+    SINUSOIDS,
+    _TURNED,
+    sources=("EleutherAI/gpt-neox #1003", "huggingface/transformers #25681"),
+    replaces="rotary_positions",
+)
+def queries_turned_by_angles_of_their_own_dtype(x: Tensor, positions: Tensor) -> Tensor:
+    """Let the angles of rotary positions follow the dtype of the queries."""
+    return _rotated(x, positions, x.dtype)
+
+
+@bug(25, SINUSOIDS, _TURNED, sources=("vllm-project/vllm #54620",), replaces="rotary_positions")
+def queries_turned_by_angles_in_bfloat16(x: Tensor, positions: Tensor) -> Tensor:
+    """Compute the angles in bfloat16, whatever the queries are."""
+    return _rotated(x, positions, torch.bfloat16)

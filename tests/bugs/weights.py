@@ -16,7 +16,7 @@ from tests.mutants.dot_product import SDPA, Attended, Mask
 from tests.mutants.dot_product import _attend as attend
 from tests.mutants.dot_product import _scores as scores_of
 from tests.mutants.multi_head import COMPONENT as MULTI_HEAD
-from tests.mutants.multi_head import Steps
+from tests.mutants.multi_head import SplitWithoutTranspose, Steps
 
 # --- Scores -------------------------------------------------------------------------------------
 
@@ -154,26 +154,6 @@ class DropoutWhateverTheMode(Steps):
     16,
     MULTI_HEAD,
     "outputs_follow_their_tokens_to_any_place",
-    "each_head_is_one_attention_on_its_own_rows",
-    "the_order_of_the_keys_makes_no_difference",
-    "each_query_is_answered_by_itself",
-    "future_tokens_do_not_change_past_outputs",
-    sources=("reczoo/FuxiCTR #30",),
-)
-class SplitAndMergedWithoutTranspose(Steps):
-    """Reshape both ways, so that shapes and single tokens are right."""
-
-    def split(self, x: Tensor) -> Tensor:
-        return x.reshape(len(x), self.n_heads, x.shape[1], -1)
-
-    def merge(self, heads: Tensor) -> Tensor:
-        return heads.reshape(len(heads), heads.shape[2], -1)
-
-
-@bug(
-    16,
-    MULTI_HEAD,
-    "outputs_follow_their_tokens_to_any_place",
     "identity_projections_leave_heads_on_slices",
     "each_query_is_answered_by_itself",
     "future_tokens_do_not_change_past_outputs",
@@ -184,3 +164,17 @@ class MergedWithoutTranspose(Steps):
 
     def merge(self, heads: Tensor) -> Tensor:
         return heads.reshape(len(heads), heads.shape[2], -1)
+
+
+@bug(
+    16,
+    MULTI_HEAD,
+    "outputs_follow_their_tokens_to_any_place",
+    "each_head_is_one_attention_on_its_own_rows",
+    "the_order_of_the_keys_makes_no_difference",
+    "each_query_is_answered_by_itself",
+    "future_tokens_do_not_change_past_outputs",
+    sources=("reczoo/FuxiCTR #30",),
+)
+class SplitAndMergedWithoutTranspose(MergedWithoutTranspose, SplitWithoutTranspose):
+    """Reshape both ways, so that shapes and single tokens are right."""

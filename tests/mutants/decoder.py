@@ -18,11 +18,18 @@ from tests.mutants.encoder import (
     HIDDEN,
     SCALE,
     Detached,
+    a_billion_below,
+    after_the_softmax,
     by_hand,
+    early_before_late,
     laws_of_both,
+    one_more_below,
+    over_an_epsilon,
     stacks_of_wrong_layers,
     ten_thousand_below,
+    times_the_mask,
     unscaled,
+    zero_over_zero,
 )
 from tests.mutants.stacks import FiveLayersAtMost, OneLayer, OtherLayers, PlainList, TwoLayersInTurn
 
@@ -183,10 +190,7 @@ class MaskAfterTheSoftmax(Layer):
     """Set the weights of the future to zero and leave the others as they were."""
 
     def attend(self, x, mask):
-        def weigh(scores, mask):
-            return torch.softmax(scores, -1) * mask
-
-        return by_hand(self.self_attention, x, x, x, mask, weigh)
+        return by_hand(self.self_attention, x, x, x, mask, after_the_softmax)
 
 
 @mutant("DecoderLayer", "the_future_does_not_change_the_past")
@@ -194,10 +198,7 @@ class ScoresTimesTheMask(Layer):
     """Set the scores of the future to zero, which is a score like others."""
 
     def attend(self, x, mask):
-        def weigh(scores, mask):
-            return torch.softmax(scores * mask, -1)
-
-        return by_hand(self.self_attention, x, x, x, mask, weigh)
+        return by_hand(self.self_attention, x, x, x, mask, times_the_mask)
 
 
 @mutant("DecoderLayer", "a_prefix_gets_what_it_gets_in_the_whole")
@@ -344,13 +345,7 @@ class AnEpsilonUnderMaskedWeights(Layer):
     """Normalise masked weights by hand, with something small against an empty row."""
 
     def consult(self, x, memory, mask):
-        def weigh(scores, mask):
-            if mask is None:
-                return torch.softmax(scores, -1)
-            raised = torch.exp(scores - scores.amax(-1, keepdim=True)) * mask
-            return raised / (raised.sum(-1, keepdim=True) + 1e-6)
-
-        return by_hand(self.cross_attention, x, memory, memory, mask, weigh)
+        return by_hand(self.cross_attention, x, memory, memory, mask, over_an_epsilon)
 
 
 @mutant("DecoderLayer", "hidden_memory_might_as_well_not_exist")
@@ -358,11 +353,7 @@ class MemoryIsMaskedAfterTheSoftmax(Layer):
     """Set the weights of hidden memory to zero and leave the others as they were."""
 
     def consult(self, x, memory, mask):
-        def weigh(scores, mask):
-            weights = torch.softmax(scores, -1)
-            return weights if mask is None else weights * mask
-
-        return by_hand(self.cross_attention, x, memory, memory, mask, weigh)
+        return by_hand(self.cross_attention, x, memory, memory, mask, after_the_softmax)
 
 
 @mutant("DecoderLayer", "masks_leave_no_nan_in_low_precision")
@@ -370,10 +361,7 @@ class HiddenByABillion(Layer):
     """Fill hidden scores with a number that float16 does not have."""
 
     def attend(self, x, mask):
-        def weigh(scores, mask):
-            return torch.softmax(scores.masked_fill(~mask, -1e9), -1)
-
-        return by_hand(self.self_attention, x, x, x, mask, weigh)
+        return by_hand(self.self_attention, x, x, x, mask, a_billion_below)
 
 
 @mutant(
@@ -385,12 +373,7 @@ class NothingToReadIsNan(Layer):
     """Divide zero by zero where no memory may be read."""
 
     def consult(self, x, memory, mask):
-        def weigh(scores, mask):
-            if mask is not None:
-                scores = scores.masked_fill(~mask, -torch.inf)
-            return torch.softmax(scores, -1)
-
-        return by_hand(self.cross_attention, x, memory, memory, mask, weigh)
+        return by_hand(self.cross_attention, x, memory, memory, mask, zero_over_zero)
 
 
 # --- The memory ---------------------------------------------------------------------------------
@@ -460,11 +443,7 @@ class EarlyMemoryWeighsMore(Layer):
     """Prefer the memory's first tokens by a little."""
 
     def consult(self, x, memory, mask):
-        def weigh(scores, mask):
-            late = torch.arange(scores.shape[-1], dtype=scores.dtype)
-            return masked_softmax(scores - 1e-6 * late, mask)
-
-        return by_hand(self.cross_attention, x, memory, memory, mask, weigh)
+        return by_hand(self.cross_attention, x, memory, memory, mask, early_before_late)
 
 
 @mutant(
@@ -488,13 +467,7 @@ class OneMoreInTheDenominator(Layer):
     """Let a token look away from the memory."""
 
     def consult(self, x, memory, mask):
-        def weigh(scores, mask):
-            nowhere = torch.zeros_like(scores[..., :1])
-            if mask is not None:
-                scores = scores.masked_fill(~mask, -torch.inf)
-            return torch.softmax(torch.cat([scores, nowhere], -1), -1)[..., :-1]
-
-        return by_hand(self.cross_attention, x, memory, memory, mask, weigh)
+        return by_hand(self.cross_attention, x, memory, memory, mask, one_more_below)
 
 
 @mutant("DecoderLayer", "every_token_consults_all_of_the_memory")

@@ -712,6 +712,34 @@ def scores_are_normalised_over_the_batch(
     return _attend(masked_softmax(scores / (1 + scores.square().mean()).sqrt(), mask), value)
 
 
+# --- Defaults that remember ---------------------------------------------------------------------
+
+
+@mutant(SDPA, "weights_are_the_softmax_of_the_scaled_scores")
+def the_first_width_scales_all_that_follow(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Mask = None,
+    scales: list[float] = [],  # noqa: B006 - which is the mistake
+) -> Attended:
+    """Keep the scale in a list that is made once, when the function is."""
+    scales.append(math.sqrt(query.shape[-1]))
+    return _attend(masked_softmax(query @ key.mT / scales[0], mask), value)
+
+
+@mutant(SDPA, "masked_keys_get_exactly_zero_weight")
+def a_mask_is_kept_for_all_of_its_size(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Mask = None,
+    kept: dict[torch.Size, Tensor] = {},  # noqa: B006 - which is the mistake
+) -> Attended:
+    """Keep masks by their size in a dictionary that all calls share."""
+    return right(query, key, value, None if mask is None else kept.setdefault(mask.shape, mask))
+
+
 # --- Sizes --------------------------------------------------------------------------------------
 
 
@@ -782,6 +810,15 @@ def ten_thousand_is_filled_in_where_masked(
     return _attend(softmax(_hidden(_scores(query, key), mask, -1e4)), value)
 
 
+@mutant(SDPA, "masked_keys_get_exactly_zero_weight", "what_a_mask_hides_cannot_reach_the_output")
+def what_is_masked_takes_part_in_the_sum(
+    query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
+) -> Attended:
+    """Add −10⁴ to masked scores, which whatever is large enough gets past."""
+    scores = _scores(query, key)
+    return _attend(softmax(scores if mask is None else scores - 1e4 * ~mask), value)
+
+
 @mutant(SDPA, "a_query_without_any_key_stays_finite")
 def an_empty_row_switches_the_mask_off(
     query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
@@ -807,9 +844,11 @@ def a_third_leading_dimension_is_forgotten(
 def queries_pass_by_the_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Mask = None
 ) -> Attended:
-    """Add the query's mean to what was retrieved, as a residual in the wrong place."""
+    """Add as much of the query to what was retrieved as there is room for."""
     output, weights = right(query, key, value, mask)
-    return output + query.mean(-1, keepdim=True), weights
+    shared = min(query.shape[-1], output.shape[-1])
+    added = torch.nn.functional.pad(query[..., :shared], (0, output.shape[-1] - shared))
+    return output + added, weights
 
 
 # --- Now and then -------------------------------------------------------------------------------

@@ -48,6 +48,56 @@ def by_hand(
     return result
 
 
+def after_the_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Set hidden weights to zero and leave the others as they were."""
+    weights = torch.softmax(scores, -1)
+    return weights if mask is None else weights * mask
+
+
+def times_the_mask(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Set hidden scores to zero, which is a score like others."""
+    return torch.softmax(scores if mask is None else scores * mask, -1)
+
+
+def a_billion_below(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Fill hidden scores with a number that float16 does not have."""
+    return torch.softmax(scores if mask is None else scores.masked_fill(~mask, -1e9), -1)
+
+
+def ten_thousand_below(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Fill hidden scores with one that is low, and not the lowest."""
+    return torch.softmax(scores if mask is None else scores.masked_fill(~mask, -1e4), -1)
+
+
+def zero_over_zero(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Fill hidden scores with −∞, though a row may have no other."""
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return torch.softmax(scores, -1)
+
+
+def over_an_epsilon(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Normalise masked weights by hand, with something small against an empty row."""
+    if mask is None:
+        return torch.softmax(scores, -1)
+    raised = torch.exp(scores - scores.amax(-1, keepdim=True)) * mask
+    return raised / (raised.sum(-1, keepdim=True) + 1e-6)
+
+
+def one_more_below(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Let a share of the weights go nowhere."""
+    nowhere = torch.zeros_like(scores[..., :1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return torch.softmax(torch.cat([scores, nowhere], -1), -1)[..., :-1]
+
+
+def early_before_late(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Prefer the first tokens by a little."""
+    late = torch.arange(scores.shape[-1], dtype=scores.dtype)
+    return masked_softmax(scores - 1e-6 * late, mask)
+
+
 class Detached(nn.Linear):
     """A projection that nothing is learned through."""
 
@@ -102,11 +152,7 @@ class MaskAfterTheSoftmax(Layer):
     """Set weights to zero and leave the others as they were."""
 
     def attend(self, x, mask):
-        def weigh(scores, mask):
-            weights = torch.softmax(scores, -1)
-            return weights if mask is None else weights * mask
-
-        return by_hand(self.attention, x, x, x, mask, weigh)
+        return by_hand(self.attention, x, x, x, mask, after_the_softmax)
 
 
 @mutant("EncoderLayer", "what_a_mask_hides_cannot_reach_a_token")
@@ -114,10 +160,7 @@ class ScoresTimesTheMask(Layer):
     """Set hidden scores to zero, which is a score like others."""
 
     def attend(self, x, mask):
-        def weigh(scores, mask):
-            return torch.softmax(scores if mask is None else scores * mask, -1)
-
-        return by_hand(self.attention, x, x, x, mask, weigh)
+        return by_hand(self.attention, x, x, x, mask, times_the_mask)
 
 
 @mutant("EncoderLayer", "what_a_mask_hides_cannot_reach_a_token")
@@ -136,10 +179,7 @@ class HiddenByABillion(Layer):
     """Fill hidden scores with a number that float16 does not have."""
 
     def attend(self, x, mask):
-        def weigh(scores, mask):
-            return torch.softmax(scores if mask is None else scores.masked_fill(~mask, -1e9), -1)
-
-        return by_hand(self.attention, x, x, x, mask, weigh)
+        return by_hand(self.attention, x, x, x, mask, a_billion_below)
 
 
 @mutant(
@@ -151,12 +191,7 @@ class NothingToSeeIsNan(Layer):
     """Divide zero by zero where every score is −∞."""
 
     def attend(self, x, mask):
-        def weigh(scores, mask):
-            if mask is not None:
-                scores = scores.masked_fill(~mask, -torch.inf)
-            return torch.softmax(scores, -1)
-
-        return by_hand(self.attention, x, x, x, mask, weigh)
+        return by_hand(self.attention, x, x, x, mask, zero_over_zero)
 
 
 @mutant("EncoderLayer", "what_a_mask_hides_cannot_reach_a_token", "items_of_a_batch_do_not_mix")
@@ -202,13 +237,7 @@ class AnEpsilonUnderMaskedWeights(Layer):
     """Normalise masked weights by hand, with something small against an empty row."""
 
     def attend(self, x, mask):
-        def weigh(scores, mask):
-            if mask is None:
-                return torch.softmax(scores, -1)
-            raised = torch.exp(scores - scores.amax(-1, keepdim=True)) * mask
-            return raised / (raised.sum(-1, keepdim=True) + 1e-6)
-
-        return by_hand(self.attention, x, x, x, mask, weigh)
+        return by_hand(self.attention, x, x, x, mask, over_an_epsilon)
 
 
 @mutant("EncoderLayer", "hidden_tokens_might_as_well_not_exist", "a_mask_broadcasts_to_the_scores")
@@ -229,11 +258,7 @@ class PositionsAreLeftIn(Layer):
     """Prefer early tokens a little."""
 
     def attend(self, x, mask):
-        def weigh(scores, mask):
-            late = torch.arange(scores.shape[-1], dtype=scores.dtype)
-            return masked_softmax(scores - 1e-6 * late, mask)
-
-        return by_hand(self.attention, x, x, x, mask, weigh)
+        return by_hand(self.attention, x, x, x, mask, early_before_late)
 
 
 @mutant(
@@ -285,13 +310,7 @@ class OneMoreInTheDenominator(Layer):
     """Let attention go nowhere."""
 
     def attend(self, x, mask):
-        def weigh(scores, mask):
-            nowhere = torch.zeros_like(scores[..., :1])
-            if mask is not None:
-                scores = scores.masked_fill(~mask, -torch.inf)
-            return torch.softmax(torch.cat([scores, nowhere], -1), -1)[..., :-1]
-
-        return by_hand(self.attention, x, x, x, mask, weigh)
+        return by_hand(self.attention, x, x, x, mask, one_more_below)
 
 
 @mutant(
@@ -388,11 +407,6 @@ class TheTokensCountTwiceInTheResidual(Layer):
 
     def attend(self, x, mask):
         return super().attend(x, mask) + x
-
-
-def ten_thousand_below(scores: Tensor, mask: Tensor | None) -> Tensor:
-    """Give weights; what is hidden has a score that is low, and not the lowest."""
-    return torch.softmax(scores if mask is None else scores.masked_fill(~mask, -1e4), -1)
 
 
 HIDDEN = "a_key_stays_hidden_however_low_the_others_score"

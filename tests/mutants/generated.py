@@ -1,6 +1,7 @@
 """Wrong implementations made of the reference's own source, by changing one place of it.
 
-Nobody says beforehand which law notices; some law of the component has to.
+Nobody says beforehand which law notices; some law of the component has to. A component that is made
+of others gets a few of their mistakes as well.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import ast
 import builtins
 import importlib
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -20,10 +22,11 @@ from zlib import crc32
 import reference
 from attest.contract import CONTRACT
 from attest.implementations import LocalImplementation
-from properties.families import MODELS
+from properties.families import MODELS, STACKS
 from tests.mutants import Mutant
-from tests.mutants.operators import Change, changes, rounded
+from tests.mutants.operators import OPERATORS, Change, changes, rounded
 from tests.mutants.places import Scope, live
+from tests.mutants.survivors import SURVIVORS
 
 # The contract's constructors and calls leave the reference's options as they are.
 DECIDED: Mapping[str, bool] = {
@@ -215,30 +218,137 @@ class Generated(Mutant):
         return LocalImplementation(self.name, SimpleNamespace(**{**names, self.component: changed}))
 
 
-# What the contract leaves free, by the place and the operators that would only choose otherwise.
-FREE: Mapping[str, tuple[str, ...]] = {
-    "AttentionSeq2Seq.encode": ("constant_result", "dropped"),  # where a decoder starts from
-    "_Gates._zeros": ("sign",),  # the same of an encoder
-    "Decoder.step": ("detached",),  # the contract wants gradients of what is trained
-    "DecoderLayer.step": ("detached",),
-    "Transformer.step": ("detached",),
-    "GRUCell.forward": ("constant", "dropped", "scale", "sign", "swap"),  # any cell will do
-    "LearnedPositionalEmbedding.__init__": ("scale", "swap"),  # initialisation
-    "sinusoidal_positional_encoding": ("detached", "single_precision"),  # that is near enough
+# What the contract leaves free: why, in which places, and by which operators.
+_FREE: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "where a decoder starts from is a free choice": (
+        ("AttentionSeq2Seq.encode",),
+        ("constant_result", "dropped"),
+    ),
+    "where an encoder starts from is a free choice": (("_Gates._zeros",), ("sign",)),
+    "nothing is trained through steps, of which the contract wants no gradient": (
+        ("Decoder.step", "DecoderLayer.step", "Transformer.step"),
+        ("detached",),
+    ),
+    "any recurrent cell will do": (
+        ("GRUCell.forward",),
+        ("constant", "dropped", "scale", "sign", "swap"),
+    ),
+    "how parameters are initialised is a free choice": (
+        ("LearnedPositionalEmbedding.__init__",),
+        ("scale", "swap"),
+    ),
+    "a table of positions has nothing to learn": (
+        ("sinusoidal_positional_encoding",),
+        ("detached",),
+    ),
+    "positions in float32 are near enough": (
+        ("sinusoidal_positional_encoding",),
+        ("single_precision",),
+    ),
 }
+FREE: Mapping[tuple[str, str], str] = {
+    (place, operator): reason
+    for reason, (places, operators) in _FREE.items()
+    for place in places
+    for operator in operators
+}
+"""Why a change would only choose otherwise, by its place and operator."""
+
+COMPOSITES = (*STACKS, "Transformer")
+"""Components that are made of others which have laws of their own."""
+
+INSIDE = 12
+"""How many mistakes of other components a composite gets."""
+
+# What mostly shows in shapes, whichever component it is in, and what is mostly right in another,
+# whose intermediate results nobody reads again.
+_LAST = {"axis", "layout", "transpose_dropped", "default", "index", "in_place"}
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A change that is not made.
+
+    Attributes:
+        component: the component that would have it.
+        name: the change.
+        reason: why the contract leaves it free.
+    """
+
+    component: str
+    name: str
+    reason: str
+
+
+def left_out() -> Iterator[LeftOut]:
+    """Give every change that is not made because the contract leaves it free."""
+    for unit, components in _components().items():
+        for change in _changes(unit) if components else ():
+            reason = FREE.get((unit.path, change.operator))
+            name = _name(unit, change)
+            for component in _one_model(name, components) if reason else ():
+                yield LeftOut(component, name, reason or "")
 
 
 def _generated() -> Iterator[Generated]:
     taken: set[tuple[str, str]] = set()
+    for component, unit, change in (*_own(), *_inner()):
+        name = _name(unit, change)
+        assert (component, name) not in taken, (component, name)
+        taken.add((component, name))
+        yield Generated(name, component, None, (), "", unit.module, change)
+
+
+def _own() -> Iterator[tuple[str, Unit, Change]]:
+    """Give the changes of what belongs to a component, and which component has them."""
     for unit, components in _components().items():
-        for change in changes(Scope(unit.tree, DECIDED)) if components else ():
-            if change.operator in FREE.get(unit.path, ()):
-                continue
-            name = f"{unit.path}, {change.operator}: {change.before} -> {change.after}"
-            for component in _one_model(name, components):
-                assert (component, name) not in taken, (component, name)
-                taken.add((component, name))
-                yield Generated(name, component, None, (), "", unit.module, change)
+        for change in _changes(unit) if components else ():
+            if (unit.path, change.operator) not in FREE:
+                for component in _one_model(_name(unit, change), components):
+                    yield component, unit, change
+
+
+def _inner() -> Iterator[tuple[str, Unit, Change]]:
+    """Give composites some changes of what belongs to the components that they are made of.
+
+    What is right where it belongs is not among them.
+    """
+    owners, right = _components(), {name for _, name in SURVIVORS}
+    for composite in COMPOSITES:
+        inside = [u for u in _units() if u in _reached(composite) and composite not in owners[u]]
+        found = [
+            (unit, change)
+            for unit in inside
+            for change in _changes(unit)
+            if (unit.path, change.operator) not in FREE and _name(unit, change) not in right
+        ]
+        yield from ((composite, *one) for one in _sample(composite, found))
+
+
+def _sample(composite: str, found: Iterable[tuple[Unit, Change]]) -> Iterator[tuple[Unit, Change]]:
+    """Choose one change of an operator, from all modules in turn; always the same ones."""
+    by_operator: defaultdict[str, list[tuple[Unit, Change]]] = defaultdict(list)
+    for unit, change in found:
+        by_operator[change.operator].append((unit, change))
+    taken: Counter[str] = Counter()
+
+    def rank(one: tuple[Unit, Change]) -> tuple[int, int]:
+        return taken[one[0].module], crc32(f"{composite}: {_name(*one)}".encode())
+
+    operators = [o for o in sorted(OPERATORS, key=_LAST.__contains__) if by_operator[o]]
+    for operator in operators[:INSIDE]:
+        unit, change = min(by_operator[operator], key=rank)
+        taken[unit.module] += 1
+        yield unit, change
+
+
+@cache
+def _changes(unit: Unit) -> tuple[Change, ...]:
+    return tuple(changes(Scope(unit.tree, DECIDED)))
+
+
+def _name(unit: Unit, change: Change) -> str:
+    return f"{unit.path}, {change.operator}: {change.before} -> {change.after}"
 
 
 def _one_model(name: str, components: list[str]) -> list[str]:

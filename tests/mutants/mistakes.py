@@ -1,10 +1,11 @@
 """Mistakes in a student's words, and the mutants that make them.
 
 A sentence completes “behaves like: …” and names the cause, not what is seen of it. It is true of
-every mutant beside it. A mutant is named as ``Component.name``, or as ``name`` where all components
-that have it make the same mistake. Generated mutants are told by rules: what is found in
-``Component: unit, operator: before -> after``. A rule says only what is true of all that it finds.
-Many mutants are nobody's everyday mistake and have no sentence.
+every mutant beside it. Where laws may not tell some of them apart, a wider sentence says what they
+have in common; a mutant may stand beside that one alone. A mutant is named as ``Component.name``,
+or as ``name`` where all components that have it make the same mistake. Generated mutants are told
+by rules: what is found in ``Component: unit, operator: before -> after``. A rule says only what is
+true of all that it finds. Some mutants are nobody's everyday mistake and have no sentence.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from functools import cache
 
 from tests.mutants import Mutant
 
-__all__ = ["MISTAKES", "RULES", "mistake_of", "subject"]
+__all__ = ["KINDS", "MISTAKES", "RULES", "kind_of", "mistake_of", "subject"]
 
 _change = re.compile
 
@@ -27,6 +28,11 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "MultiHeadAttention.ListsOfHeadsWithoutAScale",
         "MultiHeadAttention.TheScaleIsLeftAtOne",
         _change(r", scale: query @ key\.mT / .* -> query @ key\.mT$"),
+        "ScoresAreNotScaled",
+        "ItsOwnScoresAreNotScaled",
+        "ScoresOfTheMemoryAreNotScaled",
+        "Transformer.ScoresInTheEncoderAreNotScaled",
+        "scaled_dot_product_attention.the_scale_is_forgotten_where_nothing_is_learned",
     ),
     "the scores are divided by the width and not by its root": (
         "scaled_dot_product_attention.divided_by_the_width",
@@ -42,6 +48,8 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
     "the scores are divided by the root of the model's width and not of a head's": (
         "MultiHeadAttention.FusedAndScaledByTheModelsWidth",
         "MultiHeadAttention.ScaledByTheModelsWidth",
+        "ScoresAreScaledByTheWholeWidth",
+        "Transformer.ScoresInTheEncoderAreScaledByTheModelsWidth",
     ),
     "the scores are divided by the root of another size than the width of the keys": (
         "scaled_dot_product_attention.divided_by_the_root_of_the_number_of_keys",
@@ -82,6 +90,8 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "MultiHeadAttention.LaterKeysSmaller",
         "EarlyMemoryWeighsMore",
         "LateTokensWeighMore",
+        "FeedForward.LastTokenIsNotBent",
+        "PatchEmbedding.LastPatchHasAMatrixOfItsOwn",
     ),
     "the query has no part in the scores": (
         "scaled_dot_product_attention.the_query_is_not_used",
@@ -134,7 +144,7 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "SoftmaxOverQueries",
     ),
     "the softmax runs over the batch": ("SoftmaxOverTheBatch",),
-    "the softmax runs over a wrong axis, or over several": (
+    "the softmax runs over a wrong axis": (
         "softmax.always_over_the_last_axis",
         "softmax.a_negative_axis_is_off_by_one",
         "AdditiveAttention.SoftmaxOverTheOneEnergy",
@@ -146,6 +156,8 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "scaled_dot_product_attention.softmax_over_the_batch_and_the_queries",
         "MultiplicativeAttention.SoftmaxOverAllPairs",
         "MultiHeadAttention.SoftmaxOverHeadsAndKeys",
+        "softmax.the_first_axis_where_none_is_named",
+        "softmax.the_last_axis_of_five",
     ),
     "each key is weighed by a sigmoid of its own": (
         "scaled_dot_product_attention.sigmoids_are_not_normalised",
@@ -178,6 +190,8 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         _change(r": softmax, axis: x\.amax.*amax\((-1|0)"),
         _change(r": softmax, (sign|dropped): x - x\.amax"),
         _change(r": softmax, sign: x\.amax"),
+        "softmax.exponentials_without_a_shift_while_learning",
+        "softmax.to_the_base_of_two",
     ),
     "the exponentials are not divided by their sum": (
         _change(r": softmax, scale: exponentials / "),
@@ -249,6 +263,8 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "AttentionSeq2Seq.WeightsAreShownSharper",
         "AttentionSeq2Seq.WeightsAreThoseOfTheNextStep",
         "AttentionSeq2Seq.WeightsOfHalf",
+        "scaled_dot_product_attention.every_coordinate_is_mixed_by_itself",
+        "MultiHeadAttention.ValuesSkipTheAttention",
     ),
     # --- Masks ---------------------------------------------------------------------------------
     "the mask is applied after the softmax": (
@@ -261,12 +277,9 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "AttentionSeq2Seq.MaskedAfterTheSoftmax",
         _change(r"masked_softmax, mask: mask\.any.* -> mask\.all"),
         _change(r"masked_softmax, mask: scores\.masked_fill.* -> scores$"),
-    ),
-    "the scores are multiplied by the mask": (
-        "scaled_dot_product_attention.scores_are_multiplied_by_the_mask",
-        "AdditiveAttention.ScoresAreMultipliedByTheMask",
-        "MaskMultipliesScores",
-        "ScoresTimesTheMask",
+        _change(
+            r"masked_softmax, axis: mask\.any\(-1, keepdim=True\) -> mask\.any\((-2|0), keepdim"
+        ),
     ),
     "the mask is ignored": (
         "scaled_dot_product_attention.the_mask_is_ignored",
@@ -283,6 +296,7 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         _change(r": Encoder(Layer)?\.forward, mask: "),
         _change(r"AttentionSeq2Seq\.(step|_step_over), (mask|condition): .*None\)?$"),
         _change(r"_for_every_query, condition: .* -> None$"),
+        "SelfAttention.MaskForgottenWhereNothingIsLearned",
     ),
     "the mask has the other polarity": (
         "padding_mask.true_at_padding",
@@ -297,6 +311,8 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         _change(r"unroll, off_by_one: t < .* t >=? "),
         _change(r"unroll, mask: .* -> _where\(.*, state, after"),
         _change(r"_where, mask: .* -> torch\.where"),
+        _change(r"masked_softmax, mask: .* -> scores\.masked_fill\(~blocked"),
+        _change(r"masked_softmax, mask: .* -> mask & answerable"),
     ),
     "the mask is transposed, so that queries and keys change places": (
         "causal_mask.the_upper_triangle",
@@ -305,6 +321,8 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "EncoderLayer.TheMaskIsUpsideDown",
         "AMaskOfOneRowHidesQueries",
         _change(r"causal_mask, off_by_one: .*triu"),
+        "a_column_of_a_mask_is_a_row",
+        "padding_mask.transposed_where_square",
     ),
     "a mask that must broadcast is ignored": (
         "scaled_dot_product_attention.a_mask_that_must_broadcast_is_ignored",
@@ -316,7 +334,7 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         _change(r", condition: None if .* -> (?!None$)"),
         _change(r", condition: mask if .* -> mask & "),
     ),
-    "masked scores are not made low enough": (
+    "masked scores are not made low enough, as where they are multiplied by the mask": (
         "scaled_dot_product_attention.a_hundred_is_filled_in_where_masked",
         "scaled_dot_product_attention.ten_is_subtracted_where_masked",
         "scaled_dot_product_attention.ten_thousand_is_filled_in_where_masked",
@@ -327,8 +345,16 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "MaskedByMinusThirty",
         "HiddenByTen",
         _change(r"masked_softmax, mask: scores\.masked_fill.*, (-10000\.0|0\.0)\)$"),
+        "MaskedScoresAreTenThousandBelowZero",
+        "scaled_dot_product_attention.a_small_constant_in_single_precision_alone",
+        "scaled_dot_product_attention.no_score_is_far_below_another",
+        "scaled_dot_product_attention.scores_are_multiplied_by_the_mask",
+        "AdditiveAttention.ScoresAreMultipliedByTheMask",
+        "MaskMultipliesScores",
+        "ScoresTimesTheMask",
     ),
-    "masked scores get a number that half precision cannot hold": (
+    "half precision breaks it, by a number that it cannot hold or a step that it does not have": (
+        "raises_in_half_precision",
         "scaled_dot_product_attention.hidden_by_a_constant_beyond_half_precision",
         "HidesWithAConstantBeyondHalfPrecision",
         "HiddenByABillion",
@@ -341,6 +367,8 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "EmptyRowIsNotANumber",
         "NothingToSeeIsNan",
         "NothingToReadIsNan",
+        "scaled_dot_product_attention.an_item_of_padding_alone_is_zero_over_zero",
+        "scaled_dot_product_attention.a_row_without_a_key_is_zero_over_zero_in_an_item",
     ),
     "a row with nothing to see is repaired after the softmax, which leaves its gradient broken": (
         "scaled_dot_product_attention.only_the_gradient_of_an_empty_row_is_nan",
@@ -354,6 +382,7 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "MaskOfTheFirstItemForAll",
         "EveryItemGetsTheFirstMask",
         "EveryItemGetsTheFirstMemoryMask",
+        "AdditiveAttention.TheFirstItemsMaskForMany",
     ),
     "a mask of queries and keys is taken for padding, with one row for all queries": (
         "scaled_dot_product_attention.every_query_gets_the_last_querys_mask",
@@ -370,6 +399,8 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "MaskIsTiledInTheWrongOrder",
         "MemoryMaskIsTiledInTheWrongOrder",
         _change(r"multi_head_attention, (step_dropped|layout): .*mask"),
+        "MultiHeadAttention.MaskOfTheFirstHeadForAll",
+        "MultiHeadAttention.MaskOfFourItemsGivenToHeads",
     ),
     "the mask does not reach all heads": (
         "OneHeadIsNotMasked",
@@ -501,7 +532,11 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "MultiHeadAttention.HeadsOfFullWidthWithSharedMatrices",
         "EveryHeadIsAsWideAsTheModel",
     ),
-    "the number of heads is ignored": ("AlwaysOneHead",),
+    "the number of heads is ignored": (
+        "AlwaysOneHead",
+        "Transformer.TheEncoderHasOneHead",
+        "Transformer.TheDecoderHasOneHead",
+    ),
     "a width that the heads do not divide is accepted": (
         "MultiHeadAttention.ManyHeadsAreNotChecked",
         "MultiHeadAttention.WidthRoundedDown",
@@ -557,18 +592,24 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
     ),
     "the result depends on a number that is no parameter": ("with_a_number_of_its_own",),
     # --- Gradients -----------------------------------------------------------------------------
-    "the gradient is cut on its way (detach), or does not belong to the result": (
+    "the keys or the queries are detached": (
         "scaled_dot_product_attention.the_keys_are_detached",
+        "scaled_dot_product_attention.keys_that_are_values_do_not_learn",
         "AdditiveAttention.TheKeysAreProjectedWithoutGradient",
         "KeysDetached",
         "KeysAreDetached",
         "KeysAndValuesAreDetached",
+        _change(r", detached: self\.key\(.* -> self\.key\(key\.detach"),
+        _change(r", detached: self\.query\(query\) -> self\.query\(query\.detach"),
+        _change(r", detached: self\.(self_|cross_)?attention\(x"),
+    ),
+    "the values are detached": (
         "scaled_dot_product_attention.the_values_are_detached",
         "AdditiveAttention.TheValuesAreDetached",
         "MultiplicativeAttention.ValuesDetached",
-        _change(r", detached: self\.\w+\(.* -> self\.\w+\((key|value)\.detach"),
-        _change(r", detached: self\.query\(query\) -> self\.query\(query\.detach"),
-        _change(r", detached: self\.(self_|cross_)?attention\(x"),
+        _change(r", detached: self\.value\(.* -> self\.value\(value\.detach"),
+    ),
+    "the scores or the weights are detached": (
         "the_weights_are_detached",
         "scaled_dot_product_attention.only_the_weights_that_are_given_back_are_detached",
         "AdditiveAttention.TheEnergyIsDetached",
@@ -577,22 +618,53 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "AttentionSeq2Seq.WeightsAreDetached",
         _change(r", detached: query @ key"),
         _change(r"additive_score, detached: hidden"),
+        _change(r"additive_score, detached: torch\.tanh"),
         _change(r", detached: (masked_)?softmax\("),
+    ),
+    "the memory is detached, so that the encoder does not learn": (
         "AttentionSeq2Seq.EncoderIsDetached",
         "Seq2Seq.TheContextIsDetached",
         "TheMemoryIsDetached",
-        _change(r"unroll, detached: "),
         _change(r"Transformer\.encode, detached: self\.encoder\(.*\)\.detach\(\)$"),
+        _change(r"unroll, detached: "),
+    ),
+    "a parameter never learns": (
+        "LayerNorm.GainNeverLearns",
+        "LearnedPositionalEmbedding.FirstRowNeverLearns",
+        "LearnedPositionalEmbedding.TableDetached",
+        "Transformer.TheTargetEmbeddingIsFrozen",
+        "FeedForward.BiasDoesNotLearn",
+    ),
+    "the gradient is another than that of the result": (
+        "scaled_dot_product_attention.the_gradient_of_the_values_is_averaged",
+        "FeedForward.GradientSpreadOverTheTokens",
+        "LearnedPositionalEmbedding.GradientForEveryRow",
+        "TheFutureLeaksIntoTheGradient",
+        "gradient_off_by_a_hundredth",
+        "softmax.the_gradient_passes_straight_through",
+        "scaled_dot_product_attention.gradients_are_clipped_at_one",
+    ),
+    "the output is detached": (
+        _change(r", detached: weights @ value"),
+        _change(r"feed_forward, detached: hidden"),
+        _change(r"layer_norm, detached: gain"),
+        _change(r": softmax, detached: exponentials /"),
+        _change(r"(FeedForward|LayerNorm|PatchEmbedding)\.forward, detached: \w"),
+        _change(r", detached: self\.output\(heads\) -> .*\)\.detach\(\)$"),
+        _change(r"Layer\.\w+, detached: residual\(x, self\.feed_forward.*\)\.detach\(\)$"),
+        _change(r": (En|De)coder\.forward, detached: layer.*\)\.detach\(\)$"),
+        _change(r": (En|De)coder\.forward, detached: .*norm"),
+        _change(r"teacher_forced, detached: "),
+        _change(r"(Seq2Seq|Transformer)\.forward, detached: "),
+        _change(r"Seq2Seq\.step, detached: self\.output.*\)\.detach\(\)$"),
+        _change(r"Transformer\.decode, detached: self\.output\(x\) -> .*\)\.detach\(\)$"),
+    ),
+    "the gradient is cut on its way (detach)": (
         "softmax.the_denominator_is_detached",
         "LayerNorm.MeanIsDetached",
         "LayerNorm.SpreadIsDetached",
         _change(r"layer_norm, detached: centred\.square"),
         "FeedForward.FirstLayerIsDetached",
-        "LayerNorm.GainNeverLearns",
-        "LearnedPositionalEmbedding.FirstRowNeverLearns",
-        "LearnedPositionalEmbedding.TableDetached",
-        "Transformer.TheTargetEmbeddingIsFrozen",
-        _change(r"additive_score, detached: torch\.tanh"),
         _change(r"feed_forward, detached: torch\.relu"),
         _change(r"(split_heads|multi_head_attention), detached: "),
         _change(r", detached: self\.output\(heads\) -> self\.output\(heads\.detach"),
@@ -616,36 +688,17 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         _change(r"patches, detached: "),
         _change(r"Layer\.forward, detached: residual\(x, attend.* -> residual\(x\.detach"),
         _change(r"coder\.forward, detached: layer.* -> layer\(x\.detach"),
-        _change(r", detached: weights @ value"),
-        _change(r"feed_forward, detached: hidden"),
-        _change(r"layer_norm, detached: gain"),
-        _change(r": softmax, detached: "),
-        _change(r"(FeedForward|LayerNorm|PatchEmbedding)\.forward, detached: \w"),
-        _change(r", detached: self\.output\(heads\) -> .*\)\.detach\(\)$"),
-        _change(r"Layer\.\w+, detached: residual\(x, self\.feed_forward.*\)\.detach\(\)$"),
-        _change(r": (En|De)coder\.forward, detached: .*norm"),
-        _change(r": (En|De)coder\.forward, detached: layer.*\)\.detach\(\)$"),
-        _change(r"teacher_forced, detached: "),
-        _change(r"(Seq2Seq|Transformer)\.forward, detached: "),
-        _change(r"Seq2Seq\.step, detached: self\.output.*\)\.detach\(\)$"),
-        _change(r"Transformer\.decode, detached: self\.output\(x\) -> .*\)\.detach\(\)$"),
+        _change(r": softmax, detached: torch"),
+        "EncoderLayer.ResidualDetached",
         "Seq2Seq.TheStateIsDetachedAfterEachStep",
         _change(r", detached: self\.recurrent\(state\) -> self\.recurrent\(state\.detach"),
-        "scaled_dot_product_attention.the_gradient_of_the_values_is_averaged",
-        "FeedForward.GradientSpreadOverTheTokens",
-        "LearnedPositionalEmbedding.GradientForEveryRow",
-        "TheFutureLeaksIntoTheGradient",
-        "gradient_off_by_a_hundredth",
-        "softmax.the_gradient_passes_straight_through",
-        "scaled_dot_product_attention.gradients_are_clipped_at_one",
+        _change(r"AttentionSeq2Seq\.encode, detached: self\.start"),
     ),
     "something else is computed while gradients are recorded": (
         "another_path_in_training",
         "softmax.a_faster_exponential_where_nothing_is_learned",
-        "scaled_dot_product_attention.the_scale_is_forgotten_where_nothing_is_learned",
         "AdditiveAttention.AnotherTanhWhereNothingIsLearned",
         "MultiplicativeAttention.WeightsSmoothedWhereGradientsAreRecorded",
-        "SelfAttention.MaskForgottenWhereNothingIsLearned",
         "MultiHeadAttention.OneHeadDroppedWhereGradientsAreRecorded",
         "Transformer.TrainingReadsNoPositions",
         "Encoder.TheFastPathGivesZeroesForPadding",
@@ -669,10 +722,11 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
     "a tensor that the gradient still needs is overwritten (in place)": (
         _change(r": softmax, in_place: exponentials"),
         _change(r"GRUCell\.forward, in_place: "),
+        _change(r"layer_norm, in_place: gain"),
     ),
     "arguments are passed in the wrong order": (
         _change(r"FeedForward\.forward, swap: feed_forward"),
-        _change(r"LayerNorm\.forward, swap: .* -> layer_norm\((self\.gain, x|x, self\.gain)"),
+        _change(r"LayerNorm\.forward, swap: .* -> layer_norm\("),
         _change(r"masked_softmax, swap: "),
         _change(r"additive_attention, swap: .* -> additive_score\(query, energy"),
         _change(r"AdditiveAttention\.forward, swap: .*energy, value, mask\)$"),
@@ -689,17 +743,26 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         _change(r"Layer\.(forward|_after\w+), constant_result: "),
         _change(r"(: Encoder|: Decoder|Seq2Seq|Transformer)\.(forward|decode), constant_result: "),
         _change(r"Seq2Seq\.step, constant_result: self\.output"),
+        _change(r"masked_softmax, constant_result: "),
+        _change(r"split_heads, constant_result: "),
+        _change(r"(Decoder|DecoderLayer|Transformer)\.step, constant_result: "),
+        _change(r"_embed, constant_result: "),
+        _change(r"(: Embedding\.forward|unroll|GRUCell\.forward), constant_result: "),
+        _change(r"AttentionSeq2Seq\.step, constant_result: self\.embedding"),
+        _change(r"_generated, step_dropped: tokens"),
+        _change(r"masked_softmax, mask: .*\.masked_fill\(mask, 0\.0\)$"),
     ),
     "a result is not appended to its list": (_change(r", step_dropped: \w+\.append"),),
     "a division is the wrong way round": (
         _change(r", swap: (query @ key\.mT|exponentials|gain \* centred) / "),
     ),
     "a difference is the wrong way round": (_change(r", swap: x - x\."),),
-    "tensors are taken to be contiguous": (
+    "tensors are taken to be contiguous, or something else is read off their strides": (
         "storage_read_in_order",
         "the_storage_is_read_in_order",
         "AdditiveAttention.TheStorageIsReadInOrder",
         "StridesAssumed",
+        "scaled_dot_product_attention.keys_that_look_transposed_are_transposed_back",
     ),
     "a size is read off another axis": (
         _change(r", scale: (?!query)\S+\.shape\["),
@@ -760,13 +823,39 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "softmax.computed_in_bfloat16_when_not_in_float64",
         "scaled_dot_product_attention.float32_is_computed_in_bfloat16",
         "LayerNorm.ThreeDigitsInFloat32",
-        "sinusoidal_positional_encoding.computed_in_bfloat16",
+        "half_precision_is_single_precisions",
+        "softmax.in_half_precision_past_two_thousand",
+        "softmax.in_half_precision_where_of_middle_size",
+        "AttentionSeq2Seq.ScoresInHalfPrecision",
     ),
     "positions are counted in a type that has too few digits": (
         "sinusoidal_positional_encoding.angles_in_bfloat16",
         "sinusoidal_positional_encoding.angles_in_float16",
         "sinusoidal_positional_encoding.positions_counted_in_float16",
         "sinusoidal_positional_encoding.positions_counted_in_the_results_dtype",
+        "causal_mask.positions_in_half_precision",
+        "padding_mask.lengths_in_half_precision",
+        "padding_mask.lengths_in_eight_bits",
+        "sinusoidal_positional_encoding.computed_in_bfloat16",
+    ),
+    "float32 and float64 meet in one step": ("raises_in_single_precision",),
+    "several words are taken for the same": (
+        "with_few_source_words",
+        "with_few_target_words",
+        "with_words_in_a_byte",
+    ),
+    "the length of a value counts in its weight": (
+        "scaled_dot_product_attention.long_values_are_preferred",
+        "AdditiveAttention.LongValuesArePreferred",
+        "MultiplicativeAttention.LongValuesCountMore",
+    ),
+    "the first word of the vocabulary is taken for padding": (
+        "Transformer.TheFirstWordIsPaddingForTheDecoder",
+        "Transformer.TheFirstWordIsPaddingForTheEncoder",
+    ),
+    "entries of a token are left out": (
+        "FeedForward.LastEntryNotRead",
+        "LastEntryNotWritten",
     ),
     # --- Tokens and items that should not meet -------------------------------------------------
     "a mean or a spread is taken over the batch": (
@@ -777,6 +866,8 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "LayerNorm.OverTheBatch",
         "FeedForward.BatchNormOverAllTokens",
         _change(r"layer_norm, axis: .*mean\(0"),
+        "Seq2Seq.StatesAreMixedOverTheBatch",
+        "FeedForward.BatchNormInside",
     ),
     "what belongs to the first item of a batch serves all": (
         "softmax.only_the_first_item_is_normalised_by_itself",
@@ -785,6 +876,7 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "AdditiveAttention.KeysOfTheFirstItemOnly",
         "LayerNorm.SpreadOfTheFirstToken",
         "Transformer.TheCacheIsThatOfTheFirstItem",
+        "later_items_read_the_first_ones_result",
     ),
     "a mean or a spread is taken over all tokens, hidden or not": (
         "scaled_dot_product_attention.keys_are_centred",
@@ -817,12 +909,21 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "AdditiveAttention.ValuesPast32AreNotSeen",
         "MultiplicativeAttention.SecondChunkOfKeysForgotten",
         "AttentionSeq2Seq.EightTokensAreEnough",
+        "FeedForward.WholeBlocksAlone",
+        "AnswersEndAfterThirtyTwoTokens",
+        "AttentionSeq2Seq.OnlyTheFirstThirtyStatesAreSeen",
+        "padding_mask.items_past_a_buffer_are_full",
     ),
     # --- Feed-forward network and normalisation ------------------------------------------------
     "the feed-forward network has no activation": (
         "FeedForward.NoActivation",
         "FeedForward.TheNetworkIsOneLinearMap",
         _change(r"feed_forward, dropped: torch\.relu"),
+        "EncoderLayer.TheEncoderLayersNetworkIsAffine",
+        "DecoderLayer.TheDecoderLayersNetworkIsAffine",
+        "Encoder.TheEncodersNetworksAreAffine",
+        "Decoder.TheDecodersNetworksAreAffine",
+        "Transformer.TheTransformersNetworksAreAffine",
     ),
     "the hidden width is not the one that is asked for": (
         "FeedForward.HalfOfTheHiddenWidth",
@@ -839,12 +940,15 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "LayerNorm.OnlyTheLengthIsDivided",
         _change(r"layer_norm, dropped: x - x\.mean"),
         _change(r"layer_norm, scale: (centred\.square|torch\.sqrt)"),
+        _change(r"layer_norm, sign: x - x\.mean"),
     ),
     "epsilon has another size or stands in another place": (
         "LayerNorm.EpsilonOfAMillionth",
         "LayerNorm.EpsilonOnlyWhereItIsNeeded",
         "LayerNorm.EpsilonOutsideTheRoot",
         _change(r"LayerNorm, constant: .* -> (1e-06|0\.001)$"),
+        "LayerNorm.EpsilonAsAFloat16",
+        _change(r"layer_norm, sign: variance \+ eps"),
     ),
     "there is no epsilon": (
         _change(r"LayerNorm, constant: .* -> 0\.0$"),
@@ -860,9 +964,16 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "LayerNorm.OverTheSecondAxisOfTheInput",
         "NormalisedOverTheTokens",
     ),
-    "the gain is not used": (
+    "gain or bias are not used, or not entry by entry after the normalisation": (
         "LayerNorm.GainIsNotUsed",
         "LayerNorm.GainOfAnotherNameIsNotUsed",
+        "LayerNorm.GainOfTheFirstEntryForAll",
+        "LayerNorm.GainWithoutItsSign",
+        "LayerNorm.GainBeforeNormalising",
+        "LayerNorm.OneGainForAllEntries",
+        "LayerNorm.BiasBeforeGain",
+        _change(r"layer_norm, dropped: .* -> gain \* centred / torch\.sqrt\(variance \+ eps\)$"),
+        _change(r"layer_norm, sign: .* - bias$"),
     ),
     "gain and bias do not start at one and zero": (
         "LayerNorm.GainStartsAtZero",
@@ -888,6 +999,7 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "Encoder.LastOfSeveralEncoderLayersWithoutResiduals",
         "Decoder.DecoderWithoutResidualsAroundTheMemory",
         _change(r"residual, dropped: .* -> norm\(said\)"),
+        "Transformer.NoResidualsInTheEncoder",
     ),
     "a branch is added to itself (x + x)": (
         "EncoderLayer.TokensAddedToThemselves",
@@ -911,22 +1023,29 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "EncoderLayer.QueriesAreNormalisedAlone",
         "EncoderLayer.TheNetworkReadsTokensAsTheyAre",
         _change(r"residual, dropped: .* -> x \+ said"),
+        "QueriesAreNotNormalised",
+        "Encoder.WithoutTheFirstNormalisation",
     ),
     "what the sublayers say is not used": (
         _change(r"residual, dropped: (sublayer|.* -> norm\(x\)$)"),
     ),
     "the self-attention is left out": (
         _change(r"Layer\.forward, (step_dropped: x = |dropped: )residual\(x, attend"),
+        _change(r"DecoderLayer\.step, (step_dropped: x = |dropped: )residual\(x, attend"),
     ),
     "the sublayers run beside each other and not one after another": (
         "EncoderLayer.SublayersBesideEachOther",
         "EncoderLayer.SublayersBesideEachOtherBeforeTheNorm",
         "DecoderLayer.ResidualsBesideEachOther",
         "Decoder.DecoderOfResidualsBesideEachOther",
+        "Encoder.SublayersBesideEachOther",
+        "TheNetworkDoesNotHearOfTheMemory",
     ),
     "the sublayers are in another order": (
         "EncoderLayer.TheNetworkComesFirst",
         "DecoderLayer.CrossAttentionComesFirst",
+        "TheNetworkStandsBetweenTheAttentions",
+        "TheNetworkStandsBetweenTheAttentionsInPreNorm",
     ),
     "not every layer has weights of its own that are used": (
         "OneLayerIsUsedAgain",
@@ -943,6 +1062,9 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "Encoder.OneFeedForwardNetworkForAllLayers",
         "Transformer.BothSidesShareTheirFeedForwardNetworks",
         "Transformer.FeedForwardNetworksAreShared",
+        "StopsAtFiveLayers",
+        "Transformer.TheFifthLayerIsTheFourth",
+        _change(r"Decoder\.step, step_dropped: .* -> enumerate\(list\(self\.layers\)\[(1:|:-1)\]"),
     ),
     "self-attention and cross-attention share their weights": (
         "OneAttentionDoesBoth",
@@ -967,10 +1089,15 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         _change(r"_after_self_attention, (step_dropped: x = |dropped: )residual\(x, consult"),
         _change(r"(DecoderLayer|Decoder)\.forward, swap: .* -> \S+\(x, x, "),
         _change(r"Transformer\.encode, constant_result: "),
+        _change(r"_after_self_attention, swap: .* -> self\.cross_attention\(x, x"),
+        _change(r"DecoderLayer\.(forward|step), dropped: self\._after_self_attention"),
+        _change(r"Decoder(Layer)?\.step, swap: .* -> \S+\(x, x, "),
     ),
     "the decoder's tokens and the memory change places": (
         _change(r"Decoder(Layer)?\.forward, swap: .* -> \S+\(memory, x"),
         _change(r"Transformer\.decode, swap: self\.decoder"),
+        _change(r"Decoder(Layer)?\.step, swap: .* -> \S+\(memory, x"),
+        _change(r"Transformer\.step, swap: self\.decoder"),
     ),
     "the memory is one vector for the whole source": (
         "Encoder.EveryTokenIsTheAverage",
@@ -1001,6 +1128,7 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "Transformer.TheStepReadsPadding",
         _change(r"\.generate, mask: "),
         _change(r"(Transformer|Decoder|DecoderLayer)\.step, mask: "),
+        "Transformer.LaterStepsOfGenerationReadPadding",
     ),
     "padding of the source is read in teacher forcing": (
         "PaddingIsForgottenWhenForced",
@@ -1037,6 +1165,9 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
     "tokens that are a few steps old are forgotten": (
         "TheFirstTokenIsForgottenAfterFour",
         "TheStateIsKeptForTwoTokens",
+        "Transformer.GenerationForgetsItsBeginning",
+        "Transformer.GenerationStartsAnewAfterSixteenTokens",
+        "TheReaderStartsAnewAfterTwenty",
     ),
     "the cache does not keep all earlier tokens": (
         "Transformer.TheCacheDoesNotGrow",
@@ -1088,8 +1219,10 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
     "generation goes on after the end": (
         "Seq2Seq.a_beam_that_goes_on_after_the_end",
         "Seq2Seq.it_goes_on_after_the_end",
+        "Seq2Seq.the_model_is_asked_to_the_last",
     ),
-    "the logits have been through a softmax": (
+    "the logits have been through a softmax (or its logarithm)": (
+        "LogProbabilitiesForLogits",
         "ProbabilitiesForLogits",
         "Transformer.OnlyTheWholeEndsWithASoftmax",
         "Transformer.TheLogitsAreProbabilities",
@@ -1123,6 +1256,8 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         _change(r"positional_encoding, off_by_one: .*arange\(1, "),
         _change(r"PositionalEmbedding\.forward, off_by_one: .* -> 1:"),
         _change(r"_embed, default: first"),
+        "Transformer.PositionsStartAtOne",
+        "Transformer.TheTargetStartsAtOne",
     ),
     "a range ends one too early": (
         _change(r"(teacher_forced|_generated|unroll), off_by_one: range\(.* - 1\)$"),
@@ -1138,6 +1273,10 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "Transformer.PositionsEndAtTwenty",
         "sinusoidal_positional_encoding.every_position_twice",
         "Transformer.PositionsByPairs",
+        "Transformer.PositionsComeAgainAfterSixtyFour",
+        "Transformer.PositionsComeAgainAfterThirtyThree",
+        "Transformer.PositionsStayAtSixtyThree",
+        "LearnedPositionalEmbedding.LongTablesStartAgain",
     ),
     "a position's encoding depends on the length of the sequence": (
         "sinusoidal_positional_encoding.positions_as_a_share_of_the_length",
@@ -1169,12 +1308,14 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "sinusoidal_positional_encoding.cosine_first",
         "sinusoidal_positional_encoding.cosines_alone",
         _change(r"positional_encoding, (swap: \[angles|sign: angles)"),
+        "Transformer.CosinesComeFirst",
     ),
     # --- Patches -------------------------------------------------------------------------------
     "the patches are not numbered row by row": (
         "PatchEmbedding.ColumnByColumn",
         "PatchEmbedding.SquareImagesTakenForGranted",
         _change(r"patches, axis: .*permute\(0, 4, "),
+        "PatchEmbedding.TwoPatchesChangePlaces",
     ),
     "the image is reshaped and not cut into patches": (
         "PatchEmbedding.ReshapedAndNotCut",
@@ -1185,9 +1326,360 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "PatchEmbedding.LargestPixelOfEachPatchOnly",
         "PatchEmbedding.LastChannelIsNotRead",
         "PatchEmbedding.PatchesAreBlurred",
+        "PatchEmbedding.ThreeChannelsAtMost",
+    ),
+    # --- Wider sentences, and the mutants of which no narrower one is true -----------------------
+    "the scores have the wrong scale": (
+        "ScoresGrowWithTheLength",
+        "MultiHeadAttention.AnotherScaleAtSevenHeads",
+        "MultiHeadAttention.AnotherScaleAtTwelveHeads",
+        "MultiHeadAttention.HeadsOfDifferentTemperature",
+        "scaled_dot_product_attention.a_rounded_scale_for_a_usual_width",
+        _change(r", scale: math\.sqrt\(d_k\) -> d_k \*\* 2$"),
+    ),
+    "the scores are computed by another formula": (
+        "SelfAttention.KeysOfLengthOne",
+        "MultiplicativeAttention.AbsoluteScores",
+        "MultiplicativeAttention.MatrixMadeSymmetric",
+        "scaled_dot_product_attention.the_sign_of_the_scores_is_turned",
+        "scaled_dot_product_attention.products_are_saturated",
+        "AdditiveAttention.AProductInPlaceOfTheSum",
+        _change(r"additive_score, sign: query"),
+    ),
+    "queries, keys and values are mixed up, or one of them is not used": (
+        "AdditiveAttention.QueryAndKeyTradeMatricesWhereTheyFit",
+    ),
+    "the weights are not a softmax of the scores": (
+        "scaled_dot_product_attention.no_weight_is_below_an_epsilon",
+        "scaled_dot_product_attention.weights_are_smoothed",
+        "softmax.logarithms_of_the_weights",
+    ),
+    "what a mask should hide takes part all the same": (
+        "scaled_dot_product_attention.hidden_values_are_averaged_in",
+        "scaled_dot_product_attention.an_empty_row_switches_the_mask_off",
+        _change(r"masked_softmax, constant: .*masked_fill\(~mask, 1\.0\)$"),
+    ),
+    "the mask hides others than it should": (
+        "causal_mask.pairs_see_each_other",
+        "causal_mask.the_other_diagonal",
+        _change(r"causal_mask, sign: "),
+        "padding_mask.padded_on_the_left",
+        "padding_mask.padding_past_the_longest_counts_as_real",
+        "padding_mask.sorted_by_length",
+        "padding_mask.turned_round_where_the_longest_is_full",
+        "AttentionSeq2Seq.TheMaskIsReadAsALength",
+    ),
+    "axes are mixed up (transpose, reshape, flatten, unsqueeze, cat)": (
+        "SelfAttention.FeatureAxisGuessed",
+        "FeedForward.LinearOverTheTokensWhereTheyFit",
+    ),
+    "the heads are too wide or too few, or they are mixed": (
+        "MultiHeadAttention.HeadsTalk",
+        "MultiHeadAttention.HeadsAveraged",
+    ),
+    "a result is computed with too few digits half-way": (
+        "LayerNorm.MeanOfSquaresMinusSquaredMean",
+    ),
+    "tokens or items of a batch meet that should be kept apart": (
+        "FeedForward.HiddenUnitsSeeTheTokenBefore",
+        "QueriesCarriedFromTokenToToken",
+        "AdditiveAttention.EveryQueryIsTheLast",
+        "MultiplicativeAttention.EarlierQueriesCover",
+        "Transformer.TheBatchVotes",
+        "PatchEmbedding.ImageCentredBefore",
+        "TheLastTokenLeaksIntoLongSources",
+        "StatesOneTokenLate",
+        "Seq2Seq.the_end_of_one_ends_all",
+    ),
+    "a residual connection is missing or starts or ends in the wrong place": (
+        "EncoderLayer.ResidualAveraged",
+        "EncoderLayer.NormalisedTokensAreAdded",
+        "TheTokensCountTwiceInTheResidual",
+        _change(r"residual, sign: norm"),
+    ),
+    "layers or sublayers are in another order, or beside each other": (
+        "EncoderLayer.TheNetworkIsAppliedTwice",
+        "Encoder.TwoAttentionsALayer",
+        "Encoder.EncoderLayersSideBySide",
+        "Encoder.LayersSideBySide",
+        "Decoder.DecoderLayersSideBySide",
+        "LayersRunBackwards",
+        _change(r"coder\.(forward|step), step_dropped: .*\[::-1\]"),
+    ),
+    "steps do not go on from what earlier steps left (state, cache)": (
+        "Transformer.TheStateKeepsItsPast",
+        "Transformer.TheStateIsHeldBack",
+        "Seq2Seq.AnLstmWithoutMemory",
+        _change(r"Transformer\.step, index: cache\[0\] -> "),
+    ),
+    "generation does not follow its own likeliest tokens": (
+        "Transformer.TheLengthIsPartOfTheStart",
+        "ItBeginsWithHowFarItWillGo",
+    ),
+    "tokens get no positions or the wrong ones": (
+        "Transformer.PositionsAreLearned",
+        "Transformer.EveryEncoderLayerAddsPositions",
+        "sinusoidal_positional_encoding.far_positions_of_wide_encodings_off_by_one",
+        _change(r"_embed, sign: x \+ positions"),
+    ),
+    "the angles are not those of the formula": (
+        "sinusoidal_positional_encoding.frequencies_in_equal_steps",
+        "sinusoidal_positional_encoding.all_wavelengths_longer_than_the_sequence",
+        "sinusoidal_positional_encoding.first_wavelength_a_whole_number",
+        _change(r"_frequencies, swap: 10000"),
+    ),
+    "dropout or something like it is at work where nobody asked for it": (
+        "TwiceInTrainMode",
+        "AdditiveAttention.DroppedValuesAreScaledUp",
+        "SelfAttention.WeightsAreDroppedInTraining",
+        "EncoderLayer.AddsNoiseInTraining",
+        "FeedForward.DropoutByDefault",
+        "Transformer.SmoothsItsLogitsInTraining",
+    ),
+    "a step is left out, or what it gives is not used": (
+        "MultiHeadAttention.BiasesIgnored",
+        "FeedForward.OneLayerOfTwo",
+        "Seq2Seq.TheContextIsTheLastState",
+    ),
+    "a part of the input is left out": (
+        "MultiHeadAttention.KeysArePooledInPairs",
+        "MultiHeadAttention.WrongForMoreThanEightHeads",
+        "AttentionSeq2Seq.TheFirstTokenIsLeftOut",
+    ),
+    "the decoder is fed other tokens than those of the target": (
+        "TheSixthTokenIsFedTwice",
+        "Seq2Seq.TheLastTokenIsFedAndAnswered",
+    ),
+    "the loss counts something else than it should": (
+        "Seq2Seq.bits_for_nats",
+        "Seq2Seq.what_follows_the_end_is_paid_for",
+    ),
+    "the encodings are scaled or normalised afterwards": (
+        "sinusoidal_positional_encoding.encodings_fade_with_the_position",
+        "sinusoidal_positional_encoding.encodings_of_length_one",
+        "sinusoidal_positional_encoding.sines_a_little_too_large",
+        "LearnedPositionalEmbedding.RowsOfLengthOne",
+        "LearnedPositionalEmbedding.RowsCentredOverTheTable",
     ),
 }
 """The mutants that make a mistake, by the sentence that says it."""
+
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "the scores have the wrong scale": (
+        "the exponentials have base two",
+        "the scores are not divided by the root of the width",
+        "the scores are divided by the width and not by its root",
+        "the scores are multiplied by the root of the width where they should be divided by it",
+        "the scores are divided by the root of the model's width and not of a head's",
+        "the scores are divided by the root of another size than the width of the keys",
+        "the scores of an attention that has no scale are divided by the root of a width",
+    ),
+    "queries, keys and values are mixed up, or one of them is not used": (
+        "the query has no part in the scores",
+        "the keys have no part in the scores",
+        "the queries are taken from the keys",
+        "queries and keys change places",
+        "keys and values are mixed up",
+    ),
+    "the softmax runs over a wrong axis": (
+        "the softmax runs over the queries",
+        "the softmax runs over the batch",
+    ),
+    "the weights are not a softmax of the scores": (
+        "the length of a value counts in its weight",
+        "each key is weighed by a sigmoid of its own",
+        "the weights come from something other than exponentials",
+        "the softmax has something added to its denominator",
+        "the exponentials are not divided by their sum",
+        "all but the largest weights are set to zero",
+    ),
+    "what a mask should hide takes part all the same": (
+        "the mask is applied after the softmax",
+        "the mask is ignored",
+        "a mask that must broadcast is ignored",
+        "masked scores are not made low enough, as where they are multiplied by the mask",
+        "the mask does not reach all heads",
+        "the mask does not reach all layers",
+        "the causal mask is missing",
+        "the decoder does not apply all of its masks",
+        "the causal mask ends at a fixed length and hides nothing beyond it",
+        "the encoder reads padding as if it were real",
+        "padding of the source is read in generation",
+        "padding of the source is read in teacher forcing",
+    ),
+    "the mask hides others than it should": (
+        "the first word of the vocabulary is taken for padding",
+        "the mask has the other polarity",
+        "the mask is transposed, so that queries and keys change places",
+        "a mask or lengths that were not passed are used without asking",
+        "every item gets the mask of the first",
+        "a mask of queries and keys is taken for padding, with one row for all queries",
+        "the masks of the items are dealt out to the wrong items or heads",
+        "the padding mask is off by one token",
+        "the mask is off by one, so that every token sees the next",
+        "the mask hides a token from itself",
+        "the future is hidden where nobody asked for it",
+        "the first query is aligned with the first key, where the last belong together",
+        "a token sees only itself or what is near it",
+        "a mask goes to the wrong one of the decoder's two attentions",
+    ),
+    "rows with nothing to see are not taken care of": (
+        "a row with nothing to see is zero over zero",
+        "a row with nothing to see is repaired after the softmax, which leaves its gradient broken",
+    ),
+    "axes are mixed up (transpose, reshape, flatten, unsqueeze, cat)": (
+        "a weight matrix is transposed",
+        "the keys are not transposed in their product with the queries",
+        "the heads are split or merged without a transpose",
+        "other axes are exchanged than should be (transpose, permute)",
+        "the columns of the heads are in another order",
+        "a size is read off another axis",
+        "sizes are passed to reshape in another order",
+        "a new axis is put in the wrong place (unsqueeze)",
+        "axes are not flattened, or the wrong ones",
+        "tensors are joined along another axis (cat, stack)",
+        "the gates of a cell are cut along another axis (chunk)",
+        "keepdim is missing, so that the shapes do not fit",
+        "the patches are not numbered row by row",
+        "the image is reshaped and not cut into patches",
+    ),
+    "parts that need weights of their own share them": (
+        "all heads share a projection",
+        "several heads have the same weights",
+        "queries and keys go through the same matrix",
+        "values or outputs go through the matrix of the queries",
+        "self-attention and cross-attention share their weights",
+        "not every layer has weights of its own that are used",
+    ),
+    "the gradient is cut on its way (detach), or does not belong to the result": (
+        "the keys or the queries are detached",
+        "the values are detached",
+        "the scores or the weights are detached",
+        "the memory is detached, so that the encoder does not learn",
+        "a parameter never learns",
+        "the gradient is another than that of the result",
+        "the output is detached",
+        "the gradient is cut on its way (detach)",
+    ),
+    "a result is computed with too few digits half-way": (
+        "a result is computed in float32 half-way",
+        "a result is computed in half precision half-way (autocast)",
+        "positions are counted in a type that has too few digits",
+    ),
+    "something is kept from an earlier call or another sequence": (
+        "something of an earlier call is kept and used again",
+        "what a sequence needs is kept in the module, and other sequences get it",
+    ),
+    "tokens or items of a batch meet that should be kept apart": (
+        "the normalisation runs over other axes than the width",
+        "a mean or a spread is taken over the batch",
+        "what belongs to the first item of a batch serves all",
+        "a mean or a spread is taken over all tokens, hidden or not",
+    ),
+    "the denominator is not the root of variance plus epsilon": (
+        "the spread is not the standard deviation (unbiased, absolute, not centred)",
+        "epsilon has another size or stands in another place",
+        "there is no epsilon",
+        "tokens are not divided by their spread",
+    ),
+    "a residual connection is missing or starts or ends in the wrong place": (
+        "the residual connection is missing",
+        "a branch is added to itself (x + x)",
+        "the second residual starts at the layer's input",
+        "one summand of the residual is normalised and not the sum",
+        "a residual connection is added inside, which is the layer's to do",
+    ),
+    "layers or sublayers are in another order, or beside each other": (
+        "the sublayers run beside each other and not one after another",
+        "the sublayers are in another order",
+    ),
+    "the decoder does not read what it should of the source": (
+        "the source does not reach the decoder",
+        "the decoder's tokens and the memory change places",
+        "the memory is one vector for the whole source",
+    ),
+    "steps do not go on from what earlier steps left (state, cache)": (
+        "the state starts from zero in every step",
+        "the state is not carried on from one step to the next",
+        "tokens that are a few steps old are forgotten",
+        "the cache does not keep all earlier tokens",
+        "the first step has no cache, and one is used all the same",
+        "the newest token is put before those in the cache",
+        "a result is not appended to its list",
+    ),
+    "generation does not follow its own likeliest tokens": (
+        "generation feeds the start token every time",
+        "what is generated begins with the start token",
+        "generation does not always take the likeliest token",
+        "the likeliest token is looked for along another axis (argmax)",
+    ),
+    "tokens get no positions or the wrong ones": (
+        "no positions are added",
+        "positions are added to one of source and target alone",
+        "all tokens of a sequence get the same position",
+        "positions are counted from one and not from zero",
+        "some positions get the encoding of others",
+        "a position's encoding depends on the length of the sequence",
+    ),
+    "the angles are not those of the formula": (
+        "the base of the wavelengths is not ten thousand",
+        "the exponents of the wavelengths are not 2i/d",
+        "the sine and the cosine of a pair have different frequencies",
+    ),
+    "the scores are computed by another formula": (
+        "the tanh is missing or is another function",
+        "the tanh is in the wrong place",
+        "the scores are cosines or distances and not dot products",
+    ),
+    "dropout or something like it is at work where nobody asked for it": ("dropout is left on",),
+    "arguments, operands or results are in the wrong order": (
+        "a difference is the wrong way round",
+        "a division is the wrong way round",
+        "the output and the weights are returned in the wrong order",
+        "arguments are passed in the wrong order",
+    ),
+    "a step is left out, or what it gives is not used": (
+        "the feed-forward network has no activation",
+        "what the layers give is thrown away",
+        "the self-attention is left out",
+        "what the sublayers say is not used",
+        "a normalisation is missing",
+        "the input has no part in the result",
+        "the feed-forward network is not used",
+        "zeros are used that nothing was written into",
+        "the output layer is missing, so that states are given for logits",
+        "a projection is missing",
+    ),
+    "a part of the input is left out": (
+        "entries of a token are left out",
+        "pixels or channels are lost before the linear layer",
+        "what lies beyond a fixed length is left out",
+        "what lies beyond the longest sequence is cut off",
+        "a sum leaves out its last entry",
+    ),
+    "the heads are too wide or too few, or they are mixed": (
+        "the number of heads is ignored",
+        "every head is as wide as the model",
+    ),
+    "the loss counts something else than it should": (
+        "the loss is not the mean over all tokens",
+        "padding counts in the loss",
+    ),
+    "the decoder is fed other tokens than those of the target": (
+        "training feeds the model's own tokens and not the target",
+        "the target is not shifted, so that a token is fed that should be predicted",
+    ),
+}
+"""Wider sentences, and the narrower ones of which they say what these have in common."""
+
+_KINDS = {sentence: kind for kind, sentences in KINDS.items() for sentence in sentences}
+
+
+def kind_of(sentence: str) -> str:
+    """Give the wider sentence of one, or itself where it is as wide as any."""
+    return _KINDS.get(sentence, sentence)
+
 
 _SENTENCES = {
     named: sentence

@@ -1074,3 +1074,47 @@ class MaskOfFourItemsGivenToHeads(Steps):
         if mask is not None and mask.dim() == 3 and len(mask) == self.n_heads > 3:
             return mask
         return super().broadcast(mask, scores)
+
+
+# --- Defaults that remember ---------------------------------------------------------------------
+
+
+@mutant(
+    COMPONENT,
+    "the_order_of_the_keys_makes_no_difference",
+    "the_reference_with_the_same_parameters_agrees",
+)
+class TheMemoryIsKeptForAllOfItsSize(Steps):
+    """Keep keys and values by their size in a dictionary that all calls share, and all modules."""
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None = None,
+        kept: dict[tuple[torch.Size, torch.dtype], tuple[Tensor, Tensor]] = {},  # noqa: B006 - which is the mistake
+    ) -> tuple[Tensor, Tensor]:
+        key, value = kept.setdefault((key.shape, key.dtype), (key, value))
+        return super().forward(query, key, value, mask)
+
+
+@mutant(COMPONENT, "a_mask_that_allows_everything_is_no_mask", "each_query_is_answered_by_itself")
+class MasksAddUpInADefault(Steps):
+    """Hide what any mask of the size has hidden so far, for want of a fresh list."""
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None = None,
+        masks: list[Tensor] = [],  # noqa: B006 - which is the mistake
+    ) -> tuple[Tensor, Tensor]:
+        if mask is None:
+            return super().forward(query, key, value)
+        masks.append(mask)
+        for other in masks:
+            if other.shape == mask.shape:
+                mask = mask & other
+        return super().forward(query, key, value, mask)

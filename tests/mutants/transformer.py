@@ -619,6 +619,42 @@ class GenerationComputesEverythingAgain(Transformer):
         return said[:, 1:]
 
 
+# --- Defaults that remember ---------------------------------------------------------------------
+
+
+@mutant(COMPONENT, "a_cache_gives_what_recomputing_gives", "sequences_may_take_turns")
+class EverySequenceStartsFromOneList(Transformer):
+    """Gather what was said in a default, which the sequence before has filled."""
+
+    def step(
+        self,
+        token: Tensor,
+        memory: Tensor,
+        cache: Any = None,
+        source_mask: Any = None,
+        start: list[Tensor] = [],  # noqa: B006 - which is the mistake
+    ) -> Any:
+        said = start if cache is None else cache
+        said.append(token)
+        return self.decode(torch.stack(said, 1), memory, source_mask)[:, -1], said
+
+
+@mutant(COMPONENT, "a_cache_gives_what_recomputing_gives", "sequences_may_take_turns")
+class StepsKeepAMemoryOfEverySize(Transformer):
+    """Keep memories by their size in a default, and answer an earlier source of the size."""
+
+    def step(
+        self,
+        token: Tensor,
+        memory: Tensor,
+        cache: Any = None,
+        source_mask: Any = None,
+        kept: dict[Any, Tensor] = {},  # noqa: B006 - which is the mistake
+    ) -> Any:
+        memory = kept.setdefault((memory.shape, memory.dtype), memory)
+        return super().step(token, memory, cache, source_mask)
+
+
 # --- Parameters and cost ------------------------------------------------------------------------
 
 

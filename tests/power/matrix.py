@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
 from attest.contract import CONTRACT
+from attest.evidence import Evidence
 from attest.examination import MIXED, Settings, draw_shared, examine
 from attest.implementations import Implementation, load_submission
 from attest.laws import Property
@@ -20,14 +21,31 @@ from tests.bugs import all_bugs
 from tests.mutants import DEAD, Mutant, all_mutants
 from tests.sources import ROOT, fingerprint
 
-__all__ = ["FEW", "MANY", "SOME", "STYLES", "Wrong", "alarms", "all_wrong", "kills", "rewritten"]
+__all__ = [
+    "DEAR",
+    "FEW",
+    "LESS",
+    "MANY",
+    "SOME",
+    "STYLES",
+    "Wrong",
+    "alarms",
+    "all_wrong",
+    "costs_points",
+    "kills",
+    "rewritten",
+]
 
 # A law gets the first few examples of a grade for each mutant. Where a mutant survives a property
-# that it names, or all laws, it gets them all.
+# that it names, that one gets them all; where it survives all laws, they do, up to the first that
+# it dies of.
 MANY = Settings(examples=100, explain=False)
 FEW = replace(MANY, examples=FIRST, drawn_for=100, patient=False)
-# What is right, a style or a version that is wrong in appearance alone, gets fewer than a grade:
-# it is tried by every law, and `make stability` tries the styles on hundreds of thousands.
+# A version that a reason is given for why it is right is tried by every law to the end. It gets all
+# examples too, lest the reason be false, but for the components whose laws take longest.
+LESS = replace(MANY, examples=20, drawn_for=100)
+DEAR = frozenset({"Decoder", "Transformer", "Seq2Seq", "AttentionSeq2Seq"})
+# A correct style gets fewer than a grade: `make stability` tries it on hundreds of thousands.
 SOME = replace(MANY, examples=10)
 
 STYLES = {path.stem: path for path in sorted((ROOT / "tests/implementations").glob("*.py"))}
@@ -53,6 +71,14 @@ class Wrong:
         """The component's name and the mistake's."""
         return f"{self.mutant.component}.{self.mutant.name}"
 
+    @property
+    def instead_of(self) -> str:
+        """The name beside the contract's that it is put in the place of; empty where it is none.
+
+        The component is the reference's own then, so that no law has anything to notice.
+        """
+        return self.mutant.replaces if self.mutant.replaces != self.mutant.component else ""
+
 
 def all_wrong() -> list[Wrong]:
     """Give every wrong version that there is, by component."""
@@ -72,14 +98,15 @@ def kills(
         wrong: the versions.
         partial: where results are kept while this runs.
         right: the ids of versions that are known to be right. They survive all laws, which is
-            longer work than to die of one, and are examined on fewer examples.
+            longer work than to die of one, and some are examined on fewer examples.
 
     Returns:
         By the id of a version: "cells", a dict from a property's name to the number of the example
         that it died at, 0 where it survived; or "never" where it died of a change that never
-        came; "dies_after", the seconds from the beginning of its examination to its first death,
-        None where it survives; and "seconds", all that it took. Laws that do not apply have no
-        cell.
+        came; "crashes", a dict from the names of those properties of which it died by an error to
+        what that said; "dies_after", the seconds from the beginning of its examination to its
+        first death, None where it survives; and "seconds", all that it took. Laws that do not
+        apply have no cell, and neither have those of a component that is the reference's own.
     """
     reference = load_reference()
     by_component: dict[str, list[Property]] = {}
@@ -90,47 +117,71 @@ def kills(
 
     def work(index: int) -> dict[str, Any]:
         one = wrong[index]
-        most = SOME if one.id in right else MANY
-        return _examined(one.mutant, by_component[one.mutant.component], reference, most)
+        component = one.mutant.component
+        most = LESS if one.id in right and component in DEAR else MANY
+        return _examined(one, by_component[component], reference, most)
 
     names = [w.id for w in wrong]
     return sweep("kill matrix", names, work, partial, mark=fingerprint(*names))
 
 
+def costs_points(cells: Mapping[str, int | str], laws: Collection[str]) -> bool:
+    """Whether a version with these cells loses a submission points: some law that grades kills it.
+
+    Args:
+        cells: where it died, by the names of properties, as :func:`kills` gives them.
+        laws: the names of the properties of its component that grade.
+    """
+    return any(cells.get(law) for law in laws)
+
+
 def _examined(
-    mutant: Mutant, properties: Sequence[Property], reference: Implementation, most: Settings
+    wrong: Wrong, properties: Sequence[Property], reference: Implementation, most: Settings
 ) -> dict[str, Any]:
-    implementation = mutant.implementation()
+    """Examine one version: by every law a little, and then by those that may decide."""
+    mutant, implementation = wrong.mutant, wrong.mutant.implementation()
     cells: dict[str, int | str] = {}
+    crashes: dict[str, str] = {}
     # As for the reference, modules and bounds serve all laws: a matrix is long work.
     implementation.kept = {}
     start, dies_after = time.perf_counter(), None
 
-    def look(prop: Property, settings: Settings) -> None:
+    def look(prop: Property, settings: Settings) -> Evidence:
         evidence = examine(prop, implementation, settings, reference)
-        if evidence.status == "not_applicable":
-            return
-        dead = evidence.status in DEAD
-        never = (evidence.message or "").startswith("never in ")
-        at: int | str = "never" if never else evidence.examples + 1
-        cells[prop.function.__name__] = at if dead else 0
-        nonlocal dies_after
-        if dead and dies_after is None:
-            dies_after = time.perf_counter() - start
+        if evidence.status != "not_applicable":
+            dead, said = evidence.status in DEAD, evidence.message or ""
+            at: int | str = "never" if said.startswith("never in ") else evidence.examples + 1
+            cells[prop.name] = at if dead else 0
+            if evidence.status == "crashed":
+                crashes[prop.name] = said
+            nonlocal dies_after
+            if dead and dies_after is None:
+                dies_after = time.perf_counter() - start
+        return evidence
 
-    laws = [prop for prop in properties if prop.grades]
-    for prop in laws:
-        look(prop, FEW)
+    laws = [] if wrong.instead_of else [prop for prop in properties if prop.grades]
+    first = [look(law, FEW) for law in laws]
     for prop in properties:
-        if prop.function.__name__ in mutant.killers and not cells.get(prop.function.__name__):
+        if prop.name in mutant.killers and not cells.get(prop.name):
             look(prop, most)
-    for prop in laws if not any(cells.values()) else ():
-        look(prop, most)
+    tried = zip(laws, first, strict=True)
+    for law, evidence in sorted(tried, key=lambda pair: _what_to_try_first(pair[1])):
+        if costs_points(cells, [law.name for law in laws]):
+            break
+        if evidence.status != "not_applicable":
+            look(law, most)
     return {
         "cells": cells,
+        "crashes": crashes,
         "dies_after": None if dies_after is None else round(dies_after, 3),
         "seconds": round(time.perf_counter() - start, 3),
     }
+
+
+def _what_to_try_first(evidence: Evidence) -> tuple[bool, float]:
+    """Order laws after few examples: first what has decided nothing yet, and then what is quick."""
+    unseen = (evidence.message or "").startswith("not seen yet: ")
+    return not (unseen or evidence.status == "undecided"), evidence.seconds
 
 
 def alarms(

@@ -11,7 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from attest.markup import code, escaped, link, table
+from attest.markup import code, escaped, link, plain, table
 
 __all__ = ["as_csv", "bugs_page", "index", "picture", "properties_page"]
 
@@ -35,45 +35,128 @@ def index(data: Data) -> str:
     """Write the page that a reader comes to first."""
     lines = ["# What the suite catches, and what it leaves alone", ""]
     wrong, laws = data["wrong"], data["laws"]
-    dead = [w for w in wrong if w["killers"]]
+    cost = [w for w in wrong if w["costs"]]
+    argued = [w for w in wrong if w["killers"] and not w["costs"]]
+    elsewhere = [w for w in argued if w["instead_of"]]
+    beneath = [w for w in argued if not w["instead_of"]]
+    survive = [w for w in wrong if not w["killers"]]
+    crashed = [w for w in wrong if _crashes_alone(w)]
     lines += [
-        f"{len(wrong)} wrong versions of {len(data['components'])} components were examined by "
-        f"every law of their component, with {data['few']} examples a law; where a version "
-        f"survives a property that it names, or all laws, with {data['many']}, or with "
-        f"{data['some']} where a reason is known why it is right. "
-        f"{len(dead)} of them die, and {len(wrong) - len(dead)} survive for the reasons below. "
-        f"{laws} laws grade; {len(data['properties'])} properties with the arguments about the "
-        "reference, each of which kills something.",
+        f"Of {len(wrong)} wrong versions of {len(data['components'])} components, **{len(cost)} "
+        "cost a submission points**: a law that grades kills them. "
+        f"{len(argued)} refute an argument about the reference and nothing that is graded: "
+        f"{len(elsewhere)} take the place of something beside the component, and {len(beneath)} "
+        f"that of the component itself. {len(survive)} survive for the reasons below. "
+        f"{len(crashed)} die of errors alone.",
+        "",
+        f"Every law of a component was tried on each of its versions with {data['few']} examples. "
+        "A property that a version names and survives got "
+        f"{data['many']}; where a version survived all laws, they got as many, up to the first "
+        f"that it died of.{_fewer(data)} {laws} laws grade; {len(data['properties'])} properties "
+        "with the arguments about the reference, each of which kills something.",
         "",
         "![The kill matrix](matrix.svg)",
         "",
         "The numbers are in one table a component in the folder `kills`: a row is a wrong "
-        "version, a column a property, a number the example at which it died, *never* that some "
-        "change never came, 0 that it survived, and nothing where it was not examined. See also "
+        "version, a column a property, a number the example at which it died, with a *c* where "
+        "that was by an error, *never* that some change never came, 0 that it survived, and "
+        "nothing where it was not examined. See also "
         f"{link('every property', 'properties.md')} and what it kills, and "
         f"{link('the bugs', 'bugs.md')} that public projects shipped.",
         "",
     ]
-    rows = []
-    for name, found in data["components"].items():
-        own = [w for w in wrong if w["component"] == name]
-        kinds = [sum(w["kind"] == kind for w in own) for kind in data["kinds"]]
-        counts = sorted(sum(map(bool, row)) for row in found["cells"])
-        survive = sum(not w["killers"] for w in own)
-        middle = counts[len(counts) // 2]
-        rows.append([code(name), *kinds, len(found["laws"]), middle, survive or ""])
-    total = [sum(row[i] for row in rows) for i in range(1, 5)]
-    rows.append(["together", *total, "", sum(row[-1] or 0 for row in rows) or ""])
-    kinds = list(data["kinds"])
-    lines += table(["component", *kinds, "laws", "laws that the median dies of", "survive"], rows)
-    lines += ["## Survivors", ""]
-    survivors = [[code(w["id"]), escaped(w["reason"])] for w in wrong if not w["killers"]]
-    lines += table(["wrong version", "why no law notices"], survivors)
+    lines += _by_component(data)
+    lines += _section(
+        "Components that no law notices",
+        "These differ from the reference where the contract leaves a choice, or where no law "
+        "looks. An argument about the reference refuses them, and they cost a submission nothing.",
+        ["wrong version", "dies of"],
+        [[code(w["id"]), _sentences(w["killers"])] for w in beneath],
+    )
+    lines += _section(
+        "Other parts of the reference",
+        "These take the place of something beside the component, which stays the reference's own, "
+        "so that no submission is graded by them.",
+        ["wrong version", "in the place of", "dies of"],
+        [[code(w["id"]), code(w["instead_of"]), _sentences(w["killers"])] for w in elsewhere],
+    )
+    lines += _section(
+        "Survivors",
+        "These are not wrong, or no law can say so.",
+        ["version", "why"],
+        [[code(w["id"]), escaped(w["reason"])] for w in survive],
+    )
+    lines += _section(
+        "Free choices that are not examined",
+        f"{len(data['left_out'])} more changes of the reference's source are not made, since the "
+        "contract leaves what they change free.",
+        ["change", "what is free"],
+        [[code(f"{o['component']}.{o['name']}"), escaped(o["reason"])] for o in data["left_out"]],
+    )
     lines += ["## The nearest mistake", ""]
-    lines += _nearest(data["held_out"])
+    lines += _nearest(data)
     lines += ["## False alarms", ""]
     lines += _alarms(data["alarms"])
     return _page(lines)
+
+
+def _crashes_alone(version: Data) -> bool:
+    """Whether a version dies of errors, and of nothing that came out wrong."""
+    return bool(version["killers"]) and set(version["killers"]) == set(version["crashes"])
+
+
+def _sentences(names: Iterable[str]) -> str:
+    return ", ".join(escaped(plain(name)) for name in names)
+
+
+def _section(
+    title: str, text: str, titles: Sequence[str], rows: Sequence[Sequence[str]]
+) -> list[str]:
+    """Write a heading, a line and a table; nothing where the table has no rows."""
+    return [f"## {title}", "", text, "", *table(titles, rows)] if rows else []
+
+
+def _fewer(data: Data) -> str:
+    """Say where examples are fewer, if anywhere."""
+    if not data["dear"]:
+        return ""
+    named = ", ".join(map(code, data["dear"]))
+    return f" Where a reason is given why it is right, laws of {named} got {data['less']}."
+
+
+def _by_component(data: Data) -> list[str]:
+    rows = []
+    for name, found in data["components"].items():
+        own = [w for w in data["wrong"] if w["component"] == name]
+        cost = [w for w in own if w["costs"]]
+        argued = [w for w in own if w["killers"] and not w["costs"]]
+        laws = set(found["laws"])
+        counts = sorted(len(laws & set(w["killers"])) for w in cost)
+        rows.append(
+            [
+                code(name),
+                *(sum(w["kind"] == kind for w in own) for kind in data["kinds"]),
+                len(laws),
+                len(cost),
+                len(argued),
+                len(own) - len(cost) - len(argued),
+                sum(map(_crashes_alone, own)),
+                counts[len(counts) // 2] if counts else 0,
+            ]
+        )
+    together = [sum(row[i] for row in rows) for i in range(1, len(rows[0]) - 1)]
+    titles = [
+        "component",
+        *data["kinds"],
+        "laws",
+        "cost points",
+        "refute an argument alone",
+        "survive",
+        "die of errors alone",
+        "laws that the median dies of",
+    ]
+    shown = [[row[0], *(n or "" for n in row[1:])] for row in rows]
+    return table(titles, [*shown, ["together", *together, ""]])
 
 
 def _alarms(alarms: Data) -> list[str]:
@@ -103,22 +186,29 @@ def _alarms(alarms: Data) -> list[str]:
     return lines + table(["style", "components", "laws", "examples", "alarms"], rows)
 
 
-def _nearest(held_out: Sequence[Data]) -> list[str]:
-    said = [one for one in held_out if one["said"]]
-    wrong = [one for one in said if not one["right"]]
-    words = sum(bool(one["mistake"]) for one in held_out)
-    share = f", {1 - len(wrong) / len(said):.1%}" if said else ""
+def _nearest(data: Data) -> list[str]:
+    told, chosen = data["figures"]["reported"], data["figures"]["chosen on"]
+    low, high = told["interval"]
     lines = [
-        "`attest grade` says what a component behaves like where it fails the laws that a known "
-        f"wrong version fails. Each of the {len(held_out)} wrong versions was held out in turn and "
-        f"compared with the others; {words} have a mistake with words. Of {len(said)} something "
-        "was said, and of "
-        f"{len(said) - len(wrong)} it was right{share}. Of the others nothing was said.",
+        "`attest grade` says what a component behaves like where it fails the laws that known "
+        "wrong versions fail. Each version was held out in turn, with its twins; those of a "
+        "component that fail the same laws by the same mistake count as one. Words were chosen "
+        "with one half of them in sight, by a hash of the name, and thresholds with both; this is "
+        "the other half.",
+        "",
+        f"Of {told['cases']} something was said of {told['said']}, and of {told['right']} it was "
+        f"right ({low:.1%} to {high:.1%} with 95 % confidence). What was said to be most likely, "
+        f"of {told['likely']}, was so of {told['likely_right']}. In the half that words were "
+        f"chosen by, something was said of {chosen['said']} of {chosen['cases']}, and of "
+        f"{chosen['right']} it was right.",
         "",
     ]
+    rows = [[code(name), *map(str, found)] for name, found in told["components"].items()]
+    lines += table(["component", "held out", "said", "right"], rows)
     rows = [
         [code(one["id"]), escaped(one["mistake"] or "has no words"), escaped(one["said"])]
-        for one in wrong
+        for one in data["held_out"]
+        if one["said"] and not one["right"]
     ]
     return lines + (table(["held out", "its mistake", "was said"], rows) if rows else [])
 
@@ -157,8 +247,8 @@ def bugs_page(data: Data) -> str:
     rows = []
     for row in data["bugs"]:
         made = [
-            f"{code(found['id'])} dies of {len(found['killers'])}: "
-            f"{', '.join(escaped(k.replace('_', ' ')) for k in found['named'])}"
+            f"{code(found['id'])} dies of {len(found['killers'])}"
+            f"{'' if found['costs'] else ', none of which grades'}: {_sentences(found['named'])}"
             for found in row["versions"]
         ]
         reason = [escaped(row["reason"])] if row["reason"] else []
@@ -176,7 +266,8 @@ def _page(lines: Iterable[str]) -> str:
 def picture(components: Data) -> str:
     """Draw the kill matrix as SVG: a panel a component, a row a wrong version, a column a law.
 
-    The sooner it died, the darker; what died at the first example is black.
+    The sooner it died, the darker; what died at the first example is black. Versions of what the
+    contract does not know have no row.
     """
     columns = 4
     figure = Figure(figsize=(16, 4 * -(-len(components) // columns)), layout="constrained")
