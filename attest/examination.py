@@ -252,7 +252,8 @@ class _Examination:
         are drawn for this law alone, where Hypothesis steers towards errors near their bound. So
         are those that make a failure small.
         """
-        wanted = self.settings.examples
+        asked = self.settings.examples
+        wanted = min(asked, math.ceil(self.prop.share * max(asked, SHARED)))
         failure = self._try_shared(min(wanted, SHARED))
         if failure is None and wanted <= SHARED and self.ratio >= NEAR:
             failure = self._try_own(min(wanted, CLOSER))
@@ -795,6 +796,9 @@ def _refute(examination: _Examination) -> Evidence:
         examination.run(pinned)
     except Violation:
         pass
+    except UnsatisfiedAssumption:
+        message = "the law has nothing to say about the pinned counterexample: it rejects it"
+        return Evidence(prop, "refuted", 1, message=message)
     else:
         message = "the pinned counterexample refutes nothing"
         return Evidence(prop, "refuted", 1, message=message)

@@ -63,6 +63,7 @@ class Property:
             nothing to say about the way they are stored; None where it has.
         pinned: for a refutation, an input where the claim fails.
         beside: for a proof, further names of the implementation that it takes after the component.
+        share: of the examples that are asked for, how many it takes.
     """
 
     function: Callable[..., None]
@@ -79,6 +80,7 @@ class Property:
     applies: Applies | None = None
     pinned: Mapping[str, Any] | None = None
     beside: tuple[str, ...] = ()
+    share: float = 1.0
 
     @property
     def gathers(self) -> bool:
@@ -156,6 +158,7 @@ def law(
     named: bool = False,
     oracle: bool = False,
     applies: Applies | None = None,
+    share: float = 1.0,
 ) -> Callable[[Law], Law]:
     """Declare a law about one component, or the same law about each of several.
 
@@ -172,6 +175,8 @@ def law(
         oracle: pass the reference's component with the same parameters; implies ``named``.
         applies: says, from a module's parameters at the contract's example sizes, why the law has
             nothing to say about the way they are stored; None where it has.
+        share: of the examples that are asked for, how many it takes, where it takes long and a few
+            tell as much.
 
     Raises:
         TypeError: the function has no docstring.
@@ -197,6 +202,7 @@ def law(
                     named=named or oracle,
                     oracle=oracle,
                     applies=applies,
+                    share=share,
                 )
                 for component in components
             ],

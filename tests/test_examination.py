@@ -23,6 +23,7 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume
 from hypothesis import strategies as st
 from hypothesis.errors import FlakyStrategyDefinition
 from torch import nn
@@ -1020,11 +1021,48 @@ def test_a_refutation_whose_example_refutes_nothing_is_not_well():
     assert not evidence.well
 
 
+def test_a_refutation_that_rejects_its_example_is_not_well():
+    @prop
+    @refutation(
+        "softmax",
+        claim=Claim("ATT-90", "2", "a few words", "It is so.", "x", Verdict.REFUTED),
+        formula="max < 0.9",
+        inputs=softmax_inputs(2),
+        pinned=REFUTES,
+    )
+    def no_entry_is_large(softmax, x, dim):
+        """An entry may be large, but this one is not looked at."""
+        assume(float(x.max()) < 9)
+        close(softmax(x, dim), torch.zeros_like(x), 0.9, "the entries")
+
+    evidence = examine(no_entry_is_large, RIGHT, FEW)
+    assert evidence.status == "refuted"
+    assert evidence.message.endswith("the pinned counterexample: it rejects it")
+
+
 def test_a_refutation_that_finds_no_other_example_is_not_well():
     evidence = examine(refuted_claim(REFUTES, st.just(REFUTES_NOTHING)), RIGHT, FEW)
     assert evidence.status == "refuted"
     assert evidence.message.startswith("the search found no counterexample in ")
     assert not evidence.well
+
+
+@pytest.mark.parametrize(("asked", "taken"), [(3, 3), (100, 20), (250, 50)])
+def test_a_law_takes_its_share_of_the_examples(asked, taken):
+    calls = []
+
+    @prop
+    @law("softmax", inputs=softmax_inputs(2), formula="Σ p = 1", share=0.2)
+    def entries_sum_to_one(softmax, x, dim):
+        """They do."""
+        calls.append(x)
+        total = softmax(x, dim).sum(dim)
+        close(total, torch.ones_like(total), 1e-9, "the sum")
+
+    settings = Settings(examples=asked, drawn_for=100, dtype="float64")
+    evidence = examine(entries_sum_to_one, RIGHT, settings)
+    assert evidence.status == "holds"
+    assert evidence.examples == len(calls) == taken
 
 
 def test_a_submission_that_crashes_refutes_no_claim():

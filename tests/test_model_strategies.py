@@ -128,6 +128,7 @@ def test_heads_divide_widths_and_vary(component):
         seen[arguments["n_heads"]] += 1
         seen["one wide"] += arguments["d_model"] == arguments["n_heads"]
     assert all(seen[heads] >= 8 for heads in (1, 2, 3)), seen
+    assert seen[8] >= 5, seen
     assert seen["one wide"] < 150, seen
 
 
@@ -195,6 +196,7 @@ def test_patches_divide_images_and_neither_is_always_square():
     assert seen["square"] >= 20, seen
     assert seen["one patch"] < 60, seen
     assert seen["patches of one pixel"] < 120, seen
+    assert {8, 16} <= {e["setup"].arguments["patch_size"] for e in examples("PatchEmbedding")}
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,9 @@ _FOUR = ("BGLS", "B11S", "B1LS", "1GLS", "BG1S", "11LS")
 # T is the third leading dimension of a function; where it is there, G is the second.
 _FIVE = ("TLS", "GTLS", "BGTLS", "B11LS")
 
+# How many there are of G by the seed, of a function: mostly few, and now and then as many as heads.
+_GROUPS = (2, 2, 2, 5, 2, 2, 8)
+
 
 def _mask(generator: torch.Generator, kind: str, s: Sizes, group: int) -> Tensor | None:
     """Draw a mask of one kind: none, one of the shapes, right padding, or causal."""
@@ -226,9 +229,10 @@ def _shapes(
     names = ("query", "key", "value")
     if component == "scaled_dot_product_attention":
         d_k, d_v = s.widths
-        lead = (s.batch, 2, 3)[:leading]
+        group = _GROUPS[seed % len(_GROUPS)]
+        lead = (s.batch, group, 3)[:leading]
         sizes = ((s.queries, d_k), (s.keys, d_k), (s.keys, d_v))
-        return {n: (*lead, *size) for n, size in zip(names, sizes, strict=True)}, 2, None
+        return {n: (*lead, *size) for n, size in zip(names, sizes, strict=True)}, group, None
     gain = _gain(component, regime, s.widths)
     setup = Setup(dict(zip(_CONSTRUCTORS[component], s.widths, strict=False)), seed, gain)
     if component == "SelfAttention":

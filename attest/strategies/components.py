@@ -30,7 +30,8 @@ Draws = st.SearchStrategy[dict[str, Any]]
 
 def _lengths() -> Draws:
     """Lengths of a causal mask, up to 2,100: beyond 2,048 float16 skips numbers."""
-    return st.sampled_from((*range(1, 81), 130, 300, 1100, 2100)).map(lambda n: {"length": n})
+    lengths = (*range(1, 70), *range(70, 127, 6), 127, 128, 129, 130, 300, 1100, 2100)
+    return st.sampled_from(lengths).map(lambda n: {"length": n})
 
 
 _OWN: Mapping[str, Callable[[], Draws]] = {

@@ -53,7 +53,7 @@ def lengths_and_padding() -> st.SearchStrategy[dict[str, Any]]:
     Shrinks towards one sequence of one token.
     """
     sizes = [(batch, longest) for longest in range(1, 10) for batch in range(1, 7)]
-    sizes += [(batch, 300) for batch in range(1, 7)] + [(17, 5), (70, 4), (9, 9)] * 3
+    sizes += [(batch, 300) for batch in range(1, 7)] + [(17, 5), (70, 4), (131, 3), (9, 9)] * 3
     sizes += [(3, 1100), (2, 2500)] * 3
     some_size, some_seed = st.sampled_from(sizes), seeds()
 

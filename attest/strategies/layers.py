@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 # Heads and the width of one.
-_HEADS = ((1, 2), (1, 3), (2, 1), (2, 2), (3, 1), (2, 3), (3, 2), (4, 1), (4, 2))
+_HEADS = ((1, 2), (1, 3), (2, 1), (2, 2), (3, 1), (2, 3), (3, 2), (4, 1), (4, 2), (5, 1), (8, 1))
 
 # Weights by regime, so that scores stay below 1e5, where the contract ends.
 _GAINS = {"large": 0.5, "huge": 0.4}
@@ -240,6 +240,7 @@ def image_inputs(least: int = 1) -> st.SearchStrategy[dict[str, Any]]:
         (1, 2, 1, 30, 2, 3),
         (1, 1, 14, 14, 1, 2),
     ] * 6
+    sizes += [(2, 1, 2, 2, 16, 3), (1, 3, 3, 4, 8, 5)] * 10
     some_size = st.sampled_from(sorted(sizes, key=sum))
     some_regime, some_seed = st.sampled_from(REGIMES), seeds()
 

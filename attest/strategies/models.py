@@ -30,7 +30,7 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
         inside: Inside = tuple(
             (d, h, hidden, depth)
             for (d, h), hidden, depth in product(
-                ((2, 1), (4, 2), (6, 3), (6, 2), (8, 4), (4, 1)), (5, 7), (1, 1, 2)
+                ((2, 1), (4, 2), (6, 3), (6, 2), (8, 4), (4, 1), (12, 3), (8, 8)), (5, 7), (1, 1, 2)
             )
         )
         alike = [Sizes(n, n, n, (4, 4, 4, h, 4, n % 2 + 1)) for n in (1, 2, 3, 4) for h in (1, 2)]

@@ -73,6 +73,16 @@ def gradient_off_by_a_hundredth(right: Callable[..., Tensor], *inputs: Any) -> T
     return result + 0.01 * (result - result.detach())
 
 
+def gradient_doubled_in_single_precision(right: Callable[..., Any], *inputs: Any) -> Any:
+    """Give the right result, and in float32 a gradient of two paths that are one."""
+
+    def doubled(result: Tensor) -> Tensor:
+        return result + (result - result.detach()) if result.dtype == torch.float32 else result
+
+    result = right(*inputs)
+    return tuple(map(doubled, result)) if isinstance(result, tuple) else doubled(result)
+
+
 def raises_in_half_precision(right: Callable[..., Any], *inputs: Any) -> Any:
     """Call a kernel that there is for float32 and float64 alone."""
     dtypes = {value.dtype for value in inputs if isinstance(value, Tensor)}
@@ -128,6 +138,10 @@ KILLERS: dict[Callable[..., Any], tuple[str, tuple[str, ...]]] = {
     centred_over_the_batch: (
         "items_of_a_batch_do_not_mix",
         tuple(name for name in TENSORS if name in PER_ITEM),
+    ),
+    gradient_doubled_in_single_precision: (
+        "single_precision_learns_what_double_precision_learns",
+        ("softmax", *EVERY, *TENSORS, LENGTHS[0]),
     ),
     raises_in_half_precision: (EVERY_PRECISION, (*TENSORS, *EVERY[1:])),
     raises_in_single_precision: (EVERY_PRECISION, TENSORS),

@@ -187,3 +187,19 @@ def turned_round_where_the_longest_is_full(lengths: Tensor, max_length: int) -> 
     """Pad long batches on the left where no sequence leaves room."""
     mask = padding_mask(lengths, max_length)
     return mask.flip(-1) if int(lengths.max()) == max_length > 100 else mask
+
+
+@mutant("padding_mask", "it_is_true_exactly_at_real_tokens")
+def items_are_counted_in_eight_bits(lengths: Tensor, max_length: int) -> Tensor:
+    """Overflow past 127 items, and read the lengths from the end."""
+    item = torch.arange(len(lengths)).to(torch.int8).long()
+    return padding_mask(lengths[item], max_length)
+
+
+@mutant("causal_mask", "it_is_true_on_and_below_the_diagonal")
+def a_tile_of_the_middle_is_transposed(length: int) -> Tensor:
+    """Build masks of more than eighty positions out of tiles, up to where another kernel begins."""
+    mask = causal_mask(length)
+    if 80 < length < 130:
+        mask[64:, 64:] = causal_mask(length - 64).mT
+    return mask

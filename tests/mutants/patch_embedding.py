@@ -262,3 +262,15 @@ class ThreeChannelsAtMost(PatchEmbedding):
         """Put zeros there."""
         seen = torch.arange(images.shape[1]) < 3
         return super().forward(images * seen[:, None, None].to(images))
+
+
+@mutant(COMPONENT, PIXELS)
+class LargePatchesAreThinnedOut(PatchEmbedding):
+    """Read every other pixel of patches of eight pixels and more."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Put zeros between."""
+        if self.patch_size < 8:
+            return super().forward(images)
+        read = torch.arange(images.shape[-1]) % 2 == 0
+        return super().forward(images * read.to(images))
