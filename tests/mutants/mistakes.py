@@ -22,6 +22,7 @@ _change = re.compile
 MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
     # --- Scores --------------------------------------------------------------------------------
     "the scores are not divided by the root of the width": (
+        "scaled_dot_product_attention.the_first_width_scales_all_that_follow",
         "scaled_dot_product_attention.without_a_scale",
         "SelfAttention.ScaleForgotten",
         "SelfAttention.UnscaledWithAFusedProjection",
@@ -551,6 +552,7 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
     ),
     "values or outputs go through the matrix of the queries": (
         _change(r", shared: self\.(value|output) = .* = self\.query$"),
+        "Transformer.OutputsGoThroughTheQueriesMatrix",
     ),
     "keys and values are mixed up": (
         "SelfAttention.ValuesAreTheKeys",
@@ -636,6 +638,7 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "FeedForward.BiasDoesNotLearn",
     ),
     "the gradient is another than that of the result": (
+        "gradient_doubled_in_single_precision",
         "scaled_dot_product_attention.the_gradient_of_the_values_is_averaged",
         "FeedForward.GradientSpreadOverTheTokens",
         "LearnedPositionalEmbedding.GradientForEveryRow",
@@ -786,6 +789,11 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         _change(r", axis: .*keepdim=True\) -> [^=]*$"),
     ),
     "something of an earlier call is kept and used again": (
+        "scaled_dot_product_attention.a_mask_is_kept_for_all_of_its_size",
+        "MultiHeadAttention.TheMemoryIsKeptForAllOfItsSize",
+        "MultiHeadAttention.MasksAddUpInADefault",
+        "Transformer.StepsKeepAMemoryOfEverySize",
+        "Transformer.EverySequenceStartsFromOneList",
         "a_little_more_every_time",
         "causal_mask.a_copy_of_a_mask_that_is_inverted_in_place",
         "causal_mask.a_kept_mask_is_inverted_in_place",
@@ -1322,6 +1330,7 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         _change(r"patches, transpose_dropped: "),
     ),
     "pixels or channels are lost before the linear layer": (
+        "PatchEmbedding.LargePatchesAreThinnedOut",
         "PatchEmbedding.ChannelsAreAveraged",
         "PatchEmbedding.LargestPixelOfEachPatchOnly",
         "PatchEmbedding.LastChannelIsNotRead",
@@ -1360,6 +1369,7 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         _change(r"masked_softmax, constant: .*masked_fill\(~mask, 1\.0\)$"),
     ),
     "the mask hides others than it should": (
+        "causal_mask.a_tile_of_the_middle_is_transposed",
         "causal_mask.pairs_see_each_other",
         "causal_mask.the_other_diagonal",
         _change(r"causal_mask, sign: "),
@@ -1378,6 +1388,7 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "MultiHeadAttention.HeadsAveraged",
     ),
     "a result is computed with too few digits half-way": (
+        "padding_mask.items_are_counted_in_eight_bits",
         "LayerNorm.MeanOfSquaresMinusSquaredMean",
     ),
     "tokens or items of a batch meet that should be kept apart": (

@@ -658,6 +658,16 @@ class StepsKeepAMemoryOfEverySize(Transformer):
 # --- Parameters and cost ------------------------------------------------------------------------
 
 
+@mutant(COMPONENT, "each_sublayer_has_weights_of_its_own")
+class OutputsGoThroughTheQueriesMatrix(Transformer):
+    """Use the matrix of the queries once more for what the heads of the encoder say."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__(*sizes)
+        for layer in self.encoder.layers:
+            layer.attention.output = layer.attention.query
+
+
 @mutant(COMPONENT, "every_layer_has_weights_of_its_own")
 class OneLayerIsUsedAgainAndAgain(Transformer):
     """Multiply a list of one layer."""
