@@ -10,15 +10,17 @@ from typing import Any
 import sympy
 import torch
 from hypothesis import assume
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from attest import symbolic
 from attest.checks import close, finite, identical, sometimes, sometimes_differs
 from attest.claims import Claim, Verdict
+from attest.contract import CONTRACT
 from attest.laws import law, proof
 from attest.specification import mapped, tensors_in
 from attest.strategies import string_inputs, token_inputs
-from attest.subject import Subject
+from attest.subject import Setup, Subject
 from attest.tolerances import gamma, unit_roundoff
 from properties.attention import some_matrix
 from properties.bounds import measured_bound
@@ -311,6 +313,38 @@ def the_first_token_reaches_every_state(
         )
         words = "the first token reaches the last of many states"
         sometimes_differs(other[:, -1], states[:, -1], words)
+
+
+def _long_sources(component: str) -> st.SearchStrategy[dict[str, Any]]:
+    """One source of many tokens, for a model of any narrow widths."""
+
+    def inputs(case: tuple[int, tuple[int, int]]) -> dict[str, Any]:
+        seed, widths = case
+        sizes = zip(CONTRACT[component].constructor or (), (5, 4, *widths), strict=True)
+        generator = torch.Generator().manual_seed(seed)
+        source = torch.randint(5, (1, 20 + 7 * (seed % 9)), generator=generator)
+        return {"source": source, "setup": Setup(dict(sizes), seed, 2.0)}
+
+    widths = ((2, 3), (3, 4), (4, 2))
+    return st.tuples(st.integers(0, 8), st.sampled_from(widths)).map(inputs)
+
+
+@law(
+    *BOTH,
+    inputs=_long_sources,
+    formula="h_t changes with x_t, for t = 1 … S, of 20 tokens to 76",
+    claim=S2S_01,
+)
+def every_token_of_a_long_source_is_read(model: Subject, source: Tensor) -> None:
+    """However many there were before, a state knows the token that was just read."""
+    places = torch.arange(source.shape[1])
+    changed = source.repeat(len(places), 1)  # (S, S): another token at each place in turn
+    changed[places, places] = another(source[0], vocabularies(model)[0])
+    (states, _), (other, _) = model.encode(source), model.encode(changed)
+    moved = (other[places, places] - states[0]).abs().amax(-1)
+    limit = 2 * float(measured_bound(model, {"source": changed}, "encode").amax())
+    words = "each token changes the state after it"
+    sometimes_differs(moved.amin(), torch.zeros_like(moved.amin()), words, limit)
 
 
 @law(

@@ -264,6 +264,10 @@ TIERS_LEFT_OUT = {
         "as many heads as the width is wide divide it"
     ),
     "sinusoidal_positional_encoding.far_positions_are_as_exact_as_their_angles": LATE,
+    **{
+        f"{model}.every_token_of_a_long_source_is_read": LATE
+        for model in ("Seq2Seq", "AttentionSeq2Seq")
+    },
     "Transformer.nothing_is_out_of_reach_in_a_long_sequence": LATE,
     "Transformer.late_positions_are_told_apart_as_well": LATE,
     "Transformer.positions_do_not_begin_again": LATE,

@@ -61,6 +61,7 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
     far += [Sizes(11, 2 if decodes else 3, 3, widths(2, 1, 3, layers[0]))]
     far += [Sizes(1, 3 if decodes else 4, 4, widths(4, 8, 48, layers[0]))]
     far += [Sizes(2, 33, 33 if not decodes else 4, widths(1, 3, 4, layers[0]))]
+    far += [Sizes(1, 131, 131 if not decodes else 5, widths(2, 1, 3, layers[0]))]
     far += [Sizes(1, 2 if decodes else 3, 3, widths(2, 2, 6, deep and 2 * deep))]
     return tuple(apart), tuple(alike), tuple(far)
 

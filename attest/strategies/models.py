@@ -36,7 +36,7 @@ def _tables(component: str) -> tuple[tuple[Sizes, ...], ...]:
         alike = [Sizes(n, n, n, (4, 4, 4, h, 4, n % 2 + 1)) for n in (1, 2, 3, 4) for h in (1, 2)]
         far = [Sizes(2, 3, 30, (5, 7, 4, 2, 5, 1)), Sizes(2, 24, 4, (5, 7, 4, 2, 5, 1))]
         far += [Sizes(11, 2, 3, (5, 7, 4, 2, 5, 1)), Sizes(1, 3, 4, (50, 40, 16, 8, 20, 1))]
-        far += [Sizes(1, 2, 3, (5, 7, 4, 2, 5, 4))]
+        far += [Sizes(1, 2, 3, (5, 7, 4, 2, 5, 4)), Sizes(1, 70, 67, (5, 7, 2, 1, 5, 1))]
     else:
         inside = tuple(w for w in product((1, 2, 3, 4), (2, 3, 5, 6)) if distinct(w))
         alike = [Sizes(n, n, n, (w, w, w, w)) for n in (1, 2, 3, 4) for w in (2, 3, 4)]

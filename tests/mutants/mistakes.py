@@ -910,6 +910,7 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "Transformer.TheMemoryIsScaledByItsLength",
     ),
     "what lies beyond a fixed length is left out": (
+        "NothingIsReadAfterTheSixteenth",
         "FeedForward.TokensBeyondThirtyTwoPassUnchanged",
         "LayerNorm.VarianceOfTheFirstThousandEntries",
         "EncoderLayer.ResidualBeyondTheFirstEightTokensIsLost",

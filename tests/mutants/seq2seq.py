@@ -157,6 +157,18 @@ class TheFirstTokenIsForgottenAfterFour:
         return torch.stack(states, 1), state
 
 
+@mistaken("every_token_of_a_long_source_is_read")
+class NothingIsReadAfterTheSixteenth:
+    """Let states stay as they are from the seventeenth token on."""
+
+    def encode(self, source, lengths=None):
+        states, state = super().encode(source[:, :16], lengths)
+        rest = source.shape[1] - 16
+        if rest > 0:
+            states = torch.cat([states, states[:, -1:].expand(-1, rest, -1)], 1)
+        return states, state
+
+
 # --- What is left of it at the end --------------------------------------------------------------
 
 
