@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: verify report test lint grade measure bench power stability
+.PHONY: verify report test lint grade measure bench power stability strangers
 
 verify: .venv/installed
 	$(BIN)/attest verify
@@ -37,6 +37,10 @@ bench: .venv/installed
 # What the suite catches: every wrong version against every property, and every correct style.
 power: .venv/installed
 	$(BIN)/python -m tests.power
+
+# What it makes of wrong versions by somebody who never saw it.
+strangers: .venv/installed
+	$(BIN)/python -m tests.strangers
 
 # Whether it ever accuses correct code: 200 seeds.
 stability: .venv/installed

@@ -254,7 +254,7 @@ def _per_item(value: Tensor, like: Tensor) -> bool:
     inputs=component_inputs,
     formula="f(x, x, …, x)_b = f(x)_b,  of 130 items or more",
     kind="robustness",
-    share=0.25,
+    share=0.4,
 )
 def a_large_batch_is_many_small_ones(component: Subject, arguments: dict[str, Any]) -> None:
     """How many items there are makes no difference to any of them."""

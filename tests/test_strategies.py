@@ -237,6 +237,26 @@ def test_dot_products_stay_where_the_contract_promises_accuracy():
         assert float(scores.max()) < 1e5
 
 
+def scores_are_near(example):
+    if "x" in example:
+        return example["setup"].gain < 0.01
+    return max(float(example[name].abs().max()) for name in ("query", "key")) <= 3
+
+
+@EVERY
+def test_scores_are_near_each_other_now_and_then_though_entries_are_huge(component):
+    name = "x" if component == "SelfAttention" else "value"
+    huge = [e for e in examples(component) if float(e[name].abs().max()) > 100]
+    near = sum(map(scores_are_near, huge))
+    assert min(near, len(huge) - near) >= 3, (near, len(huge))
+
+
+@EVERY
+def test_who_asks_for_huge_entries_gets_scores_that_are_far_apart(component):
+    huge = drawn(attention_inputs(component, regimes=("huge",)), 30)
+    assert not any(map(scores_are_near, huge))
+
+
 @EVERY
 def test_entries_reach_from_zero_to_hundreds(component):
     name = "x" if component == "SelfAttention" else "value"

@@ -57,13 +57,13 @@ class Wrong:
 
     Attributes:
         mutant: the version.
-        kind: how it came about: "written" by hand, "generated" over the reference's source, or a
-            "bug" that a public project shipped.
+        kind: how it came about: "written" by hand, "generated" over the reference's source, a
+            "bug" that a public project shipped, or by a "stranger" to the suite.
         row: for a bug, the number of its row.
     """
 
     mutant: Mutant
-    kind: Literal["written", "generated", "bug"]
+    kind: Literal["written", "generated", "bug", "stranger"]
     row: int = 0
 
     @property
