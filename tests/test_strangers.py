@@ -9,8 +9,10 @@ import pytest
 from attest.contract import CONTRACT
 from attest.examination import Settings, examine
 from attest.ledger import load_ledger, load_reference
+from attest.mistakes import Said
 from tests.mutants.mistakes import KINDS, MISTAKES, kind_of
-from tests.strangers import RENAMED, Edit, all_strangers, base_in
+from tests.strangers import RENAMED, Edit, Stranger, all_strangers, base_in
+from tests.strangers.__main__ import judged, page
 from tests.strangers.styles import STYLES
 
 STRANGERS = tuple(all_strangers())
@@ -107,3 +109,45 @@ def test_the_base_is_correct_in_every_style(component, style, law):
     settings = Settings(examples=5, explain=False)
     evidence = examine(prop, base_in(component, style), settings, load_reference())
     assert evidence.status == "holds", evidence
+
+
+# --- What is measured -----------------------------------------------------------------------------
+
+
+def stranger(**fields):
+    return Stranger("softmax", "one", "It is wrong.", (), **fields)
+
+
+def test_a_stranger_is_caught_by_a_law_at_any_example_and_soon_by_the_first_ones():
+    assert judged(stranger(), {"a": 0, "b": 0})["caught"] is False
+    late = judged(stranger(), {"a": 0, "b": 50})
+    assert late["caught"]
+    assert not late["soon"]
+    assert judged(stranger(), {"a": 3, "b": "never"})["soon"]
+    assert judged(stranger(), {"a": "never"})["soon"] is False
+
+
+def test_what_is_said_is_right_where_it_is_true_of_the_stranger(monkeypatch):
+    kind, narrow = "what a mask should hide takes part all the same", "the mask is ignored"
+    monkeypatch.setattr("tests.strangers.__main__.nearest", lambda *_: Said(kind, narrow))
+    assert judged(stranger(mistake=narrow), {"a": 1})["right"]
+    assert judged(stranger(mistake=narrow), {"a": 1})["likely_right"]
+    wide = judged(stranger(mistake=kind), {"a": 1})
+    assert wide["right"]
+    assert not wide["likely_right"]
+    assert judged(stranger(mistake="the inputs are overwritten", also=(kind,)), {"a": 1})["right"]
+    assert not judged(stranger(mistake="the inputs are overwritten"), {"a": 1})["right"]
+    assert not judged(stranger(), {"a": 1})["right"]
+
+
+def test_the_page_counts_doubtful_strangers_apart():
+    caught = judged(stranger(mistake="the mask is ignored"), {"a": 1})
+    spared = judged(stranger(doubt="nobody forbids it"), {"a": 0})
+    told = caught | {"said": "a kind", "right": True, "likely": "one", "likely_right": False}
+    text = page([caught, told, spared])
+    assert "Of 2 wrong versions **2 are caught**, 2 of them" in text
+    assert "Of 1 more the contract may not forbid what they do; 0 of these are caught" in text
+    assert "says of 1 what they behave like" in text
+    assert "**1 were right**" in text
+    assert "| nobody forbids it |" in text
+    assert "Said and not so" not in text

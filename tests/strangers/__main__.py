@@ -63,7 +63,7 @@ def page(found: list[dict[str, Any]]) -> str:
     said = [one for one in found if one["said"]]
     right, likely = sum(one["right"] for one in said), [one for one in said if one["likely"]]
     soon = sum(one["soon"] for one in sure)
-    share = binomtest(right, len(said)).proportion_ci()
+    share = binomtest(right, max(len(said), 1)).proportion_ci()
     lines = [
         HEADER,
         "",
