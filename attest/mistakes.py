@@ -43,12 +43,13 @@ LAWS_IN_COMMON = 20
 COVERED = 0.5
 
 # What is said rests on a version with the same pattern, or with nearly the same one where many laws
-# fail. All that says otherwise is farther by a margin, and other versions say it too: one, or two
-# where a single law failed. In its own component patterns of several laws may be nearer to others,
-# as long as two versions, or one where very many laws fail, have the same one.
+# fail. All that says otherwise is farther by a margin, and other versions say it too: one, or
+# three where hardly any law failed. In its own component patterns of several laws may be nearer to
+# others, as long as two versions, or one where very many laws fail, have the same one.
 SAME = 0.97
 NEARLY, MANY = 0.8, 8
-BESIDE = 0.2
+BESIDE = 0.1
+FEW = 2
 SEVERAL = 5
 VERY_MANY = 12
 
@@ -191,7 +192,7 @@ def _clear(ranked: Sequence[_Near], level: _Level, failed: int) -> str | None:
         return len({one.known.place for one in near if level.of(one.known) == said})
 
     beside = (near for near in ranked if top - near.alike <= BESIDE)
-    if top - other >= level.apart and versions(beside) >= (2 if failed > 1 else 3):
+    if top - other >= level.apart and versions(beside) >= (2 if failed > FEW else 4):
         return said
     same = [near for near in ranked if near.own and near.alike >= SAME]
     agreed = ranked[0].own and all(level.of(near.known) == said for near in same)
