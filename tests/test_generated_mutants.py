@@ -21,7 +21,7 @@ from tests.mutants.generated import (
     _name,
     left_out,
 )
-from tests.mutants.survivors import SURVIVORS
+from tests.mutants.survivors import RIGHT_INSIDE, SURVIVORS
 
 BY_NAME = {(m.component, m.name): m for m in MUTANTS}
 KILLED = [m for at, m in BY_NAME.items() if at not in SURVIVORS]
@@ -85,12 +85,19 @@ def test_composites_get_mistakes_of_every_part_one_of_an_operator() -> None:
 
 
 def test_what_is_right_in_a_part_is_not_taken_for_wrong_in_a_whole() -> None:
-    right = {name for _, name in SURVIVORS}
+    right = {*RIGHT_INSIDE, *(name for _, name in SURVIVORS)}
     assert not right & {_name(unit, change) for _, unit, change in _inner()}
 
 
 def test_what_is_left_out_is_made_nowhere() -> None:
     without = {(one.component, one.name) for one in left_out()}
     assert not without & BY_NAME.keys()
-    places = {(*name.partition(":")[0].split(", "),) for _, name in without}
+    places = {
+        (*name.partition(":")[0].split(", "),) for _, name in without if name not in RIGHT_INSIDE
+    }
     assert places == set(FREE)
+
+
+def test_what_is_right_inside_is_a_mistake_where_it_belongs() -> None:
+    of_parts = {name for component, name in BY_NAME if component not in COMPOSITES}
+    assert RIGHT_INSIDE.keys() <= of_parts

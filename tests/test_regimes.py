@@ -241,7 +241,8 @@ TIERS_LEFT_OUT = {
     **{
         f"{law.component}.{law.name}": MANY
         for law in LAWS
-        if law.name == "a_large_batch_is_many_small_ones" and "Seq2Seq" not in law.component
+        if law.name == "a_large_batch_is_many_small_ones"
+        and law.component not in {"Transformer", "Seq2Seq", "AttentionSeq2Seq"}
     },
     **{
         f"Transformer.{law}": SENTENCES

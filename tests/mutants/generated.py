@@ -26,7 +26,7 @@ from properties.families import MODELS, STACKS
 from tests.mutants import Mutant
 from tests.mutants.operators import OPERATORS, Change, changes, rounded
 from tests.mutants.places import Scope, live
-from tests.mutants.survivors import SURVIVORS
+from tests.mutants.survivors import RIGHT_INSIDE, SURVIVORS
 
 # The contract's constructors and calls leave the reference's options as they are.
 DECIDED: Mapping[str, bool] = {
@@ -288,6 +288,8 @@ def left_out() -> Iterator[LeftOut]:
             name = _name(unit, change)
             for component in _one_model(name, components) if reason else ():
                 yield LeftOut(component, name, reason or "")
+    for name, reason in RIGHT_INSIDE.items():
+        yield from (LeftOut(composite, name, reason) for composite in COMPOSITES)
 
 
 def _generated() -> Iterator[Generated]:
@@ -313,7 +315,7 @@ def _inner() -> Iterator[tuple[str, Unit, Change]]:
 
     What is right where it belongs is not among them.
     """
-    owners, right = _components(), {name for _, name in SURVIVORS}
+    owners, right = _components(), {*RIGHT_INSIDE, *(name for _, name in SURVIVORS)}
     for composite in COMPOSITES:
         inside = [u for u in _units() if u in _reached(composite) and composite not in owners[u]]
         found = [
