@@ -180,8 +180,10 @@ def law(
 
     Raises:
         TypeError: the function has no docstring.
-        ValueError: a component that the contract does not know.
+        ValueError: a component that the contract does not know, or a share that is none.
     """
+    if not 0 < share <= 1:
+        raise ValueError(f"a law's share of the examples is above 0 and at most 1, got {share}")
     cost: Kind = kind or ("claim" if claim or against else "definition")
 
     def declare(function: Law) -> Law:

@@ -435,7 +435,7 @@ def single_precision_learns_what_double_precision_learns(
     bound = 0.0
     for place in (0.0, 0.01, 0.02):
         if place:
-            base = {n: p * (1 + place * torch.sin(1.0 + _count(p))) for n, p in own.items()}
+            base = _elsewhere(own, place)
             component.set_parameters(base)
             if wide is not component:
                 wide.set_parameters({name: value.double() for name, value in base.items()})
@@ -446,6 +446,11 @@ def single_precision_learns_what_double_precision_learns(
             break
     close(found, expected, bound, "the gradient in float32, by inputs and parameters")
     sometimes_differs(expected, torch.zeros_like(expected), "the gradient is not zero")
+
+
+def _elsewhere(parameters: Mapping[str, Tensor], part: float) -> dict[str, Tensor]:
+    """Give other parameters near by: of each entry, up to a part more or less."""
+    return {n: p * (1 + part * torch.sin(1.0 + _count(p))) for n, p in parameters.items()}
 
 
 TWO_DIGITS = 2.0**-8
@@ -501,7 +506,7 @@ def _moves_in_proportion(component: Subject, arguments: dict[str, Any], method: 
     bound = 4 * measured_bound(component, arguments, method)
     little = expected = torch.zeros(0)
     for place in (0.0, 0.01, 0.02):
-        base = {n: p * (1 + place * torch.sin(1.0 + _count(p))) for n, p in own.items()}
+        base = _elsewhere(own, place)
         little = _movement(component, arguments, method, base, LITTLE)
         expected = _movement(component, arguments, method, base, MORE) * (LITTLE / MORE)
         if bool(((little - expected).abs() <= bound).all()):

@@ -1065,6 +1065,12 @@ def test_a_law_takes_its_share_of_the_examples(asked, taken):
     assert evidence.examples == len(calls) == taken
 
 
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.5, float("nan")])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(ValueError, match="share of the examples is above 0 and at most 1"):
+        law("softmax", inputs=softmax_inputs(2), formula="x", share=share)
+
+
 def test_a_submission_that_crashes_refutes_no_claim():
     one = submission(softmax=raises(ValueError("no")))
     evidence = examine(refuted_claim(REFUTES, softmax_inputs(2)), one, FEW)

@@ -174,15 +174,12 @@ def test_lengths_of_layers_are_apart_alike_and_now_and_then_long(component):
 
 @pytest.mark.parametrize("component", [*LAYERS, *MODELS])
 def test_no_examples_sizes_are_rare(component):
-    """Nothing but the long ones: every small length of source and target comes now and then.
-
-    Five is the rarest of an encoder's, since a network's hidden width of five is like no length.
-    """
+    """Nothing but the long ones: every small length of source and target comes often."""
     keys = Counter()
-    for example in examples(component):
+    for example in drawn(component_inputs(component), 400):  # in 200 luck counts for more
         known = sizes(component, example)
         keys[known.get("S", known.get("L"))] += 1
-    assert all(keys[length] >= 3 for length in range(1, 6)), keys
+    assert all(keys[length] >= 8 for length in range(1, 6)), keys
 
 
 def test_patches_divide_images_and_neither_is_always_square():

@@ -18,7 +18,15 @@ from tests.mutants import Mutant
 from tests.mutants.mistakes import KINDS, kind_of, mistake_of
 from tests.power.matrix import Wrong
 
-__all__ = ["HeldOut", "Pattern", "figures", "held_out", "patterns", "table_of_mistakes"]
+__all__ = [
+    "HeldOut",
+    "Pattern",
+    "failed_soon",
+    "figures",
+    "held_out",
+    "patterns",
+    "table_of_mistakes",
+]
 
 
 @dataclass(frozen=True)
@@ -85,13 +93,18 @@ def patterns(
     for w in wrong:
         component = w.mutant.component
         cells = {n: d for n, d in found[w.id]["cells"].items() if n in laws[component]}
-        fails = {n: d for n, d in cells.items() if d != "never" and 0 < d <= FIRST}
+        fails = failed_soon(cells)
         if fails:
             mistake = mistake_of(w.mutant) or ""
             kind = kind_of(mistake) if mistake else ""
             one = Known(component, w.mutant.name, mistake, kind, fails, laws[component])
             known[component].append(Pattern(one, frozenset(cells), *_made(w.mutant)))
     return known
+
+
+def failed_soon(cells: Mapping[str, int | str]) -> dict[str, int]:
+    """Give the laws that fail within the first examples, as a pattern counts them, and at which."""
+    return {name: at for name, at in cells.items() if isinstance(at, int) and 0 < at <= FIRST}
 
 
 def _made(mutant: Mutant) -> tuple[str, str]:
