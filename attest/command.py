@@ -126,7 +126,32 @@ def _parser() -> argparse.ArgumentParser:
         "submission", metavar="FILE_OR_MODULE", help="a .py file or an importable module"
     )
     grade.set_defaults(run=_grade)
+    grade.add_argument(
+        "--trusted",
+        action="store_true",
+        help="run the submission with the grader's own rights, not in a worker and a sandbox",
+    )
+    grade.add_argument(
+        "--require-sandbox",
+        action="store_true",
+        help="refuse to grade where there is no sandbox",
+    )
     _examining(grade)
+    grade.add_argument(
+        "--call-seconds",
+        default=10.0,
+        type=_seconds,
+        metavar="S",
+        help="time limit for one call of the submission (default: %(default)g)",
+    )
+    grade.add_argument(
+        "--total-seconds",
+        default=3600.0,
+        type=_seconds,
+        metavar="S",
+        help="time limit for all of its properties, in seconds of all processes together "
+        "(default: %(default)g)",
+    )
     _json(grade)
 
     report = commands.add_parser(
@@ -281,6 +306,7 @@ class _Session:
             device=options.device,
             seconds=options.seconds,
             quick=quick,
+            total=getattr(options, "total_seconds", float("inf")),
         )
         usable_device(options.device)
         if getattr(options, "json", None) is not None:
@@ -296,7 +322,13 @@ class _Session:
 
         return int(self.options.jobs or default_jobs(self.options.device))
 
-    def examine(self, properties: Sequence[Any], implementation: Any, what: str) -> list[Any]:  # noqa: ANN401
+    def examine(
+        self,
+        properties: Sequence[Any],
+        implementation: Any,  # noqa: ANN401
+        what: str,
+        workers: list[Any] | None = None,
+    ) -> list[Any]:
         from attest.running import examine_all
         from attest.terminal import progress
 
@@ -309,6 +341,7 @@ class _Session:
                 self.reference,
                 self.jobs,
                 lambda _: bar.advance(task),
+                workers,
             )
 
     def write(self, data: dict[str, Any]) -> bool:
@@ -407,29 +440,41 @@ def _grade(options: argparse.Namespace, console: Console, errors: Console) -> in
     if session is None:
         return UNUSABLE
     from attest.grading import grade, unloadable
+    from attest.holding import Holder
     from attest.implementations import SubmissionError
     from attest.ledger import LedgerError
-    from attest.running import load_safely, require_sound_laws
+    from attest.limits import WorkerError
+    from attest.running import require_sound_laws
     from attest.terminal import grade_report, show
 
     laws = session.ledger.laws
     if not laws:
         _say(errors, "--only selects no law, and grades are given by laws")
         return UNUSABLE
-    try:
-        require_sound_laws(laws, session.reference, session.settings, session.jobs)
-    except LedgerError as error:
-        _say(errors, str(error))
-        return UNUSABLE
-    try:
-        submission = load_safely(options.submission, options.seconds)
-    except SubmissionError as error:
-        _say(errors, str(error))
-        nothing = unloadable(options.submission, laws, session.settings, str(error))
-        session.write(nothing.as_data(session.seconds))
-        return UNUSABLE
-    evidence = session.examine(laws, submission, f"grading {options.submission}")
-    result = grade(options.submission, evidence, session.settings)
+    settings, name = session.settings, options.submission
+    with contextlib.ExitStack() as stack:
+        try:
+            holder = stack.enter_context(
+                Holder(
+                    settings,
+                    session.jobs,
+                    trusted=options.trusted,
+                    required=options.require_sandbox,
+                    patience=options.call_seconds,
+                )
+            )
+            require_sound_laws(laws, session.reference, settings, session.jobs)
+            submission = holder.load(name)
+        except (LedgerError, WorkerError) as error:
+            _say(errors, str(error))
+            return UNUSABLE
+        except SubmissionError as error:
+            _say(errors, str(error))
+            nothing = unloadable(name, laws, settings, holder.isolation, str(error))
+            session.write(nothing.as_data(session.seconds))
+            return UNUSABLE
+        evidence = session.examine(laws, submission, f"grading {name}", holder.workers)
+    result = grade(name, evidence, settings, holder.isolation)
     written = session.write(result.as_data(session.seconds))
     show(console, grade_report(result, session.seconds))
     return UNUSABLE if not written else WELL if result.well else FAILED

@@ -32,9 +32,9 @@ from attest.checks import Crash, DoesNotApply, Observer, Violation, observing
 from attest.contract import CONTRACT, ContractBroken
 from attest.counterexamples import describe, difference, reproduces
 from attest.evidence import Evidence, Status
-from attest.implementations import Implementation, LocalImplementation
+from attest.implementations import Implementation, LocalImplementation, SubmissionError
 from attest.laws import Property
-from attest.limits import TimeLimit, limited
+from attest.limits import Ended, TimeLimit, WorkerError, limited
 from attest.messages import exception_line, printable
 from attest.regimes import KINDS_OF_EXAMPLES, kinds_of_example
 from attest.shrinking import limits, narrower, simplify, slimmer
@@ -91,6 +91,8 @@ class Settings:
             the laws that speak of rounding.
         device: where components run.
         seconds: the time limit for one property.
+        total: the time limit for all properties of one implementation together, in seconds of the
+            processes that examine them.
         explain: whether to make a counterexample small and describe it; without, a failure is
             found sooner and says no more than that there is one.
         quick: whether reports call this a quick pass; it changes nothing else.
@@ -109,6 +111,7 @@ class Settings:
     quick: bool = False
     drawn_for: int = 0
     patient: bool = True
+    total: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -719,6 +722,7 @@ def examine(
     """Examine one property against one implementation.
 
     It never raises, KeyboardInterrupt apart: whatever the implementation does becomes evidence.
+    Where a worker holds it and is lost, which tells nothing of it, WorkerError is raised.
     The result depends on the property, the implementation and the settings alone.
 
     Args:
@@ -743,13 +747,16 @@ def examine(
                 elif prop.inputs is None:
                     evidence = _argue(examination)
                 else:
-                    examination.check_that_it_applies()
-                    refutes = prop.pinned is not None
-                    evidence = _refute(examination) if refutes else _sample(examination)
-        except KeyboardInterrupt:
+                    with implementation.fresh():
+                        examination.check_that_it_applies()
+                        refutes = prop.pinned is not None
+                        evidence = _refute(examination) if refutes else _sample(examination)
+        except (KeyboardInterrupt, WorkerError):
             raise
-        except TimeLimit:
-            evidence = _out_of_time(examination)
+        except TimeLimit as limit:
+            evidence = _out_of_time(examination, str(limit))
+        except (Ended, SubmissionError) as end:
+            evidence = Evidence(prop, "crashed", examination.examples, message=str(end))
         except DoesNotApply as reason:
             evidence = Evidence(prop, "not_applicable", message=str(reason))
         except BaseException as error:  # noqa: BLE001 - whatever a stranger's code raises
@@ -760,10 +767,10 @@ def examine(
     return replace(evidence, seconds=time.perf_counter() - start)
 
 
-def _out_of_time(examination: _Examination) -> Evidence:
+def _out_of_time(examination: _Examination, said: str = "") -> Evidence:
     """Say what is known when the time is over: perhaps a failure that was not made small."""
     prop, failures = examination.prop, examination.failures
-    late = f"not finished after {examination.settings.seconds:g} seconds"
+    late = said or f"not finished after {examination.settings.seconds:g} seconds"
     if not failures:
         return Evidence(prop, "timeout", examination.examples, message=late)
     if prop.pinned is not None:
@@ -875,7 +882,7 @@ def _counterexample(
         return described()
     for brief, copies in ((True, False), (False, False), (False, True)):
         found = described(brief=brief, copies=copies)
-        if reproduces(found.script, failure):
+        if reproduces(found.script, failure, implementation):
             return found
     return described(again=False)  # a new process remembers nothing
 

@@ -11,7 +11,7 @@ from attest.evidence import Evidence
 from attest.examination import Settings
 from attest.laws import Kind, Property
 from attest.mistakes import nearest_mistake
-from attest.running import in_workers
+from attest.sandbox import Isolation
 from attest.verification import environment
 
 __all__ = ["ComponentGrade", "Grade", "grade", "unloadable"]
@@ -53,6 +53,7 @@ class Grade:
         submission: what was examined.
         components: their parts of it.
         settings: how it was examined.
+        isolation: how it was kept apart.
         problem: why it could not be loaded.
         left_out: what does not apply to it, and costs nothing.
     """
@@ -60,6 +61,7 @@ class Grade:
     submission: str
     components: tuple[ComponentGrade, ...]
     settings: Settings
+    isolation: Isolation
     problem: str | None = None
     left_out: tuple[Evidence, ...] = ()
 
@@ -113,11 +115,7 @@ class Grade:
             "nearest_mistakes": self.nearest_mistakes,
             "problem": self.problem,
             "environment": environment(self.settings),
-            "isolation": {
-                "process": "a worker that shares the grader's code and rights"
-                if in_workers(self.settings.device)
-                else "the grader's own"
-            },
+            "isolation": self.isolation.as_data(),
         }
 
 
@@ -144,7 +142,9 @@ def _row(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def grade(submission: str, evidence: Iterable[Evidence], settings: Settings) -> Grade:
+def grade(
+    submission: str, evidence: Iterable[Evidence], settings: Settings, isolation: Isolation
+) -> Grade:
     """Add up the evidence of each component.
 
     A property that does not apply to the submission is left out, with its points.
@@ -153,6 +153,7 @@ def grade(submission: str, evidence: Iterable[Evidence], settings: Settings) -> 
         submission: what was examined, for the report.
         evidence: what examining it gave.
         settings: how it was examined.
+        isolation: how it was kept apart.
     """
     evidence = list(evidence)
     found = [e for e in evidence if e.status != "not_applicable"]
@@ -162,7 +163,7 @@ def grade(submission: str, evidence: Iterable[Evidence], settings: Settings) -> 
         own = tuple(e for e in found if e.prop.component == name)
         if own:
             components.append(ComponentGrade(name, _status(own), own))
-    return Grade(submission, tuple(components), settings, left_out=left_out)
+    return Grade(submission, tuple(components), settings, isolation, left_out=left_out)
 
 
 def _status(evidence: Sequence[Evidence]) -> Literal["attempted", "not_attempted", "broken"]:
@@ -173,10 +174,14 @@ def _status(evidence: Sequence[Evidence]) -> Literal["attempted", "not_attempted
 
 
 def unloadable(
-    submission: str, laws: Iterable[Property], settings: Settings, problem: str
+    submission: str,
+    laws: Iterable[Property],
+    settings: Settings,
+    isolation: Isolation,
+    problem: str,
 ) -> Grade:
     """Grade a submission that cannot be loaded: no points, for any component."""
     nothing = [Evidence(prop, "not_attempted", message=problem) for prop in laws]
-    parts = grade(submission, nothing, settings).components
+    parts = grade(submission, nothing, settings, isolation).components
     broken = tuple(ComponentGrade(part.name, "broken", part.evidence) for part in parts)
-    return Grade(submission, broken, settings, problem)
+    return Grade(submission, broken, settings, isolation, problem)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import random
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from attest.contract import CONTRACT, ComponentSpec
+from attest.limits import ours
 from attest.messages import exception_line
 
 __all__ = [
@@ -24,6 +28,7 @@ __all__ = [
     "LocalImplementation",
     "SubmissionError",
     "load_submission",
+    "seed_everything",
 ]
 
 
@@ -42,8 +47,21 @@ class SubmissionError(Exception):
 class Component(Protocol):
     """One constructed component, wherever it lives: calls and parameters, nothing else."""
 
-    def call(self, arguments: Mapping[str, Any], method: str = "") -> object:
+    @property
+    def version(self) -> int:
+        """A number that is another one whenever the parameters may be others."""
+
+    @property
+    def drew(self) -> bool:
+        """Whether the last call that was watched drew random numbers."""
+
+    def call(
+        self, arguments: Mapping[str, Any], method: str = "", *, watched: bool = False
+    ) -> object:
         """Call it, or one of its methods, with arguments by name; give its answer unchecked."""
+
+    def arguments(self) -> Mapping[str, Any]:
+        """Give the arguments of the last call, by name, as they are now."""
 
     def parameters(self) -> dict[str, Tensor]:
         """Give the parameters themselves, by name, so that gradients can be taken."""
@@ -74,6 +92,15 @@ class Implementation(Protocol):
     ) -> Component:
         """Construct a module in eval mode, or give the function."""
 
+    def seed(self, number: int) -> None:
+        """Seed every generator of random numbers that it may draw from."""
+
+    def fresh(self) -> AbstractContextManager[None]:
+        """Forget whatever earlier examinations have left, where it can."""
+
+    def run(self, script: str) -> BaseException | None:
+        """Run a counterexample's script with the submission loaded anew; give what it raises."""
+
 
 class LocalComponent:
     """A component in this process."""
@@ -82,10 +109,17 @@ class LocalComponent:
         self._spec = spec
         self._target = target
         self._known: dict[str, Tensor] | None = None
+        self._arguments: Mapping[str, Any] = {}
+        self.version = 0
+        self.drew = False
 
-    def call(self, arguments: Mapping[str, Any], method: str = "") -> object:
+    def call(
+        self, arguments: Mapping[str, Any], method: str = "", *, watched: bool = False
+    ) -> object:
         """Call it with the arguments that the contract puts in this order by position."""
-        self._known = None  # a call may change which there are
+        self._arguments = arguments
+        self._known = None  # a call may change which there are, and what they hold
+        self.version += 1
         parameters = self._spec.calls(method).parameters
         positional = []
         for name in parameters:
@@ -94,7 +128,16 @@ class LocalComponent:
             positional.append(arguments[name])
         rest = {n: v for n, v in arguments.items() if n not in parameters[: len(positional)]}
         target = getattr(self._target, method) if method else self._target
-        return target(*positional, **rest)
+        if not watched:
+            return target(*positional, **rest)
+        before = torch.get_rng_state()
+        answer = target(*positional, **rest)
+        self.drew = not torch.equal(before, torch.get_rng_state())
+        return answer
+
+    def arguments(self) -> Mapping[str, Any]:
+        """Give the arguments of the last call, by name, which it may have changed."""
+        return self._arguments
 
     def parameters(self) -> dict[str, Tensor]:
         """Give the parameters of a module by name; a function has none."""
@@ -106,6 +149,7 @@ class LocalComponent:
     def set_parameters(self, values: Mapping[str, Tensor]) -> None:
         """Overwrite some parameters in place."""
         own = self.parameters() if values else {}
+        self.version += 1
         with torch.no_grad():
             for name, value in values.items():
                 own[name].copy_(value)
@@ -159,6 +203,32 @@ class LocalImplementation:
                 )
             target = target.to(device=device, dtype=dtype).eval()
         return LocalComponent(spec, target)
+
+    def seed(self, number: int) -> None:
+        """Seed every generator of random numbers of this process."""
+        seed_everything(number)
+
+    def fresh(self) -> AbstractContextManager[None]:
+        """Do nothing: what runs in this process stays in it."""
+        return nullcontext()
+
+    def run(self, script: str) -> BaseException | None:
+        """Run a script here, with the submission loaded anew, but not what that imports."""
+        try:
+            exec(compile(script, "counterexample", "exec"), {"__name__": "counterexample"})  # noqa: S102
+        except BaseException as error:
+            if ours(error):
+                raise
+            return error
+        return None
+
+
+def seed_everything(number: int) -> None:
+    """Seed the generators of torch, Python and numpy in this process."""
+    # torch.manual_seed seeds every kind of device, which takes a millisecond.
+    torch.default_generator.manual_seed(number)
+    random.seed(number)
+    np.random.seed(number)  # noqa: NPY002 - what a component may use
 
 
 def load_submission(submission: str) -> LocalImplementation:

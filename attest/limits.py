@@ -9,22 +9,30 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-__all__ = ["TimeLimit", "limited", "ours", "strangers_run"]
+__all__ = ["Ended", "TimeLimit", "WorkerError", "limited", "ours", "strangers_run", "undisturbed"]
 
 
 class TimeLimit(BaseException):
     """The time for one property is over. Not an Exception, so that few submissions catch it."""
 
 
+class Ended(BaseException):
+    """The process that a submission runs in is gone. Not an Exception, since laws catch those."""
+
+
+class WorkerError(BaseException):
+    """A worker that does not start, or is gone, which tells nothing of what it holds."""
+
+
 def ours(error: BaseException) -> bool:
     """Say whether an exception that came out of a submission ends the examination.
 
-    A time limit does, and an interrupt, except where interrupts are ignored: there the submission
-    has raised it.
+    A time limit does, the end of the process that it runs in, the loss of its worker, and an
+    interrupt, except where interrupts are ignored: there the submission has raised it.
     """
     if isinstance(error, KeyboardInterrupt):
         return signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
-    return isinstance(error, TimeLimit)
+    return isinstance(error, TimeLimit | Ended | WorkerError)
 
 
 @contextlib.contextmanager
@@ -48,8 +56,19 @@ def limited(seconds: float) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+        with undisturbed():
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, previous)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let a time limit that is reached inside wait until what is done here is whole."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def strangers_run() -> bool:

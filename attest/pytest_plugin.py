@@ -192,6 +192,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
     from attest.grading import grade
     from attest.measurements import measured, own_folder
+    from attest.sandbox import trusted
     from attest.terminal import grade_table, short_verdict_table
     from attest.verification import verify
 
@@ -213,4 +214,5 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
                 f"No verdict, since part of the evidence is left out: {', '.join(partial)}"
             )
     else:
-        console.print(grade_table(grade(this.implementation.name, found, this.settings)))
+        apart = trusted(this.settings.device, why="in pytest")
+        console.print(grade_table(grade(this.implementation.name, found, this.settings, apart)))

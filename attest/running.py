@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attest.evidence import Evidence
+from attest.evidence import Evidence, Status
 from attest.examination import Settings, draw_shared, examine, quiet
 from attest.implementations import (
     Implementation,
@@ -27,16 +27,20 @@ from attest.implementations import (
 )
 from attest.laws import Property
 from attest.ledger import LedgerError, own_package
-from attest.limits import TimeLimit, limited, strangers_run
+from attest.limits import TimeLimit, WorkerError, limited, strangers_run
 from attest.messages import exception_line
+from attest.remote import RemoteImplementation
+from attest.sandbox import WorkerProcess
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkProcess
 
 __all__ = [
+    "GRACE",
     "default_jobs",
     "examine_all",
     "in_workers",
+    "late",
     "load_safely",
     "require_sound_laws",
     "usable_device",
@@ -47,6 +51,9 @@ SOUND = 20
 
 # How long a worker may overstay a property's time limit before it is ended from outside.
 GRACE = 5.0
+
+# What is said instead of evidence where a worker was lost.
+LOST = "lost"
 
 Report = Callable[[Evidence], None]
 
@@ -87,6 +94,7 @@ def examine_all(
     oracle: Implementation | None,
     jobs: int,
     report: Report,
+    workers: list[WorkerProcess] | None = None,
 ) -> list[Evidence]:
     """Examine properties in worker processes; on a GPU, or where nothing can fork, in this one.
 
@@ -101,6 +109,8 @@ def examine_all(
         oracle: the reference.
         jobs: how many processes at once.
         report: called with each evidence as it comes, in no particular order.
+        workers: what holds a submission that is not in this process, one for each job; one that
+            is lost is replaced there.
 
     Returns:
         The evidence in the order of the properties.
@@ -117,9 +127,9 @@ def examine_all(
     gc.freeze()
     threshold = gc.get_threshold()
     gc.set_threshold(100_000, 50, 100)
-    pool = _Pool(properties, implementation, settings, oracle, report)
+    pool = _Pool(properties, implementation, settings, oracle, report, workers or [])
     try:
-        return pool.run(max(1, min(jobs, len(properties))))
+        return pool.run(max(1, min(len(workers or ()) or jobs, len(properties))))
     finally:
         pool.close()
         gc.set_threshold(*threshold)
@@ -170,10 +180,11 @@ def load_safely(submission: str, seconds: float) -> LocalImplementation:
         with quiet(), limited(seconds):
             return load_submission(submission)
     except TimeLimit:
-        raise SubmissionError(_late(submission, seconds)) from None
+        raise SubmissionError(late(submission, seconds)) from None
 
 
-def _late(submission: str, seconds: float) -> str:
+def late(submission: str, seconds: float) -> str:
+    """Say that a submission took too long to be imported."""
     return f"{submission} was not imported after {seconds:g} seconds"
 
 
@@ -198,7 +209,7 @@ def _problem_of_loading(submission: str, seconds: float) -> str | None:
     theirs.close()
     try:
         if not ours.poll(seconds):
-            return _late(submission, seconds)
+            return late(submission, seconds)
         return ours.recv_bytes().decode() or None
     except EOFError:
         process.join(GRACE)
@@ -243,27 +254,32 @@ class _Pool:
         settings: Settings,
         oracle: Implementation | None,
         report: Report,
+        workers: list[WorkerProcess],
     ) -> None:
         self._properties = properties
         self._implementation = implementation
         self._settings = settings
         self._oracle = oracle
         self._report = report
-        self._forgets = implementation is not oracle
+        self._held_by = workers
+        self._spent = 0.0
+        self._repeated: set[int] = set()
+        self._forgets = implementation is not oracle and not workers
         self._found: dict[int, Evidence] = {}
         self._workers: dict[Connection, tuple[ForkProcess, int, float]] = {}
+        self._slots: dict[Connection, int] = {}
 
     def run(self, jobs: int) -> list[Evidence]:
         waiting = _Waiting(self._properties)
-        for _ in range(jobs):
-            self._start(waiting.take(None))
+        for slot in range(jobs):
+            self._start(waiting.take(None), slot)
         while self._workers:
             ready = wait(list(self._workers), timeout=1.0)
             for connection in ready:
                 self._receive(connection, waiting)  # type: ignore[arg-type]
-            now = time.monotonic()
-            for connection, (_, _, deadline) in list(self._workers.items()):
-                if now > deadline and connection not in ready:
+            latest = time.monotonic() - self._settings.seconds - GRACE
+            for connection, (_, _, begun) in list(self._workers.items()):
+                if begun < latest and connection not in ready:
                     late = f"not finished after {self._settings.seconds:g} seconds"
                     self._lose(connection, waiting, "timeout", late)
         return [self._found[index] for index in range(len(self._properties))]
@@ -275,19 +291,19 @@ class _Pool:
             connection.close()
         self._workers.clear()
 
-    def _start(self, index: int) -> None:
+    def _start(self, index: int, slot: int) -> None:
         if self._forgets:  # drawn once, here, where no submission runs
             draw_shared(self._properties[index], self._settings)
         ours, theirs = multiprocessing.Pipe()
         context = multiprocessing.get_context("fork")
-        process = context.Process(target=self._work, args=(theirs, ours), daemon=True)
+        process = context.Process(target=self._work, args=(theirs, ours, slot), daemon=True)
         process.start()
         theirs.close()
+        self._slots[ours] = slot
         self._send(ours, process, index)
 
     def _send(self, connection: Connection, process: ForkProcess, index: int) -> None:
-        deadline = time.monotonic() + self._settings.seconds + GRACE
-        self._workers[connection] = (process, index, deadline)
+        self._workers[connection] = (process, index, time.monotonic())
         with contextlib.suppress(OSError):  # a worker that is gone is noticed when we wait for it
             connection.send_bytes(str(index).encode())
 
@@ -299,7 +315,11 @@ class _Pool:
             process.join(GRACE)
             self._lose(connection, waiting, "crashed", _end_of(process.exitcode))
             return
+        if data == LOST:
+            self._repeat(connection, waiting)
+            return
         self._take(index, Evidence.from_record(self._properties[index], data))
+        self._give_up(waiting)
         if waiting and not self._forgets:
             self._send(connection, process, waiting.take(index))
             return
@@ -309,24 +329,55 @@ class _Pool:
         process.kill()  # it has told all that it knows, and may be kept from ending
         process.join()
         if waiting:
-            self._start(waiting.take(index))
+            self._start(waiting.take(index), self._slots.pop(connection))
 
-    def _lose(self, connection: Connection, waiting: _Waiting, status: str, message: str) -> None:
-        process, index, _ = self._workers.pop(connection)
+    def _lose(
+        self, connection: Connection, waiting: _Waiting, status: Status, message: str
+    ) -> None:
+        process, index, begun = self._workers.pop(connection)
         process.kill()
         process.join()
         connection.close()
-        prop = self._properties[index]
-        evidence = Evidence(prop, status, message=message)  # type: ignore[arg-type]
-        self._take(index, evidence)
+        seconds = time.monotonic() - begun
+        found = Evidence(self._properties[index], status, message=message, seconds=seconds)
+        self._take(index, found)
+        self._give_up(waiting)
+        slot = self._slots.pop(connection)
+        if self._held_by:  # whatever it was doing
+            self._held_by[slot] = self._held_by[slot].another()
         if waiting:
-            self._start(waiting.take(None))
+            self._start(waiting.take(None), slot)
+
+    def _repeat(self, connection: Connection, waiting: _Waiting) -> None:
+        """Examine a property once more whose worker was lost, which may be another one's fault."""
+        index = self._workers[connection][1]
+        if index in self._repeated:
+            self._lose(connection, waiting, "crashed", "the worker that held it was lost twice")
+            return
+        self._repeated.add(index)
+        process, _, _ = self._workers.pop(connection)
+        process.join(GRACE)
+        process.kill()
+        process.join()
+        connection.close()
+        slot = self._slots.pop(connection)
+        self._held_by[slot] = self._held_by[slot].another()
+        self._start(index, slot)
 
     def _take(self, index: int, evidence: Evidence) -> None:
         self._found[index] = evidence
+        self._spent += evidence.seconds
         self._report(evidence)
 
-    def _work(self, connection: Connection, parents_end: Connection) -> None:
+    def _give_up(self, waiting: _Waiting) -> None:
+        """Examine nothing more once the time for all properties is over."""
+        total = self._settings.total
+        while waiting and self._spent > total:
+            index = waiting.take(None)
+            over = f"not examined: the {total:g} seconds for all properties were over"
+            self._take(index, Evidence(self._properties[index], "timeout", message=over))
+
+    def _work(self, connection: Connection, parents_end: Connection, slot: int) -> None:
         """Examine what is asked for until the parent closes its end."""
         # A pipe ends when its last copy is closed, and forking has copied the others' too.
         for inherited in (parents_end, *self._workers):
@@ -340,7 +391,13 @@ class _Pool:
                     os._exit(0)
                 return
             prop = self._properties[index]
-            evidence = examine(prop, self._implementation, self._settings, self._oracle)
+            try:
+                if isinstance(self._implementation, RemoteImplementation):
+                    self._implementation.attach(self._held_by[slot])
+                evidence = examine(prop, self._implementation, self._settings, self._oracle)
+            except WorkerError:
+                connection.send_bytes(json.dumps(LOST).encode())
+                return
             connection.send_bytes(json.dumps(evidence.record()).encode())
 
 

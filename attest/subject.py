@@ -9,7 +9,7 @@ and keeps a tape of what was done, from which a counterexample's script is writt
 from __future__ import annotations
 
 import hashlib
-import random
+import math
 import zlib
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +18,6 @@ from functools import lru_cache, partial
 from itertools import count
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,6 +41,10 @@ Value = TypeVar("Value")
 # What a trusted component keeps for later laws: more than the ledger asks for at 100 examples a
 # property, and a few megabytes.
 MOST_KEPT = 20_000
+
+# Bounds follow the size of parameters, and one that is not used could be of any size. Matrices are
+# drawn by us, and no vector that is added or multiplied comes near this.
+LARGEST = 1e4
 
 Modules = dict[Any, tuple[Component, dict[str, Tensor]]]
 """Modules by their sizes and dtype, with the parameters that each of them started with."""
@@ -89,7 +92,7 @@ class Subject:
     ) -> None:
         self.spec = spec
         self.setup = setup
-        self._after: list[tuple[str, Tensor, Tensor]] = []
+        self._passed: Mapping[str, Any] = {}
         self._implementation = implementation
         self._dtype = dtype
         self._device = device
@@ -97,6 +100,7 @@ class Subject:
         self._label = ""
         self._component: Component | None = None
         self._parameters: dict[str, Tensor] | None = None
+        self._version: int | None = None
         self._sizes: dict[str, float] = {}
         self._modules = modules
         self._learning = False
@@ -119,21 +123,22 @@ class Subject:
             self._label = self._tape.constructed(
                 self.spec, setup.arguments, setup.seed, self._dtype
             )
-        _seed_everything(setup.seed)
+        seed = self._implementation.seed
+        seed(setup.seed)
         key = (self.spec.name, self._dtype, self._device, *setup.arguments.items())
         initial: Mapping[str, Tensor] = {}
         if self._modules is None or not self.spec.is_module:
             self._component = self._new(setup)
         elif key not in self._modules:
             # Whichever example comes first, later ones start from the same parameters.
-            _seed_everything(zlib.crc32(repr(key).encode()))
+            seed(zlib.crc32(repr(key).encode()))
             self._component = self._new(setup)
             self._modules[key] = self._component, self.parameters()
-            _seed_everything(setup.seed)
+            seed(setup.seed)
         else:
             self._component, initial = self._modules[key]
         if self.spec.is_module:
-            self.set_parameters(initial)  # whatever an earlier example left
+            self._restore(initial)  # whatever an earlier example left
             matrices = self.redrawn(setup) if setup.matrices is None else setup.matrices
             self.set_parameters(matrices)
             self.setup = Setup(setup.arguments, setup.seed, setup.gain, matrices)
@@ -178,8 +183,20 @@ class Subject:
             Crash: the constructor raised.
         """
         wide = self._another(self.setup or Setup({}), torch.float64)
-        wide.set_parameters({name: value.double() for name, value in self.parameters().items()})
+        wide._restore({name: value.double() for name, value in self.parameters().items()})  # noqa: SLF001
         return wide
+
+    def _restore(self, values: Mapping[str, Tensor]) -> None:
+        """Overwrite its own parameters with what they were before, here or in another precision.
+
+        Raises:
+            Crash: it has others by now.
+        """
+        try:
+            self.set_parameters(values)
+        except DoesNotApply:
+            problem = RuntimeError("its parameters have other names than they had before")
+            raise Crash(f"{self.spec.name}.named_parameters", problem) from None
 
     def _another(self, setup: Setup, dtype: torch.dtype) -> Subject:
         other = Subject(self._implementation, self.spec, dtype, self._device, setup, self._tape)
@@ -249,32 +266,32 @@ class Subject:
         if self._tape.recording and not self._tape.parameters:
             self._tape.parameters = self.parameters()
         watched = self._tape.recording and not self.spec.is_module
-        with self._tape.paused():
-            before = torch.get_rng_state() if watched else None
         try:
             with self._tape.paused():
-                results = self._answer(component, method, arguments, graded=graded)
+                results = self._answer(component, method, arguments, graded=graded, watched=watched)
         except (Crash, ContractBroken):
             self._tape.called(self._label, spec, method, arguments, (), graded=graded)
             raise
-        with self._tape.paused():
-            drew = before is not None and not torch.equal(before, torch.get_rng_state())
-        if drew:
+        if watched and component.drew:
             self._tape.drew()
         self._tape.called(self._label, spec, method, arguments, results, graded=graded)
         return results if len(results) > 1 else results[0]
 
     def _answer(
-        self, component: Component, method: str, arguments: Mapping[str, Any], *, graded: bool
+        self,
+        component: Component,
+        method: str,
+        arguments: Mapping[str, Any],
+        *,
+        graded: bool,
+        watched: bool = False,
     ) -> tuple[Any, ...]:
         spec = self.spec.calls(method)
         copies: dict[int, Tensor] = {}  # one tensor under two names stays one
         private = {name: self._private(value, copies) for name, value in arguments.items()}
-        self._parameters = None  # a call may change them
-        self._sizes.clear()
         try:
             with torch.set_grad_enabled(graded):
-                answer = component.call(private, method)
+                answer = component.call(private, method, watched=watched)
         except BaseException as error:
             if ours(error):
                 raise
@@ -289,13 +306,7 @@ class Subject:
             raise ContractBroken(f"{spec.name} {broken}", broken.check) from None
         own = {name: value for name, value in arguments.items() if not isinstance(value, Kept)}
         self._require_same_device(spec, results, {name: private[name] for name in own})
-        self._after = [
-            (name + path, before, after)
-            for name, value in own.items()
-            for (path, before), (_, after) in zip(
-                tensors_in(value), tensors_in(private[name]), strict=True
-            )
-        ]
+        self._passed = own
         # Copies: a component may give the same buffer twice, changed in between.
         return tuple(mapped(result, lambda t: t.to("cpu", copy=True)) for result in results)
 
@@ -344,7 +355,7 @@ class Subject:
                 return value.detach()
             return value.detach() * (1 + step * _signs(value.shape, value.dtype, next(number)))
 
-        after = self._after
+        passed = self._passed
         with self._tape.paused():
             component, before = self._constructed(), self.parameters() if step else {}
             component.set_parameters({name: nudged(value) for name, value in before.items()})
@@ -353,7 +364,7 @@ class Subject:
                 result: Tensor = self._answer(component, method, moved, graded=False)[0]
             finally:
                 component.set_parameters(before)
-        self._after, self._parameters = after, None
+        self._passed = passed
         return result.double()
 
     def once(
@@ -386,17 +397,22 @@ class Subject:
     def inputs_after_call(self) -> list[tuple[str, Tensor, Tensor]]:
         """Give every tensor of the last call as (name, what was passed, what is there now)."""
         with self._tape.paused():
-            seen = []
-            for name, before, after in self._after:
-                now = after.detach().to("cpu", copy=True)
-                self._tape.alias(now, before)
-                seen.append((name, before.detach().clone(), now))
+            seen, held = [], self._constructed().arguments()
+            for name, value in self._passed.items():
+                pairs = zip(tensors_in(value), tensors_in(held[name]), strict=True)
+                for (path, before), (_, after) in pairs:
+                    now = after.detach().to("cpu", copy=True)
+                    self._tape.alias(now, before)
+                    seen.append((name + path, before.detach().clone(), now))
             return seen
 
     def _own_parameters(self) -> dict[str, Tensor]:
-        if self._parameters is None:
-            own = self._constructed().parameters()
+        component = self._constructed()
+        if self._parameters is None or self._version != component.version:
+            own = component.parameters()
             self._parameters = {name: p for name, p in own.items() if not _is_a_constant(p)}
+            self._version = component.version
+            self._sizes.clear()
         return self._parameters
 
     def largest_parameter(self) -> float:
@@ -415,10 +431,12 @@ class Subject:
         return self._size("row", _longest)
 
     def _size(self, what: str, measure: Callable[[Tensor], Tensor]) -> float:
+        parameters = self._own_parameters()
         if what not in self._sizes:
             with self._tape.paused(), torch.no_grad():
-                own = [measure(p) for p in self._own_parameters().values() if p.numel()]
-                self._sizes[what] = float(torch.stack(own).max()) if own else 0.0
+                own = [measure(p) for p in parameters.values() if p.numel()]
+                largest = float(torch.stack(own).max()) if own else 0.0
+                self._sizes[what] = min(largest, LARGEST) if math.isfinite(largest) else LARGEST
         return self._sizes[what]
 
     def parameters(self) -> dict[str, Tensor]:
@@ -446,7 +464,6 @@ class Subject:
             unknown = set(values) - set(self._own_parameters())
             if unknown:
                 raise DoesNotApply(f"it has no parameter named {', '.join(sorted(unknown))}")
-            self._sizes.clear()
             with self._tape.paused():
                 self._constructed().set_parameters(values)
             self._tape.overwrote(self._label, values)
@@ -472,13 +489,6 @@ class Subject:
             by_name = {name: grad.to("cpu") for name, grad in zip(own, found, strict=True)}
         self._tape.differentiated(self._label, scalar, by_name)
         return by_name
-
-
-def _seed_everything(seed: int) -> None:
-    # torch.manual_seed seeds every kind of device, which takes a millisecond.
-    torch.default_generator.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - what a component may use
 
 
 def _content(value: Any) -> Hashable:  # noqa: ANN401 - whatever an argument is

@@ -200,7 +200,7 @@ class Tape(TorchFunctionMode):
         if not self._kept:
             return
         for name, value in values.items():
-            target = f'{label}.get_parameter("{name}").data.copy_('
+            target = f"{label}.get_parameter({_quoted(name)}).data.copy_("
             for step in reversed(self._steps):
                 if step.always and step.results:
                     break  # a call has used what was there before
@@ -300,7 +300,7 @@ class Tape(TorchFunctionMode):
         step = _Step([before, scalar, after], [], [], always=True, uses=label, gives=gives)
         self._steps.append(step)
         for name, gradient in found.items():
-            self._steps.append(_Step([f'gradients{suffix}["{name}"]'], [gradient], []))
+            self._steps.append(_Step([f"gradients{suffix}[{_quoted(name)}]"], [gradient], []))
 
     def script(
         self, wanted: Mapping[str, Tensor], *, brief: bool = False, copies: bool = False
@@ -414,7 +414,7 @@ def _filled_together(steps: list[_Step]) -> list[_Step]:
             if number is None or len(alike) < MANY:
                 continue
             run = [step for step in run if step not in alike]
-            names = "\n".join(f'    "{step.filled[0]}",' for step in alike)
+            names = "\n".join(f"    {_quoted(step.filled[0])}," for step in alike)
             fill = f"{label}.get_parameter(name).data.fill_({number})"
             together.append(_Step([f"for name in [\n{names}\n]:\n    {fill}"], [], [], always=True))
         together += run
@@ -600,6 +600,11 @@ def _expression(
         if getattr(namespace, short, None) is func:
             return [f"{prefix}.{short}(", *passed, ")"]
     raise _CannotWrite
+
+
+def _quoted(name: str) -> str:
+    plain = all(c.isalnum() or c in "._-" for c in name)
+    return f'"{name}"' if plain else repr(name)
 
 
 def _bare(text: str) -> str:

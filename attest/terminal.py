@@ -336,9 +336,15 @@ def grade_report(result: Grade, seconds: float) -> list[RenderableType]:
             "\n",
             (f"{result.score:g} of {result.max_score:g} points", "bold"),
             f" ({percent}%), in {seconds:.1f} s: {settings.examples} examples a property, "
-            f"{settings.dtype}, {settings.device}, seed {settings.seed}.",
+            f"{settings.dtype}, {settings.device}, seed {settings.seed}"
+            f"{'' if result.isolation.sandbox is None else f', in {result.isolation.sandbox}'}.",
         )
     )
+    apart = result.isolation
+    if apart.unprotected:
+        why = "In this sandbox" if apart.sandbox else f"Without a sandbox ({apart.problem})"
+        could = ", ".join(apart.unprotected)
+        parts.append(Text(f"{why} a submission could {could}.", "yellow"))
     return parts
 
 

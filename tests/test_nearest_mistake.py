@@ -19,6 +19,7 @@ from attest.grading import grade
 from attest.implementations import LocalImplementation
 from attest.ledger import load_ledger, load_reference
 from attest.mistakes import FIRST, Known, Said, known_mistakes, nearest, nearest_mistake
+from attest.sandbox import trusted
 from tests.mutants import Mutant
 from tests.power.held_out import (
     HeldOut,
@@ -33,6 +34,7 @@ from tests.sources import ROOT
 
 # --- Patterns -------------------------------------------------------------------------------------
 
+HERE = trusted("cpu", why="a test")
 LAWS = frozenset("abcdefghijklmnopqrstuvwxyz")
 
 MASK, SCALE, AXIS = "the mask comes too late", "the scale is missing", "an axis is swapped"
@@ -316,10 +318,10 @@ def test_more_examples_begin_with_the_same_ones(upside_down):
 
 
 def test_a_grade_says_what_a_component_behaves_like(upside_down):
-    found = grade("mine.py", upside_down, Settings())
+    found = grade("mine.py", upside_down, Settings(), HERE)
     assert found.nearest_mistakes == {"softmax": "it is upside down"}
     assert found.as_data(1.0)["nearest_mistakes"] == {"softmax": "it is upside down"}
-    assert grade("mine.py", upside_down, Settings(seed=1)).nearest_mistakes == {}
+    assert grade("mine.py", upside_down, Settings(seed=1), HERE).nearest_mistakes == {}
 
 
 # --- Everyday mistakes, as a student writes them --------------------------------------------------

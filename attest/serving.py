@@ -1,0 +1,388 @@
+"""What a worker answers: the calls of the contract, made on the submission that it holds.
+
+Everything that it says is looked at by the judge, which believes none of it. So that a submission
+that puts other things in the place of torch's hurts nobody but itself, what is needed here is
+bound before one is loaded.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import importlib.util
+import random
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from attest.wire import DEEPEST, Channel, Closed, Named, Odd, Reference, outline
+
+__all__ = ["Served"]
+
+# Of what an exception says, so much is passed on.
+MOST_TEXT = 2000
+
+_OF_TORCH = (
+    nn.functional.scaled_dot_product_attention,
+    nn.functional.softmax,
+    torch.softmax,
+    nn.Transformer,
+)
+
+
+@dataclass
+class _Held:
+    """A component: a module or a function, and what was said of its parameters."""
+
+    target: Any
+    module: bool
+    parameters: dict[str, Tensor] = field(default_factory=dict)
+    arguments: Any = None
+
+
+@dataclass
+class _Graph:
+    """What one call leaves for its gradients."""
+
+    outputs: list[Tensor]
+    inputs: list[Tensor]
+    parameters: dict[str, Tensor]
+
+
+class Served:
+    """One submission, and the judge at the other end of a channel."""
+
+    def __init__(self, channel: Channel, home: str) -> None:
+        self._channel = channel
+        self._home = Path(home)
+        self._names: dict[str, Any] = {}
+        self._held: dict[int, _Held] = {}
+        self._graphs: dict[int, _Graph] = {}
+        self._kept: dict[int, Any] = {}
+        self._kinds: list[type] = []
+        self._numbers = 0
+        # Bound before anything of the submission runs, which may put other things in their place.
+        self._equal, self._enabled = torch.equal, torch.set_grad_enabled
+        self._differentiate, self._no_grad = torch.autograd.grad, torch.no_grad
+        self._drawn, self._subclass = torch.get_rng_state, torch._C.DisableTorchFunctionSubclass  # noqa: SLF001
+
+    def answer(self) -> None:
+        """Answer message after message."""
+        operations: dict[str, Callable[..., dict[str, Any]]] = {
+            "load": self._load,
+            "construct": self._construct,
+            "call": self._call,
+            "arguments": self._arguments,
+            "train": self._train,
+            "gradients": self._gradients,
+            "run": self._run,
+        }
+        while True:
+            message = self._channel.receive()
+            try:
+                self._before(message.pop("before", ()))
+                self._channel.send(operations[message.pop("do")](**message))
+            except Closed:
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever a submission raises is answered
+                self._channel.send({"raised": _described(error)})
+
+    # -- what needs no answer --
+
+    def _before(self, told: Sequence[Mapping[str, Any]]) -> None:
+        for what in told:
+            for number in what.get("forget", ()):
+                self._graphs.pop(number, None)
+                self._kept.pop(number, None)
+                self._held.pop(number, None)
+            if "seed" in what:
+                _seed(what["seed"])
+            if "set" in what:
+                self._set(self._held[what["set"]], what["values"])
+
+    def _set(self, held: _Held, values: Mapping[str, Tensor]) -> None:
+        own = dict(held.target.named_parameters())
+        with self._no_grad():
+            for name, value in values.items():
+                own[name].copy_(value)
+                held.parameters[name] = value.requires_grad_(own[name].requires_grad)
+
+    # -- what does --
+
+    def _load(self, files: Mapping[str, str], name: str, path: str | None) -> dict[str, Any]:
+        """Load a submission from the files that it consists of.
+
+        Args:
+            files: their content in base64 by their place.
+            name: of the module.
+            path: its file among them; None where it is found by its name.
+        """
+        folder = self._home / "submission"
+        for place, content in files.items():
+            written = folder / place
+            written.parent.mkdir(parents=True, exist_ok=True)
+            written.write_bytes(base64.b64decode(content))
+        sys.dont_write_bytecode = True
+        try:
+            module = self._from_file(name, folder / path) if path else self._by_name(name, folder)
+            names = [name for name in dir(module) if type(name) is str]
+            namespace = {name: getattr(module, name, None) for name in names}
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is told
+            said = _described(error)
+            if isinstance(error, SyntaxError):
+                said["line"], said["problem"] = error.lineno, str(error.msg)[:MOST_TEXT]
+            else:
+                said["line"] = _line_of(error, path)
+            return {"failed": said}
+        for known in _OF_TORCH:  # has another signature, and importing it is no attempt
+            namespace = {key: value for key, value in namespace.items() if value is not known}
+        self._names = {key: value for key, value in namespace.items() if value is not None}
+        return {"defines": [key for key in self._names if key.isidentifier()]}
+
+    def _from_file(self, name: str, path: Path) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        sys.path.append(str(path.parent))  # last, so that it can shadow nothing
+        spec.loader.exec_module(module)
+        return module
+
+    def _by_name(self, name: str, folder: Path) -> ModuleType:
+        sys.path.append(str(folder))
+        return importlib.import_module(name)
+
+    def _construct(self, component: str, sizes: list[int] | None, dtype: str) -> dict[str, Any]:
+        target = self._names[component]
+        if sizes is not None:
+            target = target(*sizes)
+            if not issubclass(type(target), nn.Module):
+                raise TypeError(
+                    f"{component}(...) gave a {type(target).__name__}, not a torch.nn.Module"
+                )
+            target = target.to(device="cpu", dtype=getattr(torch, dtype)).eval()
+        held = _Held(target, sizes is not None)
+        number = self._number()
+        self._held[number] = held
+        return {"number": number, **self._changes(held)}
+
+    def _number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def _changes(self, held: _Held) -> dict[str, Any]:
+        """Say which parameters are not what was said of them last."""
+        if not held.module:
+            return {}
+        own: dict[str, Tensor] = {}
+        for name, value in held.target.named_parameters():
+            if type(name) is not str or not issubclass(type(value), Tensor):
+                raise TypeError("named_parameters() gave something that is no parameter")
+            own[name] = self._plain(value)
+        changed = {}
+        for name, value in own.items():
+            known = held.parameters.get(name)
+            if (
+                known is None
+                or known.shape != value.shape
+                or known.dtype != value.dtype
+                or known.requires_grad != value.requires_grad
+                or not self._equal(known, value)
+            ):
+                changed[name] = value
+        if not changed and len(own) == len(held.parameters):
+            return {}
+        with self._no_grad():
+            for name, value in changed.items():
+                copy = value.detach().clone()
+                held.parameters[name] = copy.requires_grad_(value.requires_grad)
+        for name in set(held.parameters) - set(own):
+            del held.parameters[name]
+        return {"changed": changed, "names": list(own)}
+
+    def _call(
+        self,
+        number: int,
+        method: str,
+        positional: list[Any],
+        named: dict[str, Any],
+        kept: list[int],
+        *,
+        graded: bool,
+        watched: bool,
+    ) -> dict[str, Any]:
+        held = self._held[number]
+        inputs = [t for t in _tensors((positional, list(named.values()))) if t.requires_grad]
+        before = self._drawn()
+        with self._enabled(graded):
+            # As the answer of another operation, which may be overwritten, unlike what is a leaf.
+            given = {id(leaf): leaf.clone() for leaf in inputs}
+            positional = [self._own(value, given) for value in positional]
+            named = {name: self._own(value, given) for name, value in named.items()}
+            held.arguments = (positional, named)
+            target = getattr(held.target, method) if method else held.target
+            answer = target(*positional, **named)
+        drew = watched and not self._equal(before, self._drawn())
+        graph = None
+        if graded:
+            outputs: list[Tensor] = []
+            told = self._told(answer, kept, outputs)
+            own = dict(held.target.named_parameters()) if held.module else {}
+            own = {name: value for name, value in own.items() if value.requires_grad}
+            graph = self._number()
+            self._graphs[graph] = _Graph(outputs, inputs, own)
+        else:
+            told = self._told(answer, kept, [])
+        return {"answer": told, "graph": graph, "drew": drew, **self._changes(held)}
+
+    def _own(self, value: Any, given: Mapping[int, Tensor]) -> Any:  # noqa: ANN401
+        """Give an argument as the submission gets it."""
+        if isinstance(value, Reference):
+            return self._kept[value.number]
+        if isinstance(value, Named):
+            return self._kinds[value.kind](*(self._own(part, given) for part in value.parts))
+        if isinstance(value, tuple):
+            return tuple(self._own(part, given) for part in value)
+        if isinstance(value, list):
+            return [self._own(part, given) for part in value]
+        return given.get(id(value), value)
+
+    def _told(self, answer: Any, kept: list[int], outputs: list[Tensor]) -> Any:  # noqa: ANN401
+        """Give an answer as the judge gets it; what it only hands back stays here."""
+        kind = type(answer)
+        if not kept or not issubclass(kind, tuple | list):
+            return self._value(answer, outputs, DEEPEST)
+        parts = []
+        for index, part in enumerate(answer):
+            if index in kept:
+                number = self._number()
+                self._kept[number] = part
+                parts.append(Reference(number))
+            else:
+                parts.append(self._value(part, outputs, DEEPEST))
+        return tuple(parts)
+
+    def _value(self, value: Any, outputs: list[Tensor], depth: int) -> Any:  # noqa: ANN401
+        kind = type(value)
+        if value is None:
+            return None
+        if issubclass(kind, Tensor):
+            if kind is not Tensor and kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
+                return Odd("_Wrapper")
+            plain = self._plain(value)
+            told = outline(plain)
+            if told is not None:
+                return told
+            if plain.requires_grad:
+                outputs.append(plain)
+            return plain
+        if depth and issubclass(kind, tuple | list):
+            parts = [self._value(part, outputs, depth - 1) for part in value]
+            if issubclass(kind, list):
+                return parts
+            if hasattr(kind, "_fields"):
+                if kind not in self._kinds:
+                    self._kinds.append(kind)
+                return Named(self._kinds.index(kind), tuple(parts))
+            return tuple(parts)
+        return Odd(_short(kind.__name__))
+
+    def _plain(self, value: Tensor) -> Tensor:
+        if type(value) is Tensor:
+            return value.resolve_conj().resolve_neg()
+        with self._subclass():
+            return Tensor.as_subclass(value, Tensor)
+
+    def _arguments(self, number: int) -> dict[str, Any]:
+        """Say what the tensors of the last call hold now."""
+        positional, named = self._held[number].arguments
+        return {
+            "positional": [self._value(value, [], DEEPEST) for value in positional],
+            "named": {name: self._value(value, [], DEEPEST) for name, value in named.items()},
+        }
+
+    def _train(self, number: int, *, mode: bool) -> dict[str, Any]:
+        held = self._held[number]
+        held.target.train(mode)
+        return self._changes(held)
+
+    def _gradients(
+        self, graph: int, outputs: list[int], cotangents: list[Tensor], wanted: list[list[Any]]
+    ) -> dict[str, Any]:
+        """Give the gradient of a call's outputs by its inputs, or earlier calls', or parameters."""
+        made = self._graphs[graph]
+        by = [
+            self._graphs[where].parameters[which]
+            if isinstance(which, str)
+            else self._graphs[where].inputs[which]
+            for where, which in wanted
+        ]
+        given = [made.outputs[index] for index in outputs]
+        found = self._differentiate(
+            given, by, grad_outputs=cotangents, retain_graph=True, allow_unused=True
+        )
+        return {"gradients": [None if one is None else self._plain(one) for one in found]}
+
+    def _run(self, script: str, path: str | None, given: str | None) -> dict[str, Any]:
+        """Run a counterexample's script; say how it ended.
+
+        Args:
+            script: the script.
+            path: the submission's file among its own.
+            given: where the script looks for it.
+        """
+        if path is not None and given is not None:
+            there, here = Path(given), self._home / "submission" / path
+            script = script.replace(repr(str(there)), repr(str(here)))
+            script = script.replace(repr(str(there.parent)), repr(str(here.parent)))
+        try:
+            exec(compile(script, "counterexample", "exec"), {"__name__": "counterexample"})  # noqa: S102
+        except BaseException as error:  # noqa: BLE001 - that is what it is run for
+            return {"ended": _described(error)}
+        return {"ended": None}
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:  # noqa: ANN401
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _tensors(part)
+    elif isinstance(value, Named):
+        yield from _tensors(value.parts)
+
+
+def _seed(number: int) -> None:
+    torch.default_generator.manual_seed(number)
+    random.seed(number)
+    np.random.seed(number)  # noqa: NPY002 - what a component may use
+
+
+def _short(text: str) -> str:
+    return str(text)[:MOST_TEXT].encode("utf-8", "backslashreplace").decode()
+
+
+def _described(error: BaseException) -> dict[str, Any]:
+    """Say of an exception what it is and says; it may fail to print itself."""
+    try:
+        text = _short(str(error).strip().partition("\n")[0])
+    except BaseException:  # noqa: BLE001 - whatever a stranger's __str__ raises
+        text = ""
+    return {"names": [_short(kind.__name__) for kind in type(error).__mro__[:8]], "text": text}
+
+
+def _line_of(error: BaseException, path: str | None) -> int | None:
+    if path is None:
+        return None
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).name == Path(path).name]
+    return lines[-1] if lines else None

@@ -1,0 +1,323 @@
+"""What judge and worker say to each other: JSON for structure, raw bytes for numbers.
+
+A message is one JSON object and the bytes of the tensors in it. Whatever arrives is looked at and
+never evaluated: a value is a number, a text, a tensor of checked dtype, shape and size, a tuple or
+list of values, the number of something that the other side keeps, or the name of a type that none
+of these is. This file needs nothing but torch, since the worker has no more.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import select
+import socket
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Channel", "Closed", "Garbled", "Named", "Odd", "Reference", "Told", "outline"]
+
+# What a message may be at most, so that nobody fills the other's memory.
+MOST_JSON = 1 << 23
+MOST_BYTES = 1 << 26
+DEEPEST = 32
+
+AT_ONCE = 1 << 16
+
+_LENGTH = struct.Struct("<I")
+_ENCODED = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+_DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (
+        torch.bool,
+        torch.uint8,
+        torch.int8,
+        torch.int16,
+        torch.int32,
+        torch.int64,
+        torch.float16,
+        torch.bfloat16,
+        torch.float32,
+        torch.float64,
+        torch.complex64,
+        torch.complex128,
+    )
+}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+
+
+class Closed(Exception):  # noqa: N818 - what happened, not a mistake of ours
+    """The other side is gone."""
+
+
+class Garbled(Exception):  # noqa: N818 - what happened, not a mistake of ours
+    """The other side sent what is no message."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Something that the worker keeps, such as a cache, by its number."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Odd:
+    """Something that is no value of the contract: the name of its type is all that is sent."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Named:
+    """A named tuple, whose type the worker keeps."""
+
+    kind: int
+    parts: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Told:
+    """A tensor that has no numbers to send: a sparse one, or one on the meta device."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    device: str
+    layout: str
+
+
+def outline(tensor: Tensor) -> Told | None:
+    """Give what can be said of a tensor without numbers; None where it has some."""
+    known = tensor.dtype in _NAMES and tensor.layout == torch.strided
+    if known and tensor.device.type != "meta":
+        return None
+    return Told(tensor.dtype, tuple(tensor.shape), tensor.device.type, str(tensor.layout))
+
+
+class Channel:
+    """One end of a connection over which whole messages go.
+
+    Args:
+        connection: a stream socket.
+        waiting: called with ``select.POLLIN`` where there is nothing to read, and with
+            ``select.POLLOUT`` where nothing more can be written; returns when it is otherwise.
+    """
+
+    def __init__(
+        self, connection: socket.socket, waiting: Callable[[int], None] | None = None
+    ) -> None:
+        self._connection = connection
+        self._waiting = waiting
+        self._come = bytearray()
+        self._flags = 0 if waiting is None else socket.MSG_DONTWAIT
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send a message: a dict whose values are as the module's first lines say.
+
+        Raises:
+            Closed: the other side is gone.
+            Garbled: the message is larger than one may be.
+        """
+        packer = _Packer()
+        tree = packer.pack(message)
+        text = _ENCODED([tree, packer.metas]).encode()
+        if len(text) > MOST_JSON:
+            raise Garbled(f"a message of {len(text):,} bytes is too large")
+        self._write(b"".join([_LENGTH.pack(len(text)), text, *packer.parts]))
+
+    def receive(self) -> dict[str, Any]:
+        """Wait for a message.
+
+        Raises:
+            Closed: the other side is gone.
+            Garbled: what it sent is no message.
+        """
+        (length,) = _LENGTH.unpack(self._read(_LENGTH.size))
+        if length > MOST_JSON:
+            raise Garbled("a message is too large")
+        try:
+            tree, metas = json.loads(self._read(length))
+            sizes = [_bytes(meta) for meta in metas]
+        except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
+            raise Garbled("a message cannot be read") from None
+        if sum(sizes) > MOST_BYTES:
+            raise Garbled("a message has too many numbers")
+        data = self._read(sum(sizes)) if sum(sizes) else bytearray()
+        try:
+            message = _unpack(tree, list(_tensors(metas, sizes, data)), DEEPEST)
+        except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError):
+            raise Garbled("a message cannot be read") from None
+        if not isinstance(message, dict):
+            raise Garbled("a message is no object")
+        return message
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.close()
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[self._connection.send(view, self._flags) :]
+            except BlockingIOError:
+                assert self._waiting is not None
+                self._waiting(select.POLLOUT)
+            except OSError:
+                raise Closed from None
+
+    def _read(self, length: int) -> bytearray:
+        """Take so many bytes, of which a small message has come with its first ones."""
+        while len(self._come) < length:
+            try:
+                at_most = max(AT_ONCE, length - len(self._come))
+                more = self._connection.recv(at_most, self._flags)
+            except BlockingIOError:
+                assert self._waiting is not None
+                self._waiting(select.POLLIN)
+                continue
+            except OSError:
+                raise Closed from None
+            if not more:
+                raise Closed
+            self._come += more
+        data = self._come[:length]
+        del self._come[:length]
+        return data
+
+
+class _Packer:
+    """Takes the tensors out of a message; one that stands in it twice is sent once."""
+
+    def __init__(self) -> None:
+        self.metas: list[list[Any]] = []
+        self.parts: list[bytes] = []
+        self.size = 0
+        self._known: dict[int, int] = {}
+        self._alive: list[Tensor] = []
+
+    def pack(self, value: Any) -> Any:  # noqa: ANN401
+        match value:
+            case None | bool() | int() | str() | float():
+                return value
+            case Tensor():
+                return {"t": self._tensor(value)}
+            case tuple():
+                return {"u": [self.pack(inner) for inner in value]}
+            case list():
+                return [self.pack(inner) for inner in value]
+            case dict():
+                return {"d": {name: self.pack(inner) for name, inner in value.items()}}
+            case Reference():
+                return {"r": value.number}
+            case Named():
+                return {"n": [value.kind, [self.pack(inner) for inner in value.parts]]}
+            case Told():
+                dtype = str(value.dtype).removeprefix("torch.")
+                return {"m": [dtype, list(value.shape), value.device, value.layout]}
+            case Odd():
+                return {"o": value.name}
+            case _:
+                raise TypeError(f"a {type(value).__name__} cannot be sent")
+
+    def _tensor(self, tensor: Tensor) -> int:
+        if id(tensor) not in self._known:
+            self._known[id(tensor)] = len(self.metas)
+            self._alive.append(tensor)
+            self.size += tensor.numel() * tensor.dtype.itemsize
+            if self.size > MOST_BYTES:
+                raise Garbled(f"tensors of {self.size:,} bytes are too large")
+            plain = tensor.detach()
+            shape, stride = tuple(plain.shape), None
+            if not plain.is_contiguous():
+                order = _dense(shape, plain.stride())
+                if order is None:
+                    plain = plain.contiguous()
+                else:
+                    stride, plain = list(plain.stride()), plain.permute(order)
+            self.metas.append([_NAMES[plain.dtype], list(shape), stride, int(tensor.requires_grad)])
+            if plain.dtype == torch.bfloat16:  # which numpy has not
+                self.parts.append(plain.cpu().view(torch.int16).numpy().tobytes())
+            else:
+                self.parts.append(plain.cpu().numpy().tobytes())
+        return self._known[id(tensor)]
+
+
+def _dense(shape: Sequence[int], stride: Sequence[int]) -> list[int] | None:
+    """Give the order of dimensions in which a tensor fills its memory without gaps, if it does."""
+    order = sorted(range(len(shape)), key=lambda dim: (stride[dim], shape[dim]), reverse=True)
+    expected = 1
+    for dim in reversed(order):
+        if stride[dim] != expected and shape[dim] != 1:
+            return None
+        expected *= shape[dim]
+    return order
+
+
+def _bytes(meta: list[Any]) -> int:
+    dtype, shape, stride, graded = meta
+    if not all(type(n) is int and n >= 0 for n in shape) or len(shape) > DEEPEST:
+        raise ValueError("no shape")
+    if stride is not None and (len(stride) != len(shape) or _dense(shape, stride) is None):
+        raise ValueError("no stride")
+    if graded not in {0, 1}:
+        raise ValueError("neither with a gradient nor without")
+    return int(math.prod(shape)) * _DTYPES[dtype].itemsize
+
+
+def _tensors(metas: list[Any], sizes: list[int], data: bytearray) -> Iterator[Tensor]:
+    start = 0
+    for (name, shape, stride, graded), size in zip(metas, sizes, strict=True):
+        dtype = _DTYPES[name]
+        if size:
+            count = size // dtype.itemsize
+            # A copy: tensors that share memory would count each other's changes.
+            tensor = torch.frombuffer(data, dtype=dtype, count=count, offset=start).clone()
+            tensor = tensor.view(shape) if stride is None else tensor.as_strided(shape, stride)
+        else:
+            tensor = torch.empty(shape, dtype=dtype)
+        start += size
+        yield tensor.requires_grad_() if graded else tensor
+
+
+def _unpack(tree: Any, tensors: list[Tensor], depth: int) -> Any:  # noqa: ANN401
+    if tree is None or isinstance(tree, bool | int | float | str):
+        return tree
+    if depth == 0:
+        raise ValueError("nested too deeply")
+    if isinstance(tree, list):
+        return [_unpack(inner, tensors, depth - 1) for inner in tree]
+    if "t" in tree:
+        return tensors[_index(tree["t"])]
+    if "u" in tree:
+        return tuple(_unpack(inner, tensors, depth - 1) for inner in tree["u"])
+    if "d" in tree:
+        return {name: _unpack(inner, tensors, depth - 1) for name, inner in tree["d"].items()}
+    if "n" in tree:
+        kind, parts = tree["n"]
+        return Named(_index(kind), tuple(_unpack(inner, tensors, depth - 1) for inner in parts))
+    return _unpack_what_is_only_told(tree)
+
+
+def _unpack_what_is_only_told(tree: dict[str, Any]) -> Reference | Told | Odd:
+    if "r" in tree:
+        return Reference(_index(tree["r"]))
+    if "o" in tree:
+        return Odd(str(tree["o"]))
+    dtype, shape, device, layout = tree["m"]
+    known = getattr(torch, str(dtype), None)
+    if not isinstance(known, torch.dtype) or not all(_index(n) < 1 << 31 for n in shape):
+        raise ValueError("no such tensor")
+    return Told(known, tuple(shape), str(device), str(layout))
+
+
+def _index(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError("no number of anything")
+    return value

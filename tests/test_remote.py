@@ -1,0 +1,166 @@
+"""A submission in a worker looks to every law like one in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from attest.contract import CONTRACT
+from attest.examination import Settings, examine
+from attest.holding import Holder
+from attest.implementations import load_submission
+from attest.laws import Property
+from attest.ledger import load_ledger, load_reference
+from tests.sources import ROOT
+
+SETTINGS = Settings(examples=3, seconds=60.0)
+MORE = Settings(examples=20, seconds=60.0)
+STYLES = ROOT / "tests" / "implementations"
+
+# So many laws of each component, spread over all that there are.
+EACH = 5
+
+
+@pytest.fixture(scope="module")
+def holder() -> Iterator[Holder]:
+    with Holder(SETTINGS, 1) as one:
+        yield one
+
+
+def some(component: str) -> list[Property]:
+    laws = [law for law in load_ledger().laws if law.component == component]
+    return laws[:: max(1, len(laws) // EACH)]
+
+
+@pytest.mark.parametrize("component", CONTRACT)
+@pytest.mark.parametrize("style", ["streaming", "torch_builtin"])
+def test_the_evidence_is_what_it_would_be_here(holder, style, component):
+    path = str(STYLES / f"{style}.py")
+    here, there, reference = load_submission(path), holder.load(path), load_reference()
+    for law in some(component):
+        one, other = (examine(law, it, SETTINGS, reference) for it in (here, there))
+        assert (one.status, one.examples, one.message) == (
+            other.status,
+            other.examples,
+            other.message,
+        ), law.id
+        assert one.tried == other.tried
+        assert one.ratio == pytest.approx(other.ratio, rel=1e-3, abs=1e-6), law.id
+
+
+WRONG = """
+import torch
+from torch import nn
+
+def softmax(x, dim=-1):
+    return torch.softmax(x, 0)
+
+class LayerNorm(nn.Module):
+    def __init__(self, d_model):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(d_model))
+        self.bias = nn.Parameter(torch.zeros(d_model))
+
+    def forward(self, x):
+        x -= x.mean(-1, keepdim=True)
+        return self.gain.detach() * x / (x.std(-1, keepdim=True) + 1e-5) + self.bias
+
+def scaled_dot_product_attention(query, key, value, mask=None):
+    raise RuntimeError("not today")
+"""
+
+
+@pytest.mark.parametrize("component", ["softmax", "LayerNorm", "scaled_dot_product_attention"])
+def test_a_counterexample_is_what_it_would_be_here(holder, tmp_path, component):
+    path = tmp_path / "wrong.py"
+    path.write_text(WRONG)
+    here, there = load_submission(str(path)), holder.load(str(path))
+    reference, wrong = load_reference(), 0
+    for law in load_ledger().laws:
+        if law.component != component:
+            continue
+        one, other = (examine(law, it, MORE, reference) for it in (here, there))
+        assert (one.status, one.message) == (other.status, other.message), law.id
+        assert (one.counterexample is None) == (other.counterexample is None)
+        if one.counterexample is not None and other.counterexample is not None:
+            wrong += 1
+            assert one.counterexample.text() == other.counterexample.text()
+    assert wrong >= 3
+
+
+def test_gradients_flow_through_calls_in_the_worker(holder, tmp_path):
+    """Through two calls, a cache between them, and parameters of both."""
+    path = str(STYLES / "streaming.py")
+    sizes = {"source_vocab": 7, "target_vocab": 5, "d_model": 8, "n_heads": 2, "d_hidden": 12}
+    sizes["n_layers"] = 2
+    spec, found = CONTRACT["Transformer"], []
+    memory = torch.randn(2, 3, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    for implementation in (load_submission(path), holder.load(path)):
+        with implementation.fresh():
+            implementation.seed(1)
+            model = implementation.construct(spec, sizes, torch.float64, "cpu")
+            given = memory.clone().requires_grad_()
+            token = torch.tensor([1, 2])
+            _, cache = model.call({"token": token, "memory": given}, "step")
+            logits, _ = model.call({"token": token, "memory": given, "cache": cache}, "step")
+            own = [p for p in model.parameters().values() if p.requires_grad]
+            by = torch.autograd.grad(logits.square().sum(), [given, *own], materialize_grads=True)
+            found.append([logits.detach(), *by])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+    assert all(bool(gradient.any()) for gradient in found[0][1:2])
+
+
+def test_gradients_flow_through_caches_of_calls_that_are_forgotten(holder):
+    path = str(STYLES / "streaming.py")
+    sizes = {"source_vocab": 7, "target_vocab": 5, "d_model": 8, "n_heads": 2, "d_hidden": 12}
+    sizes["n_layers"] = 1
+    spec, found = CONTRACT["Transformer"], []
+    memory = torch.randn(2, 3, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    for implementation in (load_submission(path), holder.load(path)):
+        with implementation.fresh():
+            implementation.seed(1)
+            model = implementation.construct(spec, sizes, torch.float64, "cpu")
+            given, cache = memory.clone().requires_grad_(), None
+            for _ in range(4):
+                arguments = {"token": torch.tensor([1, 2]), "memory": given, "cache": cache}
+                logits, cache = model.call(arguments, "step")
+            model.call({"token": torch.tensor([1, 2]), "memory": memory}, "step")  # forgets
+            found.append(torch.autograd.grad(logits.square().sum(), given)[0])
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-12)
+
+
+def test_parameters_that_a_call_changes_are_seen_here(holder, tmp_path):
+    path = tmp_path / "changing.py"
+    path.write_text(
+        "import torch\n"
+        "class LayerNorm(torch.nn.Module):\n"
+        "    def __init__(self, d_model):\n"
+        "        super().__init__()\n"
+        "        self.gain = torch.nn.Parameter(torch.ones(d_model))\n"
+        "    def forward(self, x):\n"
+        "        self.gain.data.add_(1)\n"
+        "        return x * self.gain\n"
+    )
+    there = holder.load(str(path))
+    with there.fresh():
+        norm = there.construct(CONTRACT["LayerNorm"], {"d_model": 2}, torch.float64, "cpu")
+        norm.call({"x": torch.ones(1, 2, dtype=torch.float64)})
+        assert norm.parameters()["gain"].tolist() == [2, 2]
+        norm.set_parameters({"gain": torch.full((2,), 5.0, dtype=torch.float64)})
+        answer = norm.call({"x": torch.ones(1, 2, dtype=torch.float64)})
+        assert answer.tolist() == [[6, 6]]
+
+
+def test_arguments_that_a_call_changes_are_seen_here(holder, tmp_path):
+    path = tmp_path / "changing.py"
+    path.write_text("def softmax(x, dim=-1):\n    return x.sub_(x.max()).softmax(dim)\n")
+    there = holder.load(str(path))
+    with there.fresh():
+        component = there.construct(CONTRACT["softmax"], {}, torch.float64, "cpu")
+        given = torch.tensor([1.0, 3.0])
+        component.call({"x": given})
+        assert given.tolist() == [1, 3]
+        assert component.arguments()["x"].tolist() == [-2, 0]
