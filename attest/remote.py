@@ -175,12 +175,10 @@ class _Process:
         """
         if self._open:
             self._open = False
-            with undisturbed():
+            with undisturbed(), self._answers, self._printed:
                 self.end = _end_of(self._worker.end())
                 self._failure = self._failure or Ended(self.end)
                 self._drain()
-                self._answers.close()
-                self._printed.close()
         return self.end
 
 

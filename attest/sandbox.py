@@ -309,6 +309,8 @@ class WorkerProcess:
             try:
                 socket.send_fds(self._control, [request], [theirs.fileno(), printed.fileno()])
             except OSError:
+                answers.close()
+                output.close()
                 raise WorkerError(self._last_words()) from None
         self._busy = True
         return answers, output

@@ -328,6 +328,11 @@ def grade_report(result: Grade, seconds: float) -> list[RenderableType]:
     if not result.max_score:
         for evidence in result.left_out:
             parts.append(Text(f"{evidence.prop.id} does not apply: {evidence.message}"))
+    apart = result.isolation
+    if apart.unprotected:
+        why = "In this sandbox" if apart.sandbox else f"Without a sandbox ({apart.problem})"
+        could = ", ".join(apart.unprotected)
+        parts.append(Text(f"\n{why} a submission could {could}.", "yellow"))
     # Rounded down: 100% is all of them.
     percent = math.floor(100 * result.score / result.max_score) if result.max_score else 0
     settings = result.settings
@@ -340,11 +345,6 @@ def grade_report(result: Grade, seconds: float) -> list[RenderableType]:
             f"{'' if result.isolation.sandbox is None else f', in {result.isolation.sandbox}'}.",
         )
     )
-    apart = result.isolation
-    if apart.unprotected:
-        why = "In this sandbox" if apart.sandbox else f"Without a sandbox ({apart.problem})"
-        could = ", ".join(apart.unprotected)
-        parts.append(Text(f"{why} a submission could {could}.", "yellow"))
     return parts
 
 

@@ -7,6 +7,7 @@ machine down: a few processes, a few gigabytes, seconds.
 from __future__ import annotations
 
 import ctypes
+import gc
 import socket
 import tempfile
 import textwrap
@@ -35,6 +36,14 @@ EXPONENTIAL = "softmax.it_is_the_normalised_exponential"
 SAME = "softmax.the_same_call_gives_the_same_result"
 
 IN_A_SANDBOX = isolation().sandbox is not None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_left_open() -> Iterator[None]:
+    """Have what nobody has closed told here, and not in whatever test comes later."""
+    yield
+    gc.collect()
+
 
 Examined = Callable[..., list[Evidence]]
 

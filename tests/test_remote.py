@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -27,6 +28,13 @@ EACH = 5
 def holder() -> Iterator[Holder]:
     with Holder(SETTINGS, 1) as one:
         yield one
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_left_open() -> Iterator[None]:
+    """Have what nobody has closed told here, and not in whatever test comes later."""
+    yield
+    gc.collect()
 
 
 def some(component: str) -> list[Property]:
