@@ -9,7 +9,6 @@ and keeps a tape of what was done, from which a counterexample's script is writt
 from __future__ import annotations
 
 import hashlib
-import math
 import zlib
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
@@ -41,10 +40,6 @@ Value = TypeVar("Value")
 # What a trusted component keeps for later laws: more than the ledger asks for at 100 examples a
 # property, and a few megabytes.
 MOST_KEPT = 20_000
-
-# Bounds follow the size of parameters, and one that is not used could be of any size. Matrices are
-# drawn by us, and no vector that is added or multiplied comes near this.
-LARGEST = 1e4
 
 Modules = dict[Any, tuple[Component, dict[str, Tensor]]]
 """Modules by their sizes and dtype, with the parameters that each of them started with."""
@@ -435,8 +430,7 @@ class Subject:
         if what not in self._sizes:
             with self._tape.paused(), torch.no_grad():
                 own = [measure(p) for p in parameters.values() if p.numel()]
-                largest = float(torch.stack(own).max()) if own else 0.0
-                self._sizes[what] = min(largest, LARGEST) if math.isfinite(largest) else LARGEST
+                self._sizes[what] = float(torch.stack(own).max()) if own else 0.0
         return self._sizes[what]
 
     def parameters(self) -> dict[str, Tensor]:
