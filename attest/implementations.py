@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import random
 import sys
-import traceback
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from importlib.machinery import SourceFileLoader
@@ -14,13 +12,13 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from attest.contract import CONTRACT, ComponentSpec
 from attest.limits import ours
 from attest.messages import exception_line
+from attest.serving import is_of_torch, last_line, module_of, seed_everything
 
 __all__ = [
     "Component",
@@ -28,16 +26,8 @@ __all__ = [
     "LocalImplementation",
     "SubmissionError",
     "load_submission",
-    "seed_everything",
+    "nowhere",
 ]
-
-
-_OF_TORCH = (
-    nn.functional.scaled_dot_product_attention,
-    nn.functional.softmax,
-    torch.softmax,
-    nn.Transformer,
-)
 
 
 class SubmissionError(Exception):
@@ -120,13 +110,7 @@ class LocalComponent:
         self._arguments = arguments
         self._known = None  # a call may change which there are, and what they hold
         self.version += 1
-        parameters = self._spec.calls(method).parameters
-        positional = []
-        for name in parameters:
-            if name not in arguments:
-                break
-            positional.append(arguments[name])
-        rest = {n: v for n, v in arguments.items() if n not in parameters[: len(positional)]}
+        positional, rest = self._spec.calls(method).split(arguments)
         target = getattr(self._target, method) if method else self._target
         if not watched:
             return target(*positional, **rest)
@@ -184,7 +168,7 @@ class LocalImplementation:
         What torch has of the same name has another signature, and importing it is no attempt.
         """
         found = getattr(self._namespace, component, None)
-        return found is not None and found not in _OF_TORCH
+        return found is not None and not is_of_torch(found)
 
     def raw(self, component: str) -> Any:  # noqa: ANN401
         """Give the function or class itself."""
@@ -196,12 +180,8 @@ class LocalImplementation:
         """Construct a module in eval mode on the device, or give the function."""
         target = self.raw(spec.name)
         if spec.constructor is not None:
-            target = target(*(arguments[name] for name in spec.constructor))
-            if not isinstance(target, nn.Module):
-                raise TypeError(
-                    f"{spec.name}(...) gave a {type(target).__name__}, not a torch.nn.Module"
-                )
-            target = target.to(device=device, dtype=dtype).eval()
+            made = target(*(arguments[name] for name in spec.constructor))
+            target = module_of(spec.name, made, dtype, device)
         return LocalComponent(spec, target)
 
     def seed(self, number: int) -> None:
@@ -221,14 +201,6 @@ class LocalImplementation:
                 raise
             return error
         return None
-
-
-def seed_everything(number: int) -> None:
-    """Seed the generators of torch, Python and numpy in this process."""
-    # torch.manual_seed seeds every kind of device, which takes a millisecond.
-    torch.default_generator.manual_seed(number)
-    random.seed(number)
-    np.random.seed(number)  # noqa: NPY002 - what a component may use
 
 
 def load_submission(submission: str) -> LocalImplementation:
@@ -303,18 +275,18 @@ def _from_name(name: str) -> ModuleType:
         except ValueError:  # a module that says that it has no specification
             found = None
     if found is None or found.origin is None:  # nowhere, or a folder without any code of its own
-        there = Path(name)
-        what = "a folder" if there.is_dir() else "a file"
-        problem = f"is {what}, not a .py file" if name and there.exists() else "does not exist"
-        shown = name or "''"
-        raise SubmissionError(f"{shown} {problem}; a submission is one .py file or a module")
+        raise SubmissionError(nowhere(name))
     return importlib.import_module(name)
 
 
+def nowhere(name: str) -> str:
+    """Say that there is no module of this name, and what is there instead."""
+    there = Path(name)
+    what = "a folder" if there.is_dir() else "a file"
+    problem = f"is {what}, not a .py file" if name and there.exists() else "does not exist"
+    return f"{name or repr('')} {problem}; a submission is one .py file or a module"
+
+
 def _where(error: BaseException, path: Path) -> str:
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if path.suffix == ".py" and Path(frame.filename).name == path.name
-    ]
-    return f" (line {lines[-1]})" if lines else ""
+    line = last_line(error, str(path) if path.suffix == ".py" else None)
+    return "" if line is None else f" (line {line})"

@@ -161,19 +161,16 @@ def _commands(program: str) -> Iterator[list[str]]:
     """Give the ways to call bubblewrap, the best first.
 
     Root needs no namespace of users to make the others, and the worker then becomes a user whom
-    the limits on processes count. Whoever is not root needs one, and so does root in a container.
+    the limits on processes count. Whoever is not root needs one.
     """
     apart = ["--unshare-pid", "--unshare-ipc", "--unshare-net", "--unshare-uts"]
     apart += ["--unshare-cgroup-try", "--die-with-parent", "--new-session", "--clearenv"]
     apart += ["--hostname", "attest", "--chdir", "/"]
+    user = ["--unshare-user", "--uid", "65534", "--gid", "65534"]
     if os.getuid() == 0:
-        privileges = ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-        for process in (["--proc", "/proc"], ["--ro-bind", "/proc", "/proc"]):
-            yield [program, *apart, *privileges, *_places(), *process, *READ_ONLY, "--"]
-    else:
-        for process in (["--proc", "/proc"], ["--ro-bind", "/proc", "/proc"]):
-            user = ["--unshare-user", "--uid", "65534", "--gid", "65534"]
-            yield [program, *apart, *user, *_places(), *process, *READ_ONLY, "--"]
+        user = ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    for process in (["--proc", "/proc"], ["--ro-bind", "/proc", "/proc"]):
+        yield [program, *apart, *user, *_places(), *process, *READ_ONLY, "--"]
 
 
 def _places() -> list[str]:

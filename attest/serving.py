@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from attest.wire import DEEPEST, Channel, Closed, Named, Odd, Reference, outline
 
-__all__ = ["Served"]
+__all__ = ["Served", "is_of_torch", "last_line", "module_of", "seed_everything"]
 
 # Of what an exception says, so much is passed on.
 MOST_TEXT = 2000
@@ -104,7 +104,7 @@ class Served:
                 self._kept.pop(number, None)
                 self._held.pop(number, None)
             if "seed" in what:
-                _seed(what["seed"])
+                seed_everything(what["seed"])
             if "set" in what:
                 self._set(self._held[what["set"]], what["values"])
 
@@ -140,11 +140,13 @@ class Served:
             if isinstance(error, SyntaxError):
                 said["line"], said["problem"] = error.lineno, str(error.msg)[:MOST_TEXT]
             else:
-                said["line"] = _line_of(error, path)
+                said["line"] = last_line(error, path)
             return {"failed": said}
-        for known in _OF_TORCH:  # has another signature, and importing it is no attempt
-            namespace = {key: value for key, value in namespace.items() if value is not known}
-        self._names = {key: value for key, value in namespace.items() if value is not None}
+        self._names = {
+            key: value
+            for key, value in namespace.items()
+            if value is not None and not is_of_torch(value)
+        }
         return {"defines": [key for key in self._names if key.isidentifier()]}
 
     def _from_file(self, name: str, path: Path) -> ModuleType:
@@ -164,12 +166,7 @@ class Served:
     def _construct(self, component: str, sizes: list[int] | None, dtype: str) -> dict[str, Any]:
         target = self._names[component]
         if sizes is not None:
-            target = target(*sizes)
-            if not issubclass(type(target), nn.Module):
-                raise TypeError(
-                    f"{component}(...) gave a {type(target).__name__}, not a torch.nn.Module"
-                )
-            target = target.to(device="cpu", dtype=getattr(torch, dtype)).eval()
+            target = module_of(component, target(*sizes), getattr(torch, dtype), "cpu")
         held = _Held(target, sizes is not None)
         number = self._number()
         self._held[number] = held
@@ -361,7 +358,26 @@ def _tensors(value: Any) -> Iterator[Tensor]:  # noqa: ANN401
         yield from _tensors(value.parts)
 
 
-def _seed(number: int) -> None:
+def is_of_torch(value: object) -> bool:
+    """Say whether it is what torch has of a name: of another signature, and no attempt."""
+    return any(value is known for known in _OF_TORCH)
+
+
+def module_of(component: str, made: Any, dtype: torch.dtype, device: str) -> nn.Module:  # noqa: ANN401
+    """Give what a constructor gave as a module in eval mode, of a dtype and on a device.
+
+    Raises:
+        TypeError: it is no module.
+    """
+    if not issubclass(type(made), nn.Module):
+        raise TypeError(f"{component}(...) gave a {type(made).__name__}, not a torch.nn.Module")
+    module: nn.Module = made.to(device=device, dtype=dtype).eval()
+    return module
+
+
+def seed_everything(number: int) -> None:
+    """Seed the generators of torch, Python and numpy in this process."""
+    # torch.manual_seed seeds every kind of device, which takes a millisecond.
     torch.default_generator.manual_seed(number)
     random.seed(number)
     np.random.seed(number)  # noqa: NPY002 - what a component may use
@@ -380,7 +396,8 @@ def _described(error: BaseException) -> dict[str, Any]:
     return {"names": [_short(kind.__name__) for kind in type(error).__mro__[:8]], "text": text}
 
 
-def _line_of(error: BaseException, path: str | None) -> int | None:
+def last_line(error: BaseException, path: str | None) -> int | None:
+    """Give the last line of a file that an exception came through, if it did."""
     if path is None:
         return None
     frames = traceback.extract_tb(error.__traceback__)

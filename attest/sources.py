@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from attest.implementations import SubmissionError
+from attest.implementations import SubmissionError, nowhere
 from attest.messages import printable
 from attest.sandbox import installed
 
@@ -50,7 +50,7 @@ class Source:
         text = printable(": ".join(filter(None, (names[0], str(told["text"])))))
         missing = re.fullmatch(r"ModuleNotFoundError: No module named '([\w.]+)'", text)
         if self.path is None and missing and f"{self.module}.".startswith(f"{missing[1]}."):
-            return _nowhere(self.name)
+            return nowhere(self.name)
         where = "" if line is None else f" (line {line})"
         return f"{self.name} raised {text} when imported{where}"
 
@@ -143,7 +143,7 @@ def _of_a_module(name: str) -> dict[str, bytes]:
             found = None
     places = list(found.submodule_search_locations or ()) if found is not None else []
     if found is None or (found.origin is None and not places):
-        raise SubmissionError(_nowhere(name))
+        raise SubmissionError(nowhere(name))
     here = Path(places[0] if places else str(found.origin)).resolve()
     if installed(here) or not here.exists():  # or built into Python
         return {}
@@ -152,10 +152,3 @@ def _of_a_module(name: str) -> dict[str, bytes]:
         _add(files, path, here.parent)
     _add_what_is_imported(here.parent, files)
     return files
-
-
-def _nowhere(name: str) -> str:
-    there = Path(name)
-    what = "a folder" if there.is_dir() else "a file"
-    problem = f"is {what}, not a .py file" if name and there.exists() else "does not exist"
-    return f"{name or repr('')} {problem}; a submission is one .py file or a module"

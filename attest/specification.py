@@ -204,6 +204,16 @@ class CallSpec:
                     checked.append(tensor)
         return tuple(checked)
 
+    def split(self, arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Give arguments as they are passed: those that the contract orders by position first."""
+        positional = []
+        for name in self.parameters:
+            if name not in arguments:
+                break
+            positional.append(arguments[name])
+        given = self.parameters[: len(positional)]
+        return positional, {n: value for n, value in arguments.items() if n not in given}
+
 
 @dataclass(frozen=True, eq=False)
 class ComponentSpec(CallSpec):

@@ -238,24 +238,32 @@ def test_many_processes_are_refused_and_gone_afterwards(examined):
     assert not any(mark in command for command in _commands())
 
 
-def test_whoever_detaches_is_ended_too(examined):
-    mark = f"detached{time.time_ns()}"
-    found = examined(
-        softmax(
-            f"""
-            import os
-            if not started and os.fork() == 0:
+def detaching(mark: str) -> str:
+    """Write a softmax that starts a program out of its reach, and fails if it does not start."""
+    return softmax(
+        f"""
+        import os
+        if not started:
+            started.append(1)
+            closed, kept = os.pipe()  # which the program that is started has not
+            if os.fork() == 0:
                 os.setsid()
                 if os.fork() == 0:
-                    os.execv("/bin/sleep", ["{mark}", "60"])
+                    try:
+                        os.execv("/bin/sleep", ["{mark}", "60"])
+                    finally:
+                        os.write(kept, b"not started")
                 os._exit(0)
-            started.append(1)
-            """,
-            "started = []",
-        ),
-        SUM,
+            os.close(kept)
+            assert os.read(closed, 1) == b""
+        """,
+        "started = []",
     )
-    assert found[0].status == "holds"
+
+
+def test_whoever_detaches_is_ended_too(examined):
+    mark = f"detached{time.time_ns()}"
+    assert statuses(examined(detaching(mark), SUM)) == ["holds"]
     assert not any(mark in command for command in _commands())
 
 
@@ -511,20 +519,7 @@ def test_without_a_sandbox_limits_hold(limited, laws, tmp_path, name):
 def test_without_a_sandbox_nothing_is_left_running(limited, laws, tmp_path):
     mark, before = f"left{time.time_ns()}", set(Path(tempfile.gettempdir()).glob("attest-*"))
     path = tmp_path / "submission.py"
-    path.write_text(
-        softmax(
-            f"""
-            import os
-            if not started and os.fork() == 0:
-                os.setsid()
-                if os.fork() == 0:
-                    os.execv("/bin/sleep", ["{mark}", "60"])
-                os._exit(0)
-            started.append(1)
-            """,
-            "started = []",
-        )
-    )
+    path.write_text(detaching(mark))
     submission = limited.load(str(path))
     found = examine_all(
         [laws[SUM]], submission, SETTINGS, load_reference(), 1, lambda _: None, limited.workers
@@ -557,7 +552,7 @@ for ring in (-3, -4, -5):
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="calls by their numbers there")
 def test_keys_of_the_system_are_out_of_reach(examined):
     system = ctypes.CDLL(None)
-    key = system.syscall(248, b"user", b"attest-secret", b"42", 2, -3)  # of this session
+    key = system.syscall(248, b"user", b"attest-secret", b"42", 2, -3)
     if key < 0:
         pytest.skip("this system lets nobody add a key")
     assert statuses(examined(softmax(KEYS))) == ["holds", "holds"]
