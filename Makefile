@@ -49,5 +49,5 @@ stability: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[test,lint,measure]'
+		--constraint constraints.txt --editable '.[test,lint,measure,cluster]'
 	touch $@

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,16 @@ REPORTS, DATA = Path("reports"), "claims.json"
 
 # What an interrupted measurement has finished, in the folder of results.
 PARTIAL = ".partial.jsonl"
+
+# What `attest grade` writes beside --json, and in which languages it speaks to students.
+WRITTEN = {
+    "feedback": "the student's report, as Markdown",
+    "gradescope": "Gradescope's results.json",
+    "junit": "JUnit's XML",
+    "csv": "a table of all properties",
+    "markdown": "a summary for GitHub Actions",
+}
+LANGUAGES = ("en", "ko")
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 
@@ -121,9 +132,29 @@ def _parser() -> argparse.ArgumentParser:
     _saying(verify)
     _json(verify)
 
-    grade = commands.add_parser("grade", help="grade an implementation by the same properties")
+    grade = commands.add_parser("grade", help="grade implementations by the same properties")
     grade.add_argument(
-        "submission", metavar="FILE_OR_MODULE", help="a .py file or an importable module"
+        "submission",
+        metavar="FILE_OR_MODULE_OR_FOLDER",
+        help="a .py file, an importable module, or a folder with a class's submissions",
+    )
+    grade.add_argument(
+        "--rubric", metavar="FILE", type=Path, help="a TOML file that says what laws are worth"
+    )
+    grade.add_argument(
+        "--language",
+        choices=LANGUAGES,
+        default=LANGUAGES[0],
+        help="of what students read (default: %(default)s)",
+    )
+    grade.add_argument("--name", default="", help="what reports call it (default: as given)")
+    grade.add_argument(
+        "--out", metavar="FOLDER", type=Path, help="where the results of a class are written"
+    )
+    grade.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="grade a class on the workers of this Dask scheduler (pip install 'attest[cluster]')",
     )
     grade.set_defaults(run=_grade)
     grade.add_argument(
@@ -153,6 +184,8 @@ def _parser() -> argparse.ArgumentParser:
         "(default: %(default)g)",
     )
     _json(grade)
+    for name, what in WRITTEN.items():
+        grade.add_argument(f"--{name}", metavar="FILE", type=Path, help=f"write {what}")
 
     report = commands.add_parser(
         "report", help="verify the claims, and write the ledger with all evidence to files"
@@ -309,8 +342,10 @@ class _Session:
             total=getattr(options, "total_seconds", float("inf")),
         )
         usable_device(options.device)
-        if getattr(options, "json", None) is not None:
-            _writable(options.json)
+        for name in ("json", *WRITTEN):
+            path = getattr(options, name, None)
+            if path is not None:
+                _writable(f"--{name}", path)
 
     @property
     def seconds(self) -> float:
@@ -327,6 +362,7 @@ class _Session:
         properties: Sequence[Any],
         implementation: Any,  # noqa: ANN401
         what: str,
+        settings: Any = None,  # noqa: ANN401
         workers: list[Any] | None = None,
     ) -> list[Any]:
         from attest.running import examine_all
@@ -337,7 +373,7 @@ class _Session:
             return examine_all(
                 properties,
                 implementation,
-                self.settings,
+                settings or self.settings,
                 self.reference,
                 self.jobs,
                 lambda _: bar.advance(task),
@@ -346,24 +382,29 @@ class _Session:
 
     def write(self, data: dict[str, Any]) -> bool:
         """Write the data where they are asked for, before a report that may be cut short."""
-        if self.options.json is not None:
-            text = json.dumps(data, indent=2, ensure_ascii=False)
-            try:
-                self.options.json.write_text(text + "\n", encoding="utf-8")
-            except OSError as error:
-                _say(self.errors, f"--json {self.options.json}: {error.strerror}")
-                return False
+        if self.options.json is None:
+            return True
+        text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+        return self.put("--json", self.options.json, text)
+
+    def put(self, option: str, path: Path, text: str) -> bool:
+        """Write a file that an option asks for; say so where it cannot be written."""
+        try:
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            _say(self.errors, f"{option} {path}: {error.strerror}")
+            return False
         return True
 
 
-def _writable(path: Path) -> None:
+def _writable(option: str, path: Path) -> None:
     from attest.ledger import LedgerError
 
     folder = path.parent
     if path.is_dir() or not folder.is_dir():
-        raise LedgerError(f"--json {path}: this is a folder, or in a folder that does not exist")
+        raise LedgerError(f"{option} {path}: this is a folder, or in a folder that does not exist")
     if not os.access(path if path.exists() else folder, os.W_OK):
-        raise LedgerError(f"--json {path}: this cannot be written")
+        raise LedgerError(f"{option} {path}: this cannot be written")
 
 
 def _session(options: argparse.Namespace, console: Console, errors: Console) -> _Session | None:
@@ -436,48 +477,121 @@ def _report(options: argparse.Namespace, console: Console, errors: Console) -> i
 
 
 def _grade(options: argparse.Namespace, console: Console, errors: Console) -> int:
+    from attest.rubric import Rubric, RubricError, read_rubric
+
+    try:
+        rubric = Rubric() if options.rubric is None else read_rubric(options.rubric)
+    except RubricError as error:
+        _say(errors, str(error))
+        return UNUSABLE
     session = _session(options, console, errors)
     if session is None:
         return UNUSABLE
-    from attest.grading import grade, unloadable
     from attest.holding import Holder
-    from attest.implementations import SubmissionError
     from attest.ledger import LedgerError
     from attest.limits import WorkerError
     from attest.running import require_sound_laws
-    from attest.terminal import grade_report, show
 
     laws = session.ledger.laws
-    if not laws:
-        _say(errors, "--only selects no law, and grades are given by laws")
-        return UNUSABLE
-    settings, name = session.settings, options.submission
-    with contextlib.ExitStack() as stack:
-        try:
-            holder = stack.enter_context(
-                Holder(
-                    settings,
-                    session.jobs,
-                    trusted=options.trusted,
-                    required=options.require_sandbox,
-                    patience=options.call_seconds,
-                )
+    try:
+        if not any(rubric.grades(law) for law in laws):
+            raise LedgerError(  # noqa: TRY301 - said like the others
+                "no law is left by --only and the rubric, and grades are given by laws"
             )
-            require_sound_laws(laws, session.reference, settings, session.jobs)
-            submission = holder.load(name)
-        except (LedgerError, WorkerError) as error:
-            _say(errors, str(error))
-            return UNUSABLE
-        except SubmissionError as error:
-            _say(errors, str(error))
-            nothing = unloadable(name, laws, settings, holder.isolation, str(error))
-            session.write(nothing.as_data(session.seconds))
-            return UNUSABLE
-        evidence = session.examine(laws, submission, f"grading {name}", holder.workers)
-    result = grade(name, evidence, settings, holder.isolation)
-    written = session.write(result.as_data(session.seconds))
-    show(console, grade_report(result, session.seconds))
+        if not options.only:  # which may leave out what the rubric speaks of
+            rubric.require_known(laws)
+        holder = partial(
+            Holder,
+            session.settings,
+            trusted=options.trusted,
+            required=options.require_sandbox,
+            patience=options.call_seconds,
+        )
+        require_sound_laws(laws, session.reference, session.settings, session.jobs)
+        if Path(options.submission).is_dir():
+            return _class(session, partial(holder, 1), rubric)
+        with holder(session.jobs) as held:
+            return _alone(session, held, rubric)
+    except (LedgerError, RubricError, WorkerError) as error:
+        _say(errors, str(error))
+        return UNUSABLE
+
+
+def _alone(session: _Session, holder: Any, rubric: Any) -> int:  # noqa: ANN401
+    """Grade one submission, and say how it went."""
+    from attest.formats import FORMATS
+    from attest.marking import Marker
+    from attest.report import as_json
+    from attest.terminal import grade_report, show
+
+    options = session.options
+
+    def examine(laws: Any, implementation: Any, settings: Any, what: str) -> list[Any]:  # noqa: ANN401
+        return session.examine(laws, implementation, what, settings, holder.workers)
+
+    marker = Marker(holder, session.ledger.laws, session.settings, rubric, examine)
+    result = marker.mark(options.submission, name=options.name)
+    seconds = session.seconds
+    written = session.write(result.as_data(seconds))
+    for name, made in FORMATS.items():
+        path = getattr(options, name)
+        if path is not None:
+            text = made(result, seconds, options.language)
+            text = text if isinstance(text, str) else as_json(text)
+            written = session.put(f"--{name}", path, text) and written
+    if result.problem is not None:
+        _say(session.errors, result.problem)
+        return UNUSABLE
+    show(session.console, grade_report(result, seconds, options.language))
     return UNUSABLE if not written else WELL if result.well else FAILED
+
+
+def _class(session: _Session, holder: Any, rubric: Any) -> int:  # noqa: ANN401
+    """Grade all submissions of a folder, and say where the results are."""
+    from attest.classroom import Class, entries, grade_class
+    from attest.ledger import LedgerError
+    from attest.sweeping import ENDED, BrokenProcessPool, BusyError
+    from attest.terminal import class_table, show
+
+    options = session.options
+    folder = Path(options.submission)
+    alone = [f"--{name}" for name in ("json", *WRITTEN) if getattr(options, name) is not None]
+    if options.out is None or alone:
+        problem = f"{', '.join(alone)} is for one submission; " if alone else ""
+        raise LedgerError(
+            f"{folder} is a folder, so a class is graded; {problem}say with --out where its results"
+            " are written"
+        )
+    how = Class(
+        session.ledger.laws,
+        session.settings,
+        rubric,
+        session.reference,
+        options.language,
+        holder,
+        tuple(options.properties),
+    )
+    found, others = entries(folder)
+    for name in others:
+        _say(session.errors, f"{folder / name} is not graded: it is no .py file and no folder")
+    elsewhere = None
+    if options.scheduler is not None:
+        from attest.cluster import graded_on
+
+        elsewhere = graded_on(options)
+    try:
+        graded = grade_class(found, how, options.out, jobs=session.jobs, elsewhere=elsewhere)
+    except KeyboardInterrupt:
+        _say(session.errors, "interrupted; the same command goes on from here")
+        return INTERRUPTED
+    except BusyError as error:
+        raise LedgerError(str(error)) from None
+    except BrokenProcessPool:
+        raise LedgerError(ENDED) from None
+    except OSError as error:
+        raise LedgerError(f"--out {options.out}: {error.strerror}") from None
+    show(session.console, class_table(graded, options.out, session.seconds))
+    return WELL  # all are graded, however well
 
 
 def _measure(options: argparse.Namespace, console: Console, errors: Console) -> int:

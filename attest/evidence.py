@@ -8,7 +8,7 @@ from typing import Any, Literal
 from attest.experiments import Experiment
 from attest.laws import Property
 
-__all__ = ["Counterexample", "Evidence", "Status"]
+__all__ = ["Counterexample", "Evidence", "Labels", "Status"]
 
 Status = Literal[
     "holds",
@@ -20,6 +20,16 @@ Status = Literal[
     "not_attempted",
     "not_applicable",
 ]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the parts of a counterexample are called."""
+
+    wrong: str = "Wrong"
+    came: str = "came out      "
+    expected: str = "should be     "
+    again: str = "To see it again"
 
 
 @dataclass(frozen=True)
@@ -63,19 +73,27 @@ class Counterexample:
         lines = [f"{self.component}: {self.sentence}", f"  {self.explanation}", f"  {self.formula}"]
         if self.quote:
             lines.append(f"  The notes: «{self.quote}»")
-        lines.append("")
+        return "\n".join([*lines, "", self.shown()])
+
+    def shown(self, labels: Labels | None = None) -> str:
+        """Write out what was given, what came out and what should have, and the script.
+
+        Args:
+            labels: what to call these, in another language.
+        """
+        labels, lines = labels or Labels(), list[str]()
         width = max((len(name) for name, _ in self.inputs), default=0)
         for name, value in self.inputs:
             lines.append(_hang(f"  {name:<{width}} = ", value))
         lines.append("")
-        lines.append(f"  Wrong: {self.what}")
+        lines.append(f"  {labels.wrong}: {self.what}")
         if self.came is not None:
-            lines.append(_hang("  came out      ", self.came))
+            lines.append(_hang(f"  {labels.came}", self.came))
         if self.expected is not None:
-            lines.append(_hang("  should be     ", self.expected))
+            lines.append(_hang(f"  {labels.expected}", self.expected))
         if self.difference is not None:
             lines.append(f"  {self.difference}")
-        lines += ["", "  To see it again:", ""]
+        lines += ["", f"  {labels.again}:", ""]
         lines += [f"    {line}".rstrip() for line in self.script.splitlines()]
         return "\n".join(lines)
 
@@ -101,6 +119,7 @@ class Evidence:
         tried: how many examples were of each kind, by :mod:`attest.regimes`; an example is of one
             tier of sizes and may have several regimes of values. Empty where nothing was sampled,
             and where the law fails.
+        printed: the beginning of what the submission printed meanwhile.
         made: of an experiment, when it was measured, on what and with which versions.
     """
 
@@ -113,6 +132,7 @@ class Evidence:
     counterexample: Counterexample | None = None
     ratio: float = 0.0
     tried: dict[str, int] = field(default_factory=dict)
+    printed: str = ""
     made: dict[str, Any] | None = None
 
     @property

@@ -764,7 +764,8 @@ def examine(
                 evidence = _out_of_time(examination)  # Hypothesis turns a limit into other errors
             else:
                 evidence = Evidence(prop, "crashed", examination.examples, message=_line(error))
-    return replace(evidence, seconds=time.perf_counter() - start)
+    printed = "" if evidence.well else implementation.printed
+    return replace(evidence, seconds=time.perf_counter() - start, printed=printed)
 
 
 def _out_of_time(examination: _Examination, said: str = "") -> Evidence:

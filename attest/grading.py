@@ -2,22 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from attest.contract import CONTRACT
 from attest.evidence import Evidence
 from attest.examination import Settings
-from attest.laws import Kind, Property
+from attest.laws import Property
 from attest.mistakes import nearest_mistake
+from attest.rubric import Rubric
 from attest.sandbox import Isolation
 from attest.verification import environment
 
-__all__ = ["ComponentGrade", "Grade", "grade", "unloadable"]
+__all__ = ["ComponentGrade", "Grade", "Mark", "grade", "unloadable"]
 
-POINTS: dict[Kind, float] = {"definition": 3.0, "claim": 2.0, "robustness": 1.0}
-"""What a property of each kind is worth."""
+# Points are given with so many decimals.
+DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a property earned.
+
+    Attributes:
+        evidence: what examining it gave.
+        worth: the points that it could earn.
+        because_of: the parts that are to blame where it fails: with correct ones in their place it
+            holds, and their own properties have lost points for it already.
+        bonus: whether its points come on top.
+        hidden: whether a student sees its name alone.
+    """
+
+    evidence: Evidence
+    worth: float
+    because_of: tuple[str, ...] = ()
+    bonus: bool = False
+    hidden: bool = False
+
+    @property
+    def prop(self) -> Property:
+        """The property."""
+        assert isinstance(self.evidence.prop, Property)
+        return self.evidence.prop
+
+    @property
+    def earned(self) -> float:
+        """Its points: all of them, or none."""
+        return self.worth if self.evidence.status == "holds" or self.because_of else 0.0
+
+    @property
+    def failed(self) -> bool:
+        """Whether it was attempted and does not hold, whoever is to blame."""
+        return self.evidence.status not in {"holds", "not_attempted"}
 
 
 @dataclass(frozen=True)
@@ -27,22 +65,22 @@ class ComponentGrade:
     Attributes:
         name: the component.
         status: "broken" where it was attempted and nothing of it works.
-        evidence: what examining its properties gave.
+        marks: what its properties earned.
     """
 
     name: str
     status: Literal["attempted", "not_attempted", "broken"]
-    evidence: tuple[Evidence, ...]
+    marks: tuple[Mark, ...]
 
     @property
     def score(self) -> float:
         """The points that it earned."""
-        return sum(earned(e) for e in self.evidence)
+        return _sum(mark.earned for mark in self.marks)
 
     @property
     def max_score(self) -> float:
-        """The points that it could have earned."""
-        return sum(POINTS[e.prop.kind] for e in self.evidence)
+        """The points that it could have earned, without a bonus."""
+        return _sum(mark.worth for mark in self.marks if not mark.bonus)
 
 
 @dataclass(frozen=True)
@@ -54,6 +92,7 @@ class Grade:
         components: their parts of it.
         settings: how it was examined.
         isolation: how it was kept apart.
+        rubric: what properties are worth.
         problem: why it could not be loaded.
         left_out: what does not apply to it, and costs nothing.
     """
@@ -62,38 +101,45 @@ class Grade:
     components: tuple[ComponentGrade, ...]
     settings: Settings
     isolation: Isolation
+    rubric: Rubric
     problem: str | None = None
     left_out: tuple[Evidence, ...] = ()
 
     @property
+    def missing(self) -> tuple[str, ...]:
+        """The required components that are not there, or of which nothing works."""
+        there = {part.name for part in self.components if part.status == "attempted"}
+        return tuple(name for name in self.rubric.required if name not in there)
+
+    @property
     def score(self) -> float:
         """The points earned."""
-        return sum(component.score for component in self.components)
+        share = self.rubric.kept if self.missing else 1.0
+        return round(share * _sum(component.score for component in self.components), DECIMALS)
 
     @property
     def max_score(self) -> float:
-        """The points that a submission of all components could have earned."""
-        return sum(component.max_score for component in self.components)
+        """The points that a submission of all components could have earned, without a bonus."""
+        return _sum(component.max_score for component in self.components)
 
     @property
-    def evidence(self) -> tuple[Evidence, ...]:
-        """The evidence of all components."""
-        return tuple(e for component in self.components for e in component.evidence)
+    def marks(self) -> tuple[Mark, ...]:
+        """What the properties of all components earned."""
+        return tuple(mark for component in self.components for mark in component.marks)
 
     @property
     def nearest_mistakes(self) -> dict[str, str]:
         """What components behave like, by name, where it is clear."""
         found = {
-            part.name: nearest_mistake(part.evidence, self.settings) for part in self.components
+            part.name: nearest_mistake((mark.evidence for mark in part.marks), self.settings)
+            for part in self.components
         }
         return {name: mistake for name, mistake in found.items() if mistake is not None}
 
     @property
     def well(self) -> bool:
         """Whether nothing that was attempted lost a point."""
-        return self.problem is None and all(
-            e.status in {"holds", "not_attempted"} for e in self.evidence
-        )
+        return self.problem is None and not any(mark.failed for mark in self.marks)
 
     def as_data(self, seconds: float) -> dict[str, Any]:
         """Give the grade in the form that ``attest grade --json`` writes."""
@@ -111,23 +157,23 @@ class Grade:
                 }
                 for component in self.components
             },
-            "properties": [_row(e) for e in self.evidence],
+            "properties": [_row(mark) for mark in self.marks],
             "nearest_mistakes": self.nearest_mistakes,
+            "missing": list(self.missing),
             "problem": self.problem,
             "environment": environment(self.settings),
             "isolation": self.isolation.as_data(),
         }
 
 
-def earned(evidence: Evidence) -> float:
-    """Give the points that a property earned: all where it holds, none otherwise."""
-    return POINTS[evidence.prop.kind] if evidence.status == "holds" else 0.0
+def _sum(points: Iterable[float]) -> float:
+    return round(math.fsum(points), DECIMALS)
 
 
-def _row(evidence: Evidence) -> dict[str, Any]:
-    prop = evidence.prop
+def _row(mark: Mark) -> dict[str, Any]:
+    evidence, prop = mark.evidence, mark.prop
     found = evidence.counterexample
-    return {
+    row = {
         "id": prop.id,
         "claim": None if prop.claim is None else prop.claim.id,
         "component": prop.component,
@@ -135,15 +181,24 @@ def _row(evidence: Evidence) -> dict[str, Any]:
         "status": evidence.status,
         "examples": evidence.examples,
         "seconds": round(evidence.seconds, 3),
-        "points": earned(evidence),
-        "max_points": POINTS[prop.kind],
+        "points": round(mark.earned, DECIMALS),
+        "max_points": round(mark.worth, DECIMALS),
         "counterexample": None if found is None else found.text(),
         "message": evidence.message,
+        "because_of": list(mark.because_of),
+        "bonus": mark.bonus,
+        "hidden": mark.hidden,
     }
+    return row | ({"printed": evidence.printed} if evidence.printed else {})
 
 
 def grade(
-    submission: str, evidence: Iterable[Evidence], settings: Settings, isolation: Isolation
+    submission: str,
+    evidence: Iterable[Evidence],
+    settings: Settings,
+    isolation: Isolation,
+    rubric: Rubric | None = None,
+    because_of: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Grade:
     """Add up the evidence of each component.
 
@@ -154,16 +209,32 @@ def grade(
         evidence: what examining it gave.
         settings: how it was examined.
         isolation: how it was kept apart.
+        rubric: what properties are worth; by default, what a rubric says by default.
+        because_of: by id, the parts that failures are to be blamed on.
     """
+    rubric, blamed = rubric or Rubric(), because_of or {}
     evidence = list(evidence)
     found = [e for e in evidence if e.status != "not_applicable"]
     left_out = tuple(e for e in evidence if e.status == "not_applicable")
+    laws = [e.prop for e in found if isinstance(e.prop, Property)]
+    worth = rubric.points(laws)
     components = []
     for name in CONTRACT:
-        own = tuple(e for e in found if e.prop.component == name)
+        own = [e for e in found if e.prop.component == name]
+        marks = tuple(
+            Mark(
+                e,
+                worth[law.id],
+                blamed.get(law.id, ()),
+                bonus=rubric.is_bonus(law),
+                hidden=rubric.is_hidden(law),
+            )
+            for law, e in zip(laws, found, strict=True)
+            if law.component == name
+        )
         if own:
-            components.append(ComponentGrade(name, _status(own), own))
-    return Grade(submission, tuple(components), settings, isolation, left_out=left_out)
+            components.append(ComponentGrade(name, _status(own), marks))
+    return Grade(submission, tuple(components), settings, isolation, rubric, left_out=left_out)
 
 
 def _status(evidence: Sequence[Evidence]) -> Literal["attempted", "not_attempted", "broken"]:
@@ -179,9 +250,10 @@ def unloadable(
     settings: Settings,
     isolation: Isolation,
     problem: str,
+    rubric: Rubric | None = None,
 ) -> Grade:
     """Grade a submission that cannot be loaded: no points, for any component."""
     nothing = [Evidence(prop, "not_attempted", message=problem) for prop in laws]
-    parts = grade(submission, nothing, settings, isolation).components
-    broken = tuple(ComponentGrade(part.name, "broken", part.evidence) for part in parts)
-    return Grade(submission, broken, settings, isolation, problem)
+    whole = grade(submission, nothing, settings, isolation, rubric)
+    broken = tuple(ComponentGrade(part.name, "broken", part.marks) for part in whole.components)
+    return replace(whole, components=broken, problem=problem)

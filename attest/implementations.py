@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from attest.contract import CONTRACT, ComponentSpec
 from attest.limits import ours
 from attest.messages import exception_line
-from attest.serving import is_of_torch, last_line, module_of, seed_everything
+from attest.serving import exchange, is_of_torch, last_line, module_of, seed_everything
 
 __all__ = [
     "Component",
@@ -71,6 +71,10 @@ class Implementation(Protocol):
         """What reports call it."""
 
     @property
+    def printed(self) -> str:
+        """The beginning of what it printed when it was examined last, where that is known."""
+
+    @property
     def kept(self) -> dict[Any, Any] | None:
         """What all properties share, where the implementation is trusted; None where it is not."""
 
@@ -90,6 +94,9 @@ class Implementation(Protocol):
 
     def run(self, script: str) -> BaseException | None:
         """Run a counterexample's script with the submission loaded anew; give what it raises."""
+
+    def replacing(self, parts: Mapping[str, str]) -> AbstractContextManager[Implementation]:
+        """Give it with scripts' definitions in the place of those that it has, by name."""
 
 
 class LocalComponent:
@@ -159,6 +166,7 @@ class LocalImplementation:
     ) -> None:
         self.name = name
         self.path = path
+        self.printed = ""
         self.kept: dict[Any, Any] | None = {} if trusted else None
         self._namespace = namespace
 
@@ -191,6 +199,17 @@ class LocalImplementation:
     def fresh(self) -> AbstractContextManager[None]:
         """Do nothing: what runs in this process stays in it."""
         return nullcontext()
+
+    @contextmanager
+    def replacing(self, parts: Mapping[str, str]) -> Iterator[LocalImplementation]:
+        """Exchange what it defines as long as what is inside takes."""
+        folder = None if self.path is None else self.path.resolve().parent
+        before = exchange(self._namespace, parts, folder)
+        try:
+            yield self
+        finally:
+            for place, name, value in reversed(before):
+                setattr(place, name, value)
 
     def run(self, script: str) -> BaseException | None:
         """Run a script here, with the submission loaded anew, but not what that imports."""

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-__all__ = ["Ended", "TimeLimit", "WorkerError", "limited", "ours", "strangers_run", "undisturbed"]
+__all__ = [
+    "Ended",
+    "TimeLimit",
+    "WorkerError",
+    "end_with_parent",
+    "limited",
+    "ours",
+    "strangers_run",
+    "undisturbed",
+]
 
 
 class TimeLimit(BaseException):
@@ -69,6 +80,15 @@ def undisturbed() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with_parent(how: signal.Signals) -> None:
+    """Let this process get a signal once the one that has forked it is gone, where the system can.
+
+    What no handler sees, as when a process is killed, leaves nothing behind in this way.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, int(how), 0, 0, 0)  # PR_SET_PDEATHSIG
 
 
 def strangers_run() -> bool:

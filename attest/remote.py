@@ -32,7 +32,9 @@ from attest.wire import Channel, Closed, Garbled, Named, Odd, Reference, Told
 
 __all__ = ["RemoteImplementation"]
 
-# Of what a submission prints, so many pieces are thrown away before an answer is looked for again.
+# Of what a submission prints while one property is examined, so many bytes are kept. So many pieces
+# are thrown away before an answer is looked for again.
+MOST_PRINTED = 1000
 MOST_READS = 64
 
 # What is said of whatever could not be an answer.
@@ -65,6 +67,7 @@ class _Process:
         self._channel = Channel(self._answers, self._wait)
         self._before: list[dict[str, Any]] = []
         self._forgotten: list[int] = []
+        self.printed = b""
         self.end: str | None = None
         self._failure: BaseException | None = None
         self._open = True
@@ -152,11 +155,13 @@ class _Process:
                 self._poll.unregister(self._printed)
 
     def _drain(self) -> bool:
-        """Throw away some of what was printed; say whether more can come."""
+        """Read some of what was printed, and keep its beginning; say whether more can come."""
         try:
             for _ in range(MOST_READS):
-                if not self._printed.recv(1 << 16):
+                read = self._printed.recv(1 << 16)
+                if not read:
                     return False
+                self.printed += read[: MOST_PRINTED - len(self.printed)]
         except BlockingIOError:
             return True
         except OSError:
@@ -178,6 +183,13 @@ class _Process:
         return self.end
 
 
+def _readable(printed: bytes) -> str:
+    """Give what was printed as lines that any terminal and file can take."""
+    text = printed.decode(errors="replace")
+    cut = " …" if len(printed) == MOST_PRINTED else ""
+    return "\n".join(printable(line) for line in text.splitlines()).strip() + cut
+
+
 def _end_of(status: int | None) -> str:
     if status is None:
         return "no process could be started for it"
@@ -194,12 +206,23 @@ class RemoteImplementation:
         limits: what it may take.
         loading: seconds that importing it may take.
         patience: seconds that one call may take.
+        parts: scripts of what is put in the place of what it defines, by name.
     """
 
     kept: dict[Any, Any] | None = None
+    printed = ""
 
-    def __init__(self, source: Source, limits: Limits, *, loading: float, patience: float) -> None:
+    def __init__(
+        self,
+        source: Source,
+        limits: Limits,
+        *,
+        loading: float,
+        patience: float,
+        parts: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = source.name
+        self._parts = dict(parts or {})
         self.path = source.path
         self.source = source
         self._limits = limits
@@ -238,14 +261,17 @@ class RemoteImplementation:
             yield
         finally:
             with undisturbed():
-                if self._process not in {None, before}:
+                if self._process is not None and self._process is not before:
                     self._process.close()
+                    self.printed = _readable(self._process.printed)
                 self._process = before
 
     def _load(self, process: _Process) -> None:
         source = self.source
         try:
-            told = process.ask("load", files=source.files, name=source.module, path=source.file)
+            told = process.ask(
+                "load", files=source.files, name=source.module, path=source.file, parts=self._parts
+            )
         except Exception as error:  # noqa: BLE001 - whatever it pretends to have raised
             raise SubmissionError(f"{self.name} raised {exception_line(error)}") from None
         with process.understood():
@@ -282,6 +308,19 @@ class RemoteImplementation:
         process, kind = self._running, str(dtype).removeprefix("torch.")
         told = process.ask("construct", component=spec.name, sizes=sizes, dtype=kind)
         return RemoteComponent(process, spec, told)
+
+    @contextmanager
+    def replacing(self, parts: Mapping[str, str]) -> Iterator[RemoteImplementation]:
+        """Give another one whose processes have something else in the place of what it defines."""
+        other = RemoteImplementation(
+            self.source,
+            self._limits,
+            loading=self._loading,
+            patience=self._patience,
+            parts={**self._parts, **parts},
+        )
+        other._defines = self._defines
+        yield other
 
     def run(self, script: str) -> BaseException | None:
         """Run a counterexample's script in a new process; give what it raises."""

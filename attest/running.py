@@ -27,7 +27,7 @@ from attest.implementations import (
 )
 from attest.laws import Property
 from attest.ledger import LedgerError, own_package
-from attest.limits import TimeLimit, WorkerError, limited, strangers_run
+from attest.limits import TimeLimit, WorkerError, end_with_parent, limited, strangers_run
 from attest.messages import exception_line
 from attest.remote import RemoteImplementation
 from attest.sandbox import WorkerProcess
@@ -403,6 +403,7 @@ class _Pool:
 
 def _in_a_process_of_its_own() -> None:
     """Settle a forked process: it answers through its pipe and says nothing."""
+    end_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)  # the parent's threads are not there after forking

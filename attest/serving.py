@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from attest.wire import DEEPEST, Channel, Closed, Named, Odd, Reference, outline
 
-__all__ = ["Served", "is_of_torch", "last_line", "module_of", "seed_everything"]
+__all__ = ["Served", "exchange", "is_of_torch", "last_line", "module_of", "seed_everything"]
 
 # Of what an exception says, so much is passed on.
 MOST_TEXT = 2000
@@ -117,13 +117,16 @@ class Served:
 
     # -- what does --
 
-    def _load(self, files: Mapping[str, str], name: str, path: str | None) -> dict[str, Any]:
+    def _load(
+        self, files: Mapping[str, str], name: str, path: str | None, parts: Mapping[str, str]
+    ) -> dict[str, Any]:
         """Load a submission from the files that it consists of.
 
         Args:
             files: their content in base64 by their place.
             name: of the module.
             path: its file among them; None where it is found by its name.
+            parts: scripts that define what is put in the place of what it defines, by name.
         """
         folder = self._home / "submission"
         for place, content in files.items():
@@ -133,6 +136,7 @@ class Served:
         sys.dont_write_bytecode = True
         try:
             module = self._from_file(name, folder / path) if path else self._by_name(name, folder)
+            exchange(module, parts, folder)
             names = [name for name in dir(module) if type(name) is str]
             namespace = {name: getattr(module, name, None) for name in names}
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is told
@@ -373,6 +377,39 @@ def module_of(component: str, made: Any, dtype: torch.dtype, device: str) -> nn.
         raise TypeError(f"{component}(...) gave a {type(made).__name__}, not a torch.nn.Module")
     module: nn.Module = made.to(device=device, dtype=dtype).eval()
     return module
+
+
+def exchange(
+    namespace: object, parts: Mapping[str, str], folder: Path | None
+) -> list[tuple[object, str, object]]:
+    """Put other functions and classes in the place of what a submission defines.
+
+    Args:
+        namespace: what has them as attributes.
+        parts: scripts that define the others, by name.
+        folder: where other modules of the submission are, which may have them, too.
+
+    Returns:
+        What was exchanged: where, under which name, and what was there.
+    """
+    places = [namespace]
+    for module in list(sys.modules.values()) if parts else ():
+        file = getattr(module, "__file__", None)
+        own = type(file) is str and folder is not None and Path(file).is_relative_to(folder)
+        if own and module is not namespace:
+            places.append(module)
+    before: list[tuple[object, str, object]] = []
+    for name, script in parts.items():
+        old, made = getattr(namespace, name, None), ModuleType("part")
+        if old is None:
+            continue
+        exec(compile(script, f"{name}.py", "exec"), made.__dict__)  # noqa: S102 - a part of ours
+        for place in places:
+            for key, value in list(vars(place).items()):
+                if value is old:
+                    before.append((place, key, old))
+                    setattr(place, key, getattr(made, name))
+    return before
 
 
 def seed_everything(number: int) -> None:

@@ -23,7 +23,19 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-__all__ = ["ENDED", "BrokenProcessPool", "BusyError", "carried_out", "forget", "sweep"]
+from attest.limits import end_with_parent
+
+__all__ = [
+    "ENDED",
+    "BrokenProcessPool",
+    "BusyError",
+    "Shown",
+    "carried_out",
+    "each_done",
+    "forget",
+    "locked",
+    "sweep",
+]
 
 ENDED = "a process was ended from outside, perhaps for want of memory; the same command goes on"
 
@@ -70,8 +82,8 @@ def sweep(
         waiting = [index for index, name in enumerate(names) if name not in found]
         if found:
             CONSOLE.print(f"{title}: {len(found)} of {len(names)} were done before")
-        with _Progress(title, len(names), len(found)) as progress:
-            for index, result in _done(waiting, work, jobs):
+        with Shown(title, len(names), len(found)) as progress:
+            for index, result in each_done(waiting, work, jobs):
                 found[names[index]] = result
                 kept.write(json.dumps([names[index], result]) + "\n")
                 kept.flush()
@@ -110,9 +122,19 @@ def carried_out(main: Callable[[], int]) -> int:
         return 2
 
 
-def _done(
+def each_done(
     waiting: Sequence[int], work: Callable[[int], Any], jobs: int | None
 ) -> Iterator[tuple[int, Any]]:
+    """Do tasks in processes that are forked from this one, and give what they give as they end.
+
+    Args:
+        waiting: their numbers.
+        work: does one; gives what can be sent from one process to another.
+        jobs: how many processes, by default one for each core; with 0 none is forked.
+
+    Raises:
+        BrokenProcessPool: a task ended its process.
+    """
     if jobs == 0:
         for index in waiting:
             yield index, work(index)
@@ -134,6 +156,7 @@ def _done(
 
 
 def _settle() -> None:
+    end_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
     torch.set_num_threads(1)
 
@@ -147,11 +170,7 @@ def _do(index: int) -> Any:  # noqa: ANN401
 def _kept(partial: Path, mark: str) -> Iterator[tuple[IO[str], dict[str, Any]]]:
     """Open the file of results for one run alone, and read what earlier ones have left in it."""
     partial.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BusyError(f"another run is at this work, and keeps it in {partial}") from None
+    with locked(partial) as file:
         file.seek(0)
         lines = file.read().splitlines()
         found: dict[str, Any] = {}
@@ -164,17 +183,39 @@ def _kept(partial: Path, mark: str) -> Iterator[tuple[IO[str], dict[str, Any]]]:
         file.truncate(0)
         file.write("\n".join([mark, *(json.dumps(pair) for pair in found.items())]) + "\n")
         file.flush()
+        yield file, found
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[IO[str]]:
+    """Open a file for one run alone.
+
+    Raises:
+        BusyError: another run has it.
+    """
+    with path.open("a+") as file:
         try:
-            yield file, found
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(f"another run is at this work, and keeps it in {path}") from None
+        try:
+            yield file
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)  # processes that were forked hold the file open, too
 
 
-class _Progress:
-    """A bar on a terminal, a line now and then elsewhere."""
+class Shown:
+    """A bar on a terminal, a line now and then elsewhere.
 
-    def __init__(self, title: str, total: int, done: int) -> None:
-        self._title, self._total, self._done = title, total, done
+    Args:
+        title: what is done.
+        total: how many tasks there are.
+        done: how many of them were done before.
+        share: of the tasks; a line is printed whenever so many more are done.
+    """
+
+    def __init__(self, title: str, total: int, done: int, share: float = SHARE) -> None:
+        self._title, self._total, self._done, self._share = title, total, done, share
         self._start = time.monotonic()
         self._bar = (
             Progress(
@@ -199,9 +240,10 @@ class _Progress:
             self._bar.stop()
 
     def advance(self) -> None:
+        """Note that one task more is done."""
         before, self._done = self._done, self._done + 1
         if self._bar is not None:
             self._bar.advance(self._task)
-        elif int(self._done / self._total / SHARE) > int(before / self._total / SHARE):
+        elif int(self._done / self._total / self._share) > int(before / self._total / self._share):
             seconds = time.monotonic() - self._start
             CONSOLE.print(f"{self._title}: {self._done} of {self._total}, {seconds:.0f} s")

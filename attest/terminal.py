@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
@@ -16,12 +18,14 @@ from rich.text import Text
 
 from attest.claims import Verdict
 from attest.evidence import Counterexample, Evidence
-from attest.grading import POINTS, Grade, earned
+from attest.feedback import Language, Said, percent, said, words
+from attest.grading import Grade
 from attest.ledger import Ledger
 from attest.measurements import summary
 from attest.verification import PROOFS, ClaimResult, Verification
 
 __all__ = [
+    "class_table",
     "grade_report",
     "grade_table",
     "listing",
@@ -50,6 +54,10 @@ MARKS = {
     "pending": Text("…", "bold yellow"),
     "not_attempted": Text("·", "dim"),
 }
+# What a student sees the name of, and no more.
+HIDDEN = Text("▪", "dim")
+# What fails because of a part that has paid for it.
+BLAMED = Text("◦", "yellow")
 # A terminal of fewer columns has no room for claims in rows.
 NARROW = 60
 # Parameters that take more characters than this are left out of a line about a counterexample.
@@ -286,15 +294,16 @@ def grade_table(result: Grade) -> Table:
     table.add_column("", overflow="fold")
     for component in result.components:
         marks = Text()
-        for evidence in component.evidence:
-            marks.append_text(MARKS[evidence.status])
+        for mark in component.marks:
+            known = BLAMED if mark.because_of else MARKS[mark.evidence.status]
+            marks.append_text(HIDDEN if mark.hidden else known)
         note = Text(component.status.replace("_", " "), "dim")
         points = f"{component.score:g}/{component.max_score:g}"
         table.add_row(component.name, points, marks if component.status == "attempted" else note)
     return table
 
 
-def grade_report(result: Grade, seconds: float) -> list[RenderableType]:
+def grade_report(result: Grade, seconds: float, language: Language = "en") -> list[RenderableType]:
     """Show a grade: components with their points, then what is wrong, what costs most first."""
     parts: list[RenderableType] = [grade_table(result), Text()]
     for component, mistake in result.nearest_mistakes.items():
@@ -303,49 +312,103 @@ def grade_report(result: Grade, seconds: float) -> list[RenderableType]:
         )
     if result.nearest_mistakes:
         parts.append(Text())
-    shown: dict[str, int] = {}
-    wrong = [
-        evidence
-        for component in result.components
-        for evidence in sorted(component.evidence, key=lambda e: -POINTS[e.prop.kind])
-        if evidence.status not in {"holds", "not_attempted"}
-    ]
-    for evidence in wrong:
-        lost = POINTS[evidence.prop.kind] - earned(evidence)
-        title = Text.assemble(
-            (evidence.prop.component, "bold"), ": ", evidence.prop.sentence,
-            (f"  −{lost:g}", "bold red"),
-        )  # fmt: skip
-        found = evidence.counterexample
-        seen = shown.get(evidence.prop.component, 0)
-        if found is not None and seen < SHOWN:
-            shown[evidence.prop.component] = seen + 1
-            lead = Text(f"−{lost:g} points", "bold red")
-            parts += [Rule(lead, align="left", style="red"), found.text() + "\n"]
-        else:
-            parts.append(Text.assemble(MARKS[evidence.status], " ", title))
-            parts.append(Text(f"    {evidence.message}", "dim"))
-    if not result.max_score:
-        for evidence in result.left_out:
-            parts.append(Text(f"{evidence.prop.id} does not apply: {evidence.message}"))
-    apart = result.isolation
-    if apart.unprotected:
-        why = "In this sandbox" if apart.sandbox else f"Without a sandbox ({apart.problem})"
-        could = ", ".join(apart.unprotected)
-        parts.append(Text(f"\n{why} a submission could {could}.", "yellow"))
-    # Rounded down: 100% is all of them.
-    percent = math.floor(100 * result.score / result.max_score) if result.max_score else 0
-    settings = result.settings
+    parts += _lost(result, language)
+    parts += _not_charged(result)
+    parts += _remarks(result)
+    settings, share = result.settings, percent(result.score, result.max_score)
+    sandbox = "" if result.isolation.sandbox is None else f", in {result.isolation.sandbox}"
     parts.append(
         Text.assemble(
             "\n",
             (f"{result.score:g} of {result.max_score:g} points", "bold"),
-            f" ({percent}%), in {seconds:.1f} s: {settings.examples} examples a property, "
-            f"{settings.dtype}, {settings.device}, seed {settings.seed}"
-            f"{'' if result.isolation.sandbox is None else f', in {result.isolation.sandbox}'}.",
+            f" ({share}%), in {seconds:.1f} s: {settings.examples} examples a property, "
+            f"{settings.dtype}, {settings.device}, seed {settings.seed}{sandbox}.",
         )
     )
     return parts
+
+
+def _lost(result: Grade, language: Language) -> Iterator[RenderableType]:
+    """Show what points were lost for, with a counterexample or more for each component."""
+    for component in result.components:
+        shown = 0
+        for mark in sorted(component.marks, key=lambda mark: -mark.worth):
+            if not mark.failed or mark.hidden or mark.because_of:
+                continue
+            evidence, lost, law = mark.evidence, mark.worth, said(mark.prop, language)
+            found = evidence.counterexample
+            if found is not None and shown < SHOWN:
+                shown += 1
+                yield Rule(Text(f"−{lost:g} points", "bold red"), align="left", style="red")
+                yield _told(found, law, language) + "\n"
+                continue
+            mark_of_it, name = MARKS[evidence.status], (component.name, "bold")
+            cost = (f"  −{lost:g}", "bold red")
+            yield Text.assemble(mark_of_it, " ", name, ": ", law.sentence, cost)
+            yield Text(f"    {evidence.message}", "dim")
+
+
+def _not_charged(result: Grade) -> Iterator[RenderableType]:
+    """Show how many laws fail because of parts that have lost points for it."""
+    blamed = Counter(
+        (mark.prop.component, mark.because_of)
+        for mark in result.marks
+        if mark.because_of and not mark.hidden
+    )
+    for (component, causes), count in blamed.items():
+        laws = "1 law fails" if count == 1 else f"{count} laws fail"
+        because = f": {laws} because of {', '.join(causes)}, and no points are lost twice"
+        yield Text.assemble(BLAMED, " ", (component, "bold"), because)
+
+
+def _remarks(result: Grade) -> Iterator[RenderableType]:
+    hidden = [mark.prop.id for mark in result.marks if mark.hidden]
+    if hidden:
+        yield Text(f"{HIDDEN} hidden: {', '.join(hidden)}", "dim")
+    if result.missing:
+        kept = f"{100 * result.rubric.kept:g}% of the points count"
+        yield Text(f"Required, and missing or broken: {', '.join(result.missing)}; {kept}")
+    if not result.max_score:
+        for evidence in result.left_out:
+            yield Text(f"{evidence.prop.id} does not apply: {evidence.message}")
+    apart = result.isolation
+    if apart.unprotected:
+        why = "In this sandbox" if apart.sandbox else f"Without a sandbox ({apart.problem})"
+        could = ", ".join(apart.unprotected)
+        yield Text(f"\n{why} a submission could {could}.", "yellow")
+
+
+def class_table(
+    graded: Sequence[Mapping[str, Any]], out: Path, seconds: float
+) -> list[RenderableType]:
+    """Show a class: a line for each submission, and where its results are."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("submission", overflow="fold")
+    table.add_column("points", justify="right", no_wrap=True)
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for data in graded:
+        score, most = data["score"], data["max_score"]
+        missing = f"missing: {', '.join(data['missing'])}" if data["missing"] else ""
+        note = Text(data["problem"] or missing, "bold red" if data["problem"] else "yellow")
+        table.add_row(
+            Text(data["submission"]), f"{score:g}/{most:g}", f"{percent(score, most)}%", note
+        )
+    count = "1 submission" if len(graded) == 1 else f"{len(graded)} submissions"
+    end = f"\n{count} in {seconds:.0f} s: {out / 'class.html'}, {out / 'class.csv'}, and for each "
+    return [table, Text(f"{end}its results and its report in {out / 'submissions'}.")]
+
+
+def _told(found: Counterexample, law: Said, language: Language) -> str:
+    """Write out a counterexample with its law in a language, and a hint where there is one."""
+    said_by = words(language)
+    lines = [f"{found.component}: {law.sentence}", f"  {law.explanation}", f"  {found.formula}"]
+    if found.quote:
+        lines.append(f"  {said_by.notes}: «{found.quote}»")
+    lines += ["", found.shown(said_by.labels)]
+    if law.hint:
+        lines += ["", f"  {said_by.hint}: {law.hint}"]
+    return "\n".join(lines)
 
 
 def listing(ledger: Ledger, *, wrapped: bool = True) -> list[RenderableType]:

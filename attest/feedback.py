@@ -1,0 +1,223 @@
+"""What a student reads of a grade, in English or Korean: what holds, what fails, and a hint."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from attest.evidence import Labels
+from attest.grading import ComponentGrade, Grade, Mark
+from attest.laws import Property
+from attest.ledger import own_package
+
+__all__ = [
+    "LANGUAGES",
+    "TABLE",
+    "Language",
+    "Said",
+    "Words",
+    "feedback",
+    "percent",
+    "said",
+    "words",
+]
+
+Language = Literal["en", "ko"]
+LANGUAGES: tuple[Language, ...] = get_args(Language)
+
+TABLE = "feedback.json"
+"""Translations and hints, beside the properties."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a report says around the laws."""
+
+    labels: Labels
+    points: str
+    statuses: Mapping[str, str]
+    holds: str
+    hidden: str
+    hint: str
+    notes: str
+    because_of: str
+    behaves_like: str
+    printed: str
+    missing: str
+    not_loaded: str
+    all_well: str
+
+
+_ENGLISH = Words(
+    labels=Labels(),
+    points="{score:g} of {most:g} points ({percent}%)",
+    statuses={
+        "attempted": "",
+        "not_attempted": "not attempted",
+        "broken": "nothing of it works",
+        "refuted": "does not hold",
+        "crashed": "crashed",
+        "timeout": "took too long",
+        "undecided": "could not be decided",
+    },
+    holds="Holds",
+    hidden="Hidden, named only",
+    hint="Hint",
+    notes="The notes",
+    because_of="Fails because of {parts}, and loses no points: with a correct one it holds.",
+    behaves_like="Behaves like",
+    printed="It printed",
+    missing="Required, and missing or broken: {names}. {kept:g}% of the points count.",
+    not_loaded="It could not be loaded",
+    all_well="Everything that was attempted holds.",
+)
+_KOREAN = Words(
+    labels=Labels("틀린 곳", "나온 값     ", "나와야 할 값 ", "다시 확인하려면"),
+    points="{most:g}점 만점에 {score:g}점 ({percent}%)",
+    statuses={
+        "attempted": "",
+        "not_attempted": "구현하지 않음",
+        "broken": "전혀 동작하지 않음",
+        "refuted": "성립하지 않음",
+        "crashed": "실행 중 오류",
+        "timeout": "시간 초과",
+        "undecided": "판정할 수 없음",
+    },
+    holds="성립함",
+    hidden="비공개 항목 (이름만 표시)",
+    hint="힌트",
+    notes="강의 노트",
+    because_of="{parts} 때문에 성립하지 않습니다. 올바른 것을 쓰면 성립하므로 감점은 없습니다.",
+    behaves_like="이런 실수와 비슷하게 동작합니다",
+    printed="출력한 내용",
+    missing="필수 항목이 없거나 동작하지 않습니다: {names}. 점수의 {kept:g}%만 인정합니다.",
+    not_loaded="파일을 불러올 수 없습니다",
+    all_well="시도한 항목이 모두 성립합니다.",
+)
+
+
+@dataclass(frozen=True)
+class Said:
+    """A law in the words of a language; the hint is empty where nobody has written one."""
+
+    sentence: str
+    explanation: str
+    hint: str = ""
+
+
+def words(language: Language) -> Words:
+    """Give what a report says in a language."""
+    return _KOREAN if language == "ko" else _ENGLISH
+
+
+def said(prop: Property, language: Language) -> Said:
+    """Give a law in a language: in English where it has changed since it was translated."""
+    english = Said(prop.sentence, prop.explanation)
+    module = prop.function.__module__.rpartition(".")[2]
+    found = _table().get(f"{module}.{prop.name}", {})
+    if found.get("explanation") != _first_paragraph(prop):
+        return english
+    if language == "ko":
+        return Said(found["sentence_ko"], found["explanation_ko"], found["hint_ko"])
+    return Said(english.sentence, english.explanation, found["hint"])
+
+
+def _first_paragraph(prop: Property) -> str:
+    return " ".join(prop.explanation.partition("\n\n")[0].split())
+
+
+@cache
+def _table() -> Mapping[str, Any]:
+    path = Path(str(own_package("properties").__file__)).parent / TABLE
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
+def percent(score: float, most: float) -> int:
+    """Give points as a percentage, rounded down: 100% is all of them."""
+    return math.floor(100 * score / most) if most else 0
+
+
+def feedback(result: Grade, language: Language = "en") -> str:
+    """Write the student's report, as Markdown.
+
+    Of hidden properties it says the names, of others what holds, and what fails with the smallest
+    counterexample, the notes' sentence and a hint.
+    """
+    said_by = words(language)
+    score, most = result.score, result.max_score
+    lines = [f"# {_literal(result.submission)}", ""]
+    lines += [f"**{said_by.points.format(score=score, most=most, percent=percent(score, most))}**"]
+    if result.problem is not None:
+        return "\n".join([*lines, "", f"{said_by.not_loaded}: {_literal(result.problem)}", ""])
+    if result.missing:
+        names, kept = ", ".join(result.missing), 100 * result.rubric.kept
+        lines += ["", said_by.missing.format(names=names, kept=kept)]
+    if result.well and any(part.status == "attempted" for part in result.components):
+        lines += ["", said_by.all_well]
+    mistakes = result.nearest_mistakes
+    for part in result.components:
+        lines += ["", *_component(part, mistakes.get(part.name), language)]
+    return "\n".join([*lines, ""])
+
+
+def _component(part: ComponentGrade, mistake: str | None, language: Language) -> Iterable[str]:
+    said_by = words(language)
+    status = said_by.statuses[part.status]
+    yield f"## {part.name}: {part.score:g} / {part.max_score:g}{f' ({status})' if status else ''}"
+    if part.status == "not_attempted":
+        return
+    open_marks = [mark for mark in part.marks if not mark.hidden]
+    if mistake is not None and not any(mark.hidden and mark.failed for mark in part.marks):
+        yield f"\n{said_by.behaves_like}: {mistake}."
+    holding = [mark for mark in open_marks if mark.evidence.status == "holds"]
+    if holding:
+        sentences = "; ".join(said(mark.prop, language).sentence for mark in holding)
+        yield f"\n✓ {said_by.holds} ({len(holding)}): {sentences}."
+    for mark in sorted(open_marks, key=lambda mark: -mark.worth):
+        if mark.failed:
+            yield from _failed(mark, language)
+    names = [mark.prop.name for mark in part.marks if mark.hidden]
+    if names:
+        yield f"\n{said_by.hidden}: {', '.join(names)}."
+
+
+def _failed(mark: Mark, language: Language) -> Iterable[str]:
+    said_by, evidence = words(language), mark.evidence
+    prop, law = mark.prop, said(mark.prop, language)
+    lost = "" if mark.because_of else f" (−{mark.worth:g})"
+    yield f"\n### ✗ {law.sentence}{lost}\n"
+    yield f"{law.explanation}\n\n    {prop.formula}"
+    if prop.claim is not None:
+        yield f"\n{said_by.notes}: «{prop.claim.quote}»"
+    if mark.because_of:
+        yield f"\n{said_by.because_of.format(parts=', '.join(mark.because_of))}"
+        return
+    found = evidence.counterexample
+    if found is not None:
+        yield "\n" + _fenced(found.shown(said_by.labels))
+    else:
+        yield f"\n{said_by.statuses[evidence.status]}: {_literal(evidence.message or '')}"
+    if evidence.printed:
+        yield f"\n{said_by.printed}:\n\n{_fenced(evidence.printed)}"
+    if law.hint:
+        yield f"\n**{said_by.hint}**: {law.hint}"
+
+
+def _fenced(text: str) -> str:
+    """Set text apart by a fence that it cannot end."""
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}\n{text}\n{fence}"
+
+
+def _literal(text: str) -> str:
+    """Keep a submission's words from being read as Markdown or HTML."""
+    for mark in ("\\", "`", "*", "_", "[", "]", "<", ">", "#", "|"):
+        text = text.replace(mark, f"\\{mark}")
+    return " ".join(text.split())

@@ -1,0 +1,194 @@
+"""A grade in the formats that teachers' systems read. Of hidden properties students see a name."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from attest.feedback import Language, feedback, percent, said, words
+from attest.grading import Grade, Mark
+
+__all__ = ["FORMATS", "as_csv", "cell", "gradescope", "junit", "summary"]
+
+# What XML 1.0 has no way to write.
+_NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def gradescope(result: Grade, seconds: float, language: Language = "en") -> dict[str, Any]:
+    """Give what Gradescope's autograders write to results.json.
+
+    A test is a property, with its points, its output and its visibility: students do not see tests
+    of hidden properties, and Gradescope shows their names to teachers.
+
+    Source: Gradescope's autograder documentation, "Output format".
+    """
+    said_by = words(language)
+    score, most = result.score, result.max_score
+    whole = said_by.points.format(score=score, most=most, percent=percent(score, most))
+    lines = [whole]
+    if result.problem is not None:
+        lines.append(f"{said_by.not_loaded}: {result.problem}")
+    if result.missing:
+        names, kept = ", ".join(result.missing), 100 * result.rubric.kept
+        lines.append(said_by.missing.format(names=names, kept=kept))
+    return {
+        "score": score,
+        "execution_time": round(seconds),
+        "output": "\n".join(lines),
+        "output_format": "text",
+        "visibility": "visible",
+        "stdout_visibility": "hidden",
+        "tests": [
+            {
+                "name": f"{mark.prop.component}: "
+                + (mark.prop.name if mark.hidden else said(mark.prop, language).sentence),
+                "score": round(mark.earned, 6),
+                "max_score": 0 if mark.bonus else round(mark.worth, 6),
+                "status": "passed" if mark.earned else "failed",
+                "output": "" if mark.hidden else _output(mark, language),
+                "output_format": "text",
+                "visibility": "hidden" if mark.hidden else "visible",
+                "tags": [mark.prop.kind],
+            }
+            for mark in result.marks
+        ],
+    }
+
+
+def _output(mark: Mark, language: Language) -> str:
+    said_by, evidence = words(language), mark.evidence
+    law = said(mark.prop, language)
+    lines = [law.explanation, mark.prop.formula]
+    if mark.failed:
+        found = evidence.counterexample
+        if mark.because_of:
+            lines.append(said_by.because_of.format(parts=", ".join(mark.because_of)))
+        elif found is not None:
+            lines += ["", found.shown(said_by.labels)]
+        else:
+            lines.append(f"{said_by.statuses[evidence.status]}: {evidence.message}")
+        if law.hint and not mark.because_of:
+            lines += ["", f"{said_by.hint}: {law.hint}"]
+    elif evidence.status == "not_attempted":
+        lines.append(said_by.statuses["not_attempted"])
+    return "\n".join(lines)
+
+
+def junit(result: Grade, seconds: float, language: Language = "en") -> str:
+    """Give JUnit's XML: a suite for each component, a case for each property.
+
+    A failure is a law that does not hold, an error whatever else went wrong. What is not attempted,
+    hidden, or another part's fault is skipped.
+    """
+    suites = ET.Element("testsuites", name=_xml(result.submission), time=f"{seconds:.3f}")
+    for part in result.components:
+        took = sum(mark.evidence.seconds for mark in part.marks)
+        suite = ET.SubElement(suites, "testsuite", name=part.name, time=f"{took:.3f}")
+        counts = {"tests": len(part.marks), "failures": 0, "errors": 0, "skipped": 0}
+        for mark in part.marks:
+            evidence = mark.evidence
+            case = ET.SubElement(
+                suite,
+                "testcase",
+                classname=part.name,
+                name=mark.prop.name,
+                time=f"{evidence.seconds:.3f}",
+            )
+            if not mark.hidden and evidence.status == "holds":
+                continue
+            if mark.hidden or mark.because_of or evidence.status == "not_attempted":
+                why = f"because of {', '.join(mark.because_of)}" if mark.because_of else ""
+                said_of = "hidden" if mark.hidden else why or result.problem or "not attempted"
+                ET.SubElement(case, "skipped", message=_xml(said_of))
+                counts["skipped"] += 1
+                continue
+            refuted = evidence.status == "refuted"
+            counts["failures" if refuted else "errors"] += 1
+            message = _xml(evidence.message or evidence.status)
+            found = ET.SubElement(case, "failure" if refuted else "error", message=message)
+            found.set("type", evidence.status)
+            found.text = _xml(_output(mark, language))
+        for name, count in counts.items():
+            suite.set(name, str(count))
+    if result.problem is not None:
+        suite = ET.SubElement(suites, "testsuite", name="loading", tests="1", errors="1")
+        case = ET.SubElement(suite, "testcase", classname="submission", name="loads", time="0")
+        ET.SubElement(case, "error", message=_xml(result.problem))
+    for name in ("tests", "failures", "errors"):
+        suites.set(name, str(sum(int(suite.get(name, "0")) for suite in suites)))
+    ET.indent(suites)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suites, "unicode") + "\n"
+
+
+def _xml(text: str) -> str:
+    return _NOT_XML.sub("�", text)
+
+
+COLUMNS = (
+    *("id", "component", "kind", "claim", "status", "points", "max_points"),
+    *("bonus", "hidden", "because_of", "examples", "seconds", "message"),
+)
+
+
+def as_csv(result: Grade, seconds: float, language: Language = "en") -> str:  # noqa: ARG001 - one form for all formats
+    """Give a table with a row for each property, for the teacher: it has the hidden ones, too."""
+    rows = result.as_data(seconds)["properties"]
+    return table(COLUMNS, ([row[name] for name in COLUMNS] for row in rows))
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """Write a table as CSV that a spreadsheet opens without taking a cell for a formula."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([cell(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def cell(value: Any) -> Any:  # noqa: ANN401 - whatever a cell can hold
+    """Give a cell that no spreadsheet calculates."""
+    if isinstance(value, list):
+        value = ", ".join(value)
+    if isinstance(value, str) and value.lstrip()[:1] in {"=", "+", "-", "@"}:
+        return f"'{value}"
+    return value
+
+
+def summary(result: Grade, seconds: float, language: Language = "en") -> str:
+    """Give Markdown for a summary of GitHub Actions: the points by component, then the report."""
+    rows = ["| component | points | |", "| --- | ---: | --- |"]
+    for part in result.components:
+        held = sum(mark.evidence.status == "holds" for mark in part.marks if not mark.hidden)
+        seen = sum(not mark.hidden for mark in part.marks)
+        note = f"{held} of {seen} laws hold" if part.status == "attempted" else part.status
+        points = f"{part.score:g} / {part.max_score:g}"
+        rows.append(f"| {part.name} | {points} | {note.replace('_', ' ')} |")
+    head, _, rest = feedback(result, language).partition("\n\n")
+    points, _, rest = rest.partition("\n\n")
+    text = "\n".join([head, "", points, "", *rows, "", f"In {seconds:.0f} s.", "", rest])
+    return _cut(text, MOST_OF_A_SUMMARY)
+
+
+# A summary of more than a MiB is refused.
+MOST_OF_A_SUMMARY = 1_000_000
+
+
+def _cut(text: str, most: int) -> str:
+    whole = text.encode()
+    if len(whole) <= most:
+        return text
+    return whole[:most].decode(errors="ignore").rpartition("\n\n")[0] + "\n\n…\n"
+
+
+FORMATS: Mapping[str, Callable[[Grade, float, Language], Any]] = {
+    "feedback": lambda result, _, language: feedback(result, language),
+    "gradescope": gradescope,
+    "junit": junit,
+    "csv": as_csv,
+    "markdown": summary,
+}
+"""By the option's name, what makes a file's text or data of a grade, its seconds, a language."""

@@ -1,0 +1,216 @@
+"""Rubrics: what a property is worth, read from a TOML file or by default."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, get_args
+
+from attest.contract import CONTRACT
+from attest.laws import Kind, Property
+
+__all__ = ["Rubric", "RubricError", "read_rubric"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+class RubricError(Exception):
+    """A rubric that cannot be used; one line says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Rubric:
+    """What properties are worth, and which of them a student sees.
+
+    A pattern is a property's name, such as ``softmax.entries_sum_to_one``, a component's or a
+    claim's, and may contain ``*``.
+
+    Attributes:
+        kinds: points of a property by its kind.
+        properties: points of properties by pattern; of several that fit, the last one counts.
+        components: what all properties of a component are worth together, however many apply to a
+            submission; the others keep theirs.
+        assigned: the components that are graded; empty for all.
+        required: components without which a submission keeps no more than a share of its points.
+        kept: that share, from 0 to 1.
+        bonus: patterns of properties whose points come on top.
+        hidden: patterns of properties of which a student sees the name alone.
+        out_of: what all points together are scaled to; None where they are not.
+        seconds: the time limit for all properties of a submission; None for the command's.
+    """
+
+    kinds: Mapping[Kind, float] = field(
+        default_factory=lambda: {"definition": 3.0, "claim": 2.0, "robustness": 1.0}
+    )
+    properties: Mapping[str, float] = field(default_factory=dict)
+    components: Mapping[str, float] = field(default_factory=dict)
+    assigned: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    kept: float = 0.0
+    bonus: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+    out_of: float | None = None
+    seconds: float | None = None
+
+    def grades(self, prop: Property) -> bool:
+        """Whether a property is graded at all."""
+        return not self.assigned or prop.component in self.assigned
+
+    def is_bonus(self, prop: Property) -> bool:
+        """Whether its points come on top."""
+        return _fits_any(self.bonus, prop)
+
+    def is_hidden(self, prop: Property) -> bool:
+        """Whether a student sees its name alone."""
+        return _fits_any(self.hidden, prop)
+
+    def points(self, properties: Iterable[Property]) -> dict[str, float]:
+        """Give what each of the properties that apply to a submission is worth, by id."""
+        there = list(properties)
+        found = {prop.id: self._alone(prop) for prop in there}
+        for component, wanted in self.components.items():
+            own = [prop.id for prop in there if prop.component == component]
+            _scale(found, own, wanted)
+        if self.out_of is not None:
+            counted = [prop.id for prop in there if not self.is_bonus(prop)]
+            total = math.fsum(found[name] for name in counted)
+            if total > 0:
+                _scale(found, list(found), self.out_of * math.fsum(found.values()) / total)
+        return found
+
+    def _alone(self, prop: Property) -> float:
+        own = [worth for pattern, worth in self.properties.items() if _fits(pattern, prop)]
+        return own[-1] if own else self.kinds[prop.kind]
+
+    def require_known(self, properties: Sequence[Property]) -> None:
+        """Make sure that every pattern fits something.
+
+        Raises:
+            RubricError: one fits nothing.
+        """
+        for where in ("properties", "bonus", "hidden"):
+            for pattern in getattr(self, where):
+                if not any(_fits(pattern, prop) for prop in properties):
+                    names = [prop.id for prop in properties] + list(CONTRACT)
+                    raise RubricError(
+                        f"{where}: {pattern!r} fits no property{_meant(pattern, names)}"
+                    )
+
+
+def _scale(points: dict[str, float], names: Sequence[str], wanted: float) -> None:
+    """Let some properties be worth something together, in the proportions that they have."""
+    total = math.fsum(points[name] for name in names)
+    for name in names:
+        points[name] = points[name] * wanted / total if total > 0 else wanted / len(names)
+
+
+def _fits(pattern: str, prop: Property) -> bool:
+    names = (prop.id, prop.component, *(claim.id for claim in prop.claims))
+    return any(fnmatchcase(name, pattern) for name in names)
+
+
+def _fits_any(patterns: Iterable[str], prop: Property) -> bool:
+    return any(_fits(pattern, prop) for pattern in patterns)
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"; is {near[0]!r} meant?" if near else ""
+
+
+def read_rubric(path: Path) -> Rubric:
+    """Read a rubric from a TOML file whose keys are a rubric's attributes, all of them optional.
+
+    Raises:
+        RubricError: it cannot be read, or says what cannot be meant.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RubricError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RubricError(f"{path} is no TOML: {error}") from None
+    try:
+        return _rubric(data)
+    except RubricError as error:
+        raise RubricError(f"{path}: {error}") from None
+
+
+def _rubric(data: Mapping[str, Any]) -> Rubric:
+    known = [attribute.name for attribute in fields(Rubric)]
+    for key in data:
+        if key not in known:
+            meant = _meant(key, known) or f"; there are {', '.join(known)}"
+            raise RubricError(f"there is no {key!r} in a rubric{meant}")
+    made = {key: _READ[key](key, value) for key, value in data.items()}
+    made["kinds"] = {**Rubric().kinds, **made.get("kinds", {})}
+    for key, names in (
+        ("kinds", KINDS),
+        ("components", CONTRACT),
+        ("assigned", CONTRACT),
+        ("required", CONTRACT),
+    ):
+        _require(made.get(key, ()), names, key)
+    rubric = Rubric(**made)
+    missing = set(rubric.required) - set(rubric.assigned or CONTRACT)
+    if missing:
+        raise RubricError(f"required: {', '.join(sorted(missing))} is not among those assigned")
+    return rubric
+
+
+def _require(names: Iterable[str], known: Iterable[str], where: str) -> None:
+    there = list(known)
+    for name in names:
+        if name not in there:
+            meant = _meant(name, there) or f"; there are {', '.join(there)}"
+            raise RubricError(f"{where}: there is no {name!r}{meant}")
+
+
+def _worths(key: str, table: Any) -> dict[str, float]:  # noqa: ANN401 - whatever TOML has
+    if not isinstance(table, dict):
+        raise RubricError(f"{key} is a table of points by name")
+    return {name: _number(f"{key}: {name}", worth, math.inf) for name, worth in table.items()}
+
+
+def _names(key: str, values: Any) -> tuple[str, ...]:  # noqa: ANN401 - whatever TOML has
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise RubricError(f"{key} is a list of names")
+    return tuple(values)
+
+
+def _number(key: str, value: Any, most: float) -> float:  # noqa: ANN401 - whatever TOML has
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value <= most or not math.isfinite(value):
+        limit = "" if most == math.inf else f" and at most {most:g}"
+        raise RubricError(f"{key} is a number of at least 0{limit}, not {value!r}")
+    return float(value)
+
+
+def _share(key: str, value: Any) -> float:  # noqa: ANN401 - whatever TOML has
+    return _number(key, value, 1.0)
+
+
+def _amount(key: str, value: Any) -> float:  # noqa: ANN401 - whatever TOML has
+    found = _number(key, value, 1e6)
+    if found == 0:
+        raise RubricError(f"{key} is a number above 0")
+    return found
+
+
+_READ: Mapping[str, Callable[[str, Any], Any]] = {
+    "kinds": _worths,
+    "properties": _worths,
+    "components": _worths,
+    "assigned": _names,
+    "required": _names,
+    "bonus": _names,
+    "hidden": _names,
+    "kept": _share,
+    "out_of": _amount,
+    "seconds": _amount,
+}
