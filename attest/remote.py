@@ -13,7 +13,7 @@ import select
 import signal
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -28,7 +28,7 @@ from attest.limits import Ended, TimeLimit, undisturbed
 from attest.messages import exception_line, printable
 from attest.sandbox import Limits, WorkerProcess
 from attest.sources import Source
-from attest.wire import Channel, Closed, Garbled, Named, Odd, Reference, Told
+from attest.wire import Channel, Closed, Flat, Garbled, Named, Odd, Reference, Told, flatten
 
 __all__ = ["RemoteImplementation"]
 
@@ -66,6 +66,7 @@ class _Process:
         self._printed.settimeout(0)
         self._channel = Channel(self._answers, self._wait)
         self._before: list[dict[str, Any]] = []
+        self.set: dict[RemoteComponent, set[str]] = {}  # what the worker does not know yet
         self._forgotten: list[int] = []
         self.printed = b""
         self.end: str | None = None
@@ -95,6 +96,9 @@ class _Process:
             self._before.append({"forget": self._forgotten[:]})
             self._forgotten.clear()
         message = {"do": do, **what}
+        for component, names in self.set.items():
+            self._before.append(component.what_to_set(names))
+        self.set.clear()
         if self._before:
             message["before"] = self._before
             self._before = []
@@ -418,15 +422,10 @@ class RemoteComponent:
             _require_parameters(told)
             for name, value in told["changed"].items():
                 known = self._parameters.get(name)
-                if (
-                    known is not None
-                    and known.shape == value.shape
-                    and known.dtype == value.dtype
-                    and known.requires_grad == value.requires_grad
-                ):
-                    known.copy_(value)
-                else:
+                if known is None or _layout(known) != _layout(value):
                     self._parameters[name] = value
+                elif not torch.equal(known, value):
+                    known.copy_(value)
             self._parameters = {name: self._parameters[name] for name in told["names"]}
 
     def call(
@@ -499,12 +498,22 @@ class RemoteComponent:
         with torch.no_grad():
             for name, value in values.items():
                 self._parameters[name].copy_(value)
-        sent = {name: self._parameters[name].detach().clone() for name in values}
-        self._process.tell(set=self._number, values=sent)
+        self._process.set.setdefault(self, set()).update(values)
+
+    def what_to_set(self, names: Iterable[str]) -> dict[str, Any]:
+        """Give some parameters as the worker is to have them."""
+        values = {name: self._parameters[name] for name in names if name in self._parameters}
+        if len(values) < len(self._parameters) or len({v.dtype for v in values.values()}) != 1:
+            return {"set": self._number, "values": Flat(values)}
+        return {"set": self._number, "values": flatten(list(self._parameters.values()))}
 
     def train(self, *, mode: bool) -> None:
         """Put a module into train mode, or back into eval mode."""
         self._note(self._process.ask("train", number=self._number, mode=mode))
+
+
+def _layout(parameter: Tensor) -> tuple[torch.Size, torch.dtype, bool]:
+    return parameter.shape, parameter.dtype, parameter.requires_grad
 
 
 def _require_parameters(told: Mapping[str, Any]) -> None:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import base64
 import importlib
 import importlib.util
+import math
 import random
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import is_
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attest.wire import DEEPEST, Channel, Closed, Named, Odd, Reference, outline
+from attest.wire import DEEPEST, Channel, Closed, Flat, Named, Odd, Reference, cut, flatten, outline
 
 __all__ = ["Served", "exchange", "is_of_torch", "last_line", "module_of", "seed_everything"]
 
@@ -38,14 +40,85 @@ _OF_TORCH = (
 )
 
 
+_Layout = list[tuple[str, torch.Size, torch.dtype, bool]]
+
+
 @dataclass
 class _Held:
     """A component: a module or a function, and what was said of its parameters."""
 
     target: Any
     module: bool
-    parameters: dict[str, Tensor] = field(default_factory=dict)
+    layout: _Layout = field(default_factory=list)
+    flat: list[Tensor] = field(default_factory=list)
     arguments: Any = None
+    _named: dict[str, Tensor] = field(default_factory=dict)
+    _members: list[tuple[dict[str, Any], list[str], list[Any]]] | None = None
+    _places: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+
+    def say(self, layout: _Layout, flat: list[Tensor]) -> None:
+        """Note what is said of all parameters: how they are laid out, and their numbers."""
+        self.layout, self.flat, self._places = layout, flat, {}
+        kinds, starts = [one.dtype for one in flat], [0] * len(flat)
+        for name, shape, dtype, _ in layout:
+            kind = kinds.index(dtype)
+            start, starts[kind] = starts[kind], starts[kind] + math.prod(shape)
+            self._places[name] = kind, start, starts[kind]
+
+    def place(self, name: str) -> Tensor:
+        """Give the part of what was said of all parameters that is one of them."""
+        kind, start, end = self._places[name]
+        return self.flat[kind][start:end]
+
+    def named(self) -> dict[str, Tensor]:
+        """Give the module's parameters by name.
+
+        Walking through a deep module takes as long as a call of it, so that it is done again only
+        where modules or parameters are not the same ones.
+        """
+        if self._members is None or not _as_they_were(self._members):
+            self._named = {}
+            for name, value in self.target.named_parameters():
+                if type(name) is not str or not issubclass(type(value), Tensor):
+                    raise TypeError("named_parameters() gave something that is no parameter")
+                self._named[name] = value
+            modules = list(nn.Module.modules(self.target))
+            usual = all(map(_walks_as_usual, modules))
+            self._members = list(_members(modules)) if usual else None
+        return self._named
+
+
+def _members(
+    modules: Sequence[nn.Module],
+) -> Iterator[tuple[dict[str, Any], list[str], list[Any]]]:
+    """Give where modules keep their parameters and modules, and which these are now."""
+    for module in modules:
+        for kept in (module._parameters, module._modules):  # noqa: SLF001
+            yield kept, list(kept), list(kept.values())
+
+
+def _as_they_were(members: Sequence[tuple[dict[str, Any], list[str], list[Any]]]) -> bool:
+    for kept, names, values in members:
+        if len(kept) != len(names):
+            return False
+        if names and ([*kept] != names or not all(map(is_, kept.values(), values))):
+            return False
+    return True
+
+
+def _walks_as_usual(module: nn.Module) -> bool:
+    return all(
+        getattr(type(module), name) is getattr(nn.Module, name) and name not in vars(module)
+        for name in ("named_parameters", "named_modules", "_named_members")
+    )
+
+
+def _flattened(values: Sequence[Tensor]) -> list[Tensor]:
+    """Give the numbers of tensors, one tensor a dtype."""
+    kinds: dict[torch.dtype, list[Tensor]] = {}
+    for value in values:
+        kinds.setdefault(value.dtype, []).append(value)
+    return [flatten(several) for several in kinds.values()]
 
 
 @dataclass
@@ -72,6 +145,7 @@ class Served:
         # Bound before anything of the submission runs, which may put other things in their place.
         self._equal, self._enabled = torch.equal, torch.set_grad_enabled
         self._differentiate, self._no_grad = torch.autograd.grad, torch.no_grad
+        self._cut, self._overwrite = cut, torch._foreach_copy_
         self._drawn, self._subclass = torch.get_rng_state, torch._C.DisableTorchFunctionSubclass  # noqa: SLF001
 
     def answer(self) -> None:
@@ -108,12 +182,19 @@ class Served:
             if "set" in what:
                 self._set(self._held[what["set"]], what["values"])
 
-    def _set(self, held: _Held, values: Mapping[str, Tensor]) -> None:
-        own = dict(held.target.named_parameters())
-        with self._no_grad():
+    def _set(self, held: _Held, values: Mapping[str, Tensor] | Tensor) -> None:
+        """Overwrite parameters: some by name, or all, as one tensor in their order."""
+        own = held.named()
+        if isinstance(values, Tensor):
+            parts = self._cut(values, list(own.values()))
+            held.flat = [values]
+        else:
+            parts = list(values.values())
             for name, value in values.items():
-                own[name].copy_(value)
-                held.parameters[name] = value.requires_grad_(own[name].requires_grad)
+                held.place(name).copy_(value.reshape(-1))
+            own = {name: own[name] for name in values}
+        with self._no_grad():
+            self._overwrite(list(own.values()), parts)
 
     # -- what does --
 
@@ -181,34 +262,19 @@ class Served:
         return self._numbers
 
     def _changes(self, held: _Held) -> dict[str, Any]:
-        """Say which parameters are not what was said of them last."""
+        """Give its parameters, where they are not what was said of them last."""
         if not held.module:
             return {}
-        own: dict[str, Tensor] = {}
-        for name, value in held.target.named_parameters():
-            if type(name) is not str or not issubclass(type(value), Tensor):
-                raise TypeError("named_parameters() gave something that is no parameter")
-            own[name] = self._plain(value)
-        changed = {}
-        for name, value in own.items():
-            known = held.parameters.get(name)
-            if (
-                known is None
-                or known.shape != value.shape
-                or known.dtype != value.dtype
-                or known.requires_grad != value.requires_grad
-                or not self._equal(known, value)
-            ):
-                changed[name] = value
-        if not changed and len(own) == len(held.parameters):
+        named = held.named()
+        values = list(named.values())
+        layout = [(name, v.shape, v.dtype, v.requires_grad) for name, v in named.items()]
+        with self._subclass():
+            flat = _flattened(values)
+        if layout == held.layout and all(map(self._equal, flat, held.flat)):
             return {}
-        with self._no_grad():
-            for name, value in changed.items():
-                copy = value.detach().clone()
-                held.parameters[name] = copy.requires_grad_(value.requires_grad)
-        for name in set(held.parameters) - set(own):
-            del held.parameters[name]
-        return {"changed": changed, "names": list(own)}
+        held.say(layout, flat)
+        plain = {name: self._plain(value) for name, value in named.items()}
+        return {"names": list(named), "changed": Flat(plain)}
 
     def _call(
         self,
@@ -223,7 +289,7 @@ class Served:
     ) -> dict[str, Any]:
         held = self._held[number]
         inputs = [t for t in _tensors((positional, list(named.values()))) if t.requires_grad]
-        before = self._drawn()
+        before = self._drawn() if watched else None
         with self._enabled(graded):
             # As the answer of another operation, which may be overwritten, unlike what is a leaf.
             given = {id(leaf): leaf.clone() for leaf in inputs}
@@ -232,12 +298,12 @@ class Served:
             held.arguments = (positional, named)
             target = getattr(held.target, method) if method else held.target
             answer = target(*positional, **named)
-        drew = watched and not self._equal(before, self._drawn())
+        drew = before is not None and not self._equal(before, self._drawn())
         graph = None
         if graded:
             outputs: list[Tensor] = []
             told = self._told(answer, kept, outputs)
-            own = dict(held.target.named_parameters()) if held.module else {}
+            own = held.named() if held.module else {}
             own = {name: value for name, value in own.items() if value.requires_grad}
             graph = self._number()
             self._graphs[graph] = _Graph(outputs, inputs, own)
