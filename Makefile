@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: verify report test lint grade measure bench power stability strangers
+.PHONY: verify report test lint grade measure bench bench-grading power stability strangers
 
 verify: .venv/installed
 	$(BIN)/attest verify
@@ -33,6 +33,10 @@ measure: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python -m tests.benchmark
+
+# How long grading takes, on an idle machine: one submission, and a class.
+bench-grading: .venv/installed
+	$(BIN)/python -m tests.grading_benchmark
 
 # What the suite catches: every wrong version against every property, and every correct style.
 power: .venv/installed

@@ -508,7 +508,7 @@ def _grade(options: argparse.Namespace, console: Console, errors: Console) -> in
             patience=options.call_seconds,
         )
         require_sound_laws(laws, session.reference, session.settings, session.jobs)
-        if Path(options.submission).is_dir():
+        if options.out is not None:
             return _class(session, partial(holder, 1), rubric)
         with holder(session.jobs) as held:
             return _alone(session, held, rubric)
@@ -556,12 +556,10 @@ def _class(session: _Session, holder: Any, rubric: Any) -> int:  # noqa: ANN401
     options = session.options
     folder = Path(options.submission)
     alone = [f"--{name}" for name in ("json", *WRITTEN) if getattr(options, name) is not None]
-    if options.out is None or alone:
-        problem = f"{', '.join(alone)} is for one submission; " if alone else ""
-        raise LedgerError(
-            f"{folder} is a folder, so a class is graded; {problem}say with --out where its results"
-            " are written"
-        )
+    if not folder.is_dir():
+        raise LedgerError(f"--out is for the results of a class, and {folder} is no folder")
+    if alone:
+        raise LedgerError(f"{', '.join(alone)}: for one submission, and --out is for a class")
     how = Class(
         session.ledger.laws,
         session.settings,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from attest.evidence import Labels
-from attest.grading import ComponentGrade, Grade, Mark
+from attest.grading import ComponentGrade, Grade, Mark, readable
 from attest.laws import Property
 from attest.ledger import own_package
 
@@ -51,6 +51,10 @@ class Words:
     missing: str
     not_loaded: str
     all_well: str
+    component: str
+    worth: str
+    held: str
+    took: str
 
 
 _ENGLISH = Words(
@@ -75,6 +79,10 @@ _ENGLISH = Words(
     missing="Required, and missing or broken: {names}. {kept:g}% of the points count.",
     not_loaded="It could not be loaded",
     all_well="Everything that was attempted holds.",
+    component="component",
+    worth="points",
+    held="{held} of {seen} laws hold",
+    took="In {seconds:.0f} s.",
 )
 _KOREAN = Words(
     labels=Labels("틀린 곳", "나온 값     ", "나와야 할 값 ", "다시 확인하려면"),
@@ -98,6 +106,10 @@ _KOREAN = Words(
     missing="필수 항목이 없거나 동작하지 않습니다: {names}. 점수의 {kept:g}%만 인정합니다.",
     not_loaded="파일을 불러올 수 없습니다",
     all_well="시도한 항목이 모두 성립합니다.",
+    component="구성 요소",
+    worth="점수",
+    held="{seen}개 중 {held}개 성립",
+    took="{seconds:.0f}초 걸렸습니다.",
 )
 
 
@@ -139,7 +151,7 @@ def _table() -> Mapping[str, Any]:
 
 def percent(score: float, most: float) -> int:
     """Give points as a percentage, rounded down: 100% is all of them."""
-    return math.floor(100 * score / most) if most else 0
+    return int(100 * Fraction(str(score)) / Fraction(str(most))) if most else 0
 
 
 def feedback(result: Grade, language: Language = "en") -> str:
@@ -153,16 +165,18 @@ def feedback(result: Grade, language: Language = "en") -> str:
     lines = [f"# {_literal(result.submission)}", ""]
     lines += [f"**{said_by.points.format(score=score, most=most, percent=percent(score, most))}**"]
     if result.problem is not None:
-        return "\n".join([*lines, "", f"{said_by.not_loaded}: {_literal(result.problem)}", ""])
+        lines += ["", f"{said_by.not_loaded}: {_literal(result.problem)}", ""]
+        return readable("\n".join(lines))
     if result.missing:
         names, kept = ", ".join(result.missing), 100 * result.rubric.kept
         lines += ["", said_by.missing.format(names=names, kept=kept)]
-    if result.well and any(part.status == "attempted" for part in result.components):
+    hides = any(mark.hidden for mark in result.marks)
+    if result.well and not hides and any(part.status == "attempted" for part in result.components):
         lines += ["", said_by.all_well]
     mistakes = result.nearest_mistakes
     for part in result.components:
         lines += ["", *_component(part, mistakes.get(part.name), language)]
-    return "\n".join([*lines, ""])
+    return readable("\n".join([*lines, ""]))
 
 
 def _component(part: ComponentGrade, mistake: str | None, language: Language) -> Iterable[str]:
@@ -172,7 +186,7 @@ def _component(part: ComponentGrade, mistake: str | None, language: Language) ->
     if part.status == "not_attempted":
         return
     open_marks = [mark for mark in part.marks if not mark.hidden]
-    if mistake is not None and not any(mark.hidden and mark.failed for mark in part.marks):
+    if mistake is not None:
         yield f"\n{said_by.behaves_like}: {mistake}."
     holding = [mark for mark in open_marks if mark.evidence.status == "holds"]
     if holding:
@@ -218,6 +232,6 @@ def _fenced(text: str) -> str:
 
 def _literal(text: str) -> str:
     """Keep a submission's words from being read as Markdown or HTML."""
-    for mark in ("\\", "`", "*", "_", "[", "]", "<", ">", "#", "|"):
+    for mark in "\\`*_[]<>#|&~$":
         text = text.replace(mark, f"\\{mark}")
     return " ".join(text.split())

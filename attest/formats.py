@@ -10,12 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from attest.feedback import Language, feedback, percent, said, words
-from attest.grading import Grade, Mark
+from attest.grading import Grade, Mark, readable
 
 __all__ = ["FORMATS", "as_csv", "cell", "gradescope", "junit", "summary"]
-
-# What XML 1.0 has no way to write.
-_NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def gradescope(result: Grade, seconds: float, language: Language = "en") -> dict[str, Any]:
@@ -38,7 +35,7 @@ def gradescope(result: Grade, seconds: float, language: Language = "en") -> dict
     return {
         "score": score,
         "execution_time": round(seconds),
-        "output": "\n".join(lines),
+        "output": readable("\n".join(lines)),
         "output_format": "text",
         "visibility": "visible",
         "stdout_visibility": "hidden",
@@ -48,7 +45,7 @@ def gradescope(result: Grade, seconds: float, language: Language = "en") -> dict
                 + (mark.prop.name if mark.hidden else said(mark.prop, language).sentence),
                 "score": round(mark.earned, 6),
                 "max_score": 0 if mark.bonus else round(mark.worth, 6),
-                "status": "passed" if mark.earned else "failed",
+                "status": "passed" if mark.counts else "failed",
                 "output": "" if mark.hidden else _output(mark, language),
                 "output_format": "text",
                 "visibility": "hidden" if mark.hidden else "visible",
@@ -70,12 +67,12 @@ def _output(mark: Mark, language: Language) -> str:
         elif found is not None:
             lines += ["", found.shown(said_by.labels)]
         else:
-            lines.append(f"{said_by.statuses[evidence.status]}: {evidence.message}")
+            lines.append(f"{said_by.statuses[evidence.status]}: {evidence.message or ''}")
         if law.hint and not mark.because_of:
             lines += ["", f"{said_by.hint}: {law.hint}"]
     elif evidence.status == "not_attempted":
         lines.append(said_by.statuses["not_attempted"])
-    return "\n".join(lines)
+    return readable("\n".join(lines))
 
 
 def junit(result: Grade, seconds: float, language: Language = "en") -> str:
@@ -84,9 +81,10 @@ def junit(result: Grade, seconds: float, language: Language = "en") -> str:
     A failure is a law that does not hold, an error whatever else went wrong. What is not attempted,
     hidden, or another part's fault is skipped.
     """
-    suites = ET.Element("testsuites", name=_xml(result.submission), time=f"{seconds:.3f}")
+    said_by = words(language)
+    suites = ET.Element("testsuites", name=readable(result.submission), time=f"{seconds:.3f}")
     for part in result.components:
-        took = sum(mark.evidence.seconds for mark in part.marks)
+        took = sum(_seconds(mark) for mark in part.marks)
         suite = ET.SubElement(suites, "testsuite", name=part.name, time=f"{took:.3f}")
         counts = {"tests": len(part.marks), "failures": 0, "errors": 0, "skipped": 0}
         for mark in part.marks:
@@ -96,36 +94,40 @@ def junit(result: Grade, seconds: float, language: Language = "en") -> str:
                 "testcase",
                 classname=part.name,
                 name=mark.prop.name,
-                time=f"{evidence.seconds:.3f}",
+                time=f"{_seconds(mark):.3f}",
             )
             if not mark.hidden and evidence.status == "holds":
                 continue
             if mark.hidden or mark.because_of or evidence.status == "not_attempted":
-                why = f"because of {', '.join(mark.because_of)}" if mark.because_of else ""
-                said_of = "hidden" if mark.hidden else why or result.problem or "not attempted"
-                ET.SubElement(case, "skipped", message=_xml(said_of))
+                parts = ", ".join(mark.because_of)
+                why = said_by.because_of.format(parts=parts) if parts else result.problem
+                said_of = (
+                    said_by.hidden if mark.hidden else why or said_by.statuses["not_attempted"]
+                )
+                ET.SubElement(case, "skipped", message=readable(said_of))
                 counts["skipped"] += 1
                 continue
             refuted = evidence.status == "refuted"
             counts["failures" if refuted else "errors"] += 1
-            message = _xml(evidence.message or evidence.status)
+            message = readable(evidence.message or evidence.status)
             found = ET.SubElement(case, "failure" if refuted else "error", message=message)
             found.set("type", evidence.status)
-            found.text = _xml(_output(mark, language))
+            found.text = _output(mark, language)
         for name, count in counts.items():
             suite.set(name, str(count))
     if result.problem is not None:
         suite = ET.SubElement(suites, "testsuite", name="loading", tests="1", errors="1")
         case = ET.SubElement(suite, "testcase", classname="submission", name="loads", time="0")
-        ET.SubElement(case, "error", message=_xml(result.problem))
+        ET.SubElement(case, "error", message=readable(result.problem))
     for name in ("tests", "failures", "errors"):
         suites.set(name, str(sum(int(suite.get(name, "0")) for suite in suites)))
     ET.indent(suites)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suites, "unicode") + "\n"
 
 
-def _xml(text: str) -> str:
-    return _NOT_XML.sub("�", text)
+def _seconds(mark: Mark) -> float:
+    """Give how long a property took: of a hidden one, that would say whether time ran out."""
+    return 0.0 if mark.hidden else mark.evidence.seconds
 
 
 COLUMNS = (
@@ -146,30 +148,37 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([cell(value) for value in row] for row in rows)
-    return text.getvalue()
+    return readable(text.getvalue())
+
+
+# With the wide forms that a keyboard of East Asia gives.
+CALCULATED = frozenset("=+-@＝＋－＠")
 
 
 def cell(value: Any) -> Any:  # noqa: ANN401 - whatever a cell can hold
-    """Give a cell that no spreadsheet calculates."""
+    """Give a cell of one line that no spreadsheet calculates."""
     if isinstance(value, list):
         value = ", ".join(value)
-    if isinstance(value, str) and value.lstrip()[:1] in {"=", "+", "-", "@"}:
-        return f"'{value}"
-    return value
+    if not isinstance(value, str):
+        return value
+    value = " ".join(value.splitlines())
+    return f"'{value}" if value.lstrip()[:1] in CALCULATED else value
 
 
 def summary(result: Grade, seconds: float, language: Language = "en") -> str:
     """Give Markdown for a summary of GitHub Actions: the points by component, then the report."""
-    rows = ["| component | points | |", "| --- | ---: | --- |"]
+    said_by = words(language)
+    rows = [f"| {said_by.component} | {said_by.worth} | |", "| --- | ---: | --- |"]
     for part in result.components:
         held = sum(mark.evidence.status == "holds" for mark in part.marks if not mark.hidden)
         seen = sum(not mark.hidden for mark in part.marks)
-        note = f"{held} of {seen} laws hold" if part.status == "attempted" else part.status
-        points = f"{part.score:g} / {part.max_score:g}"
-        rows.append(f"| {part.name} | {points} | {note.replace('_', ' ')} |")
+        note = said_by.statuses[part.status] or said_by.held.format(held=held, seen=seen)
+        rows.append(f"| {part.name} | {part.score:g} / {part.max_score:g} | {note} |")
     head, _, rest = feedback(result, language).partition("\n\n")
     points, _, rest = rest.partition("\n\n")
-    text = "\n".join([head, "", points, "", *rows, "", f"In {seconds:.0f} s.", "", rest])
+    text = "\n".join(
+        [head, "", points, "", *rows, "", said_by.took.format(seconds=seconds), "", rest]
+    )
     return _cut(text, MOST_OF_A_SUMMARY)
 
 
@@ -181,7 +190,11 @@ def _cut(text: str, most: int) -> str:
     whole = text.encode()
     if len(whole) <= most:
         return text
-    return whole[:most].decode(errors="ignore").rpartition("\n\n")[0] + "\n\n…\n"
+    kept, fence = whole[:most].decode(errors="ignore").rpartition("\n\n")[0], ""
+    for line in re.findall("^`{3,}$", kept, re.MULTILINE):
+        if not fence or len(line) >= len(fence):
+            fence = "" if fence else line
+    return kept + (f"\n{fence}" if fence else "") + "\n\n…\n"
 
 
 FORMATS: Mapping[str, Callable[[Grade, float, Language], Any]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -16,10 +17,13 @@ from attest.rubric import Rubric
 from attest.sandbox import Isolation
 from attest.verification import environment
 
-__all__ = ["ComponentGrade", "Grade", "Mark", "grade", "unloadable"]
+__all__ = ["ComponentGrade", "Grade", "Mark", "grade", "readable", "unloadable"]
 
 # Points are given with so many decimals.
 DECIMALS = 6
+
+# What XML 1.0 has no way to write, half a surrogate pair among it, which no file takes.
+_UNREADABLE = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,14 @@ class Mark:
         return self.evidence.prop
 
     @property
+    def counts(self) -> bool:
+        """Whether it gets its points."""
+        return self.evidence.status == "holds" or bool(self.because_of)
+
+    @property
     def earned(self) -> float:
         """Its points: all of them, or none."""
-        return self.worth if self.evidence.status == "holds" or self.because_of else 0.0
+        return self.worth if self.counts else 0.0
 
     @property
     def failed(self) -> bool:
@@ -107,20 +116,25 @@ class Grade:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The required components that are not there, or of which nothing works."""
-        there = {part.name for part in self.components if part.status == "attempted"}
-        return tuple(name for name in self.rubric.required if name not in there)
+        """The required components that are not there, or of which nothing works.
+
+        One of which nothing was examined, or nothing applies, is not among them.
+        """
+        status = {part.name: part.status for part in self.components}
+        return tuple(
+            name for name in self.rubric.required if status.get(name, "attempted") != "attempted"
+        )
 
     @property
     def score(self) -> float:
         """The points earned."""
         share = self.rubric.kept if self.missing else 1.0
-        return round(share * _sum(component.score for component in self.components), DECIMALS)
+        return round(share * math.fsum(mark.earned for mark in self.marks), DECIMALS)
 
     @property
     def max_score(self) -> float:
         """The points that a submission of all components could have earned, without a bonus."""
-        return _sum(component.max_score for component in self.components)
+        return _sum(mark.worth for mark in self.marks if not mark.bonus)
 
     @property
     def marks(self) -> tuple[Mark, ...]:
@@ -129,11 +143,12 @@ class Grade:
 
     @property
     def nearest_mistakes(self) -> dict[str, str]:
-        """What components behave like, by name, where it is clear."""
-        found = {
-            part.name: nearest_mistake((mark.evidence for mark in part.marks), self.settings)
+        """What components behave like, by name, where that is clear from what is not hidden."""
+        seen = {
+            part.name: [mark.evidence for mark in part.marks if not mark.hidden]
             for part in self.components
         }
+        found = {name: nearest_mistake(own, self.settings) for name, own in seen.items()}
         return {name: mistake for name, mistake in found.items() if mistake is not None}
 
     @property
@@ -145,7 +160,7 @@ class Grade:
         """Give the grade in the form that ``attest grade --json`` writes."""
         return {
             "schema": 1,
-            "submission": self.submission,
+            "submission": readable(self.submission),
             "score": self.score,
             "max_score": self.max_score,
             "seconds": round(seconds, 3),
@@ -160,10 +175,15 @@ class Grade:
             "properties": [_row(mark) for mark in self.marks],
             "nearest_mistakes": self.nearest_mistakes,
             "missing": list(self.missing),
-            "problem": self.problem,
+            "problem": None if self.problem is None else readable(self.problem),
             "environment": environment(self.settings),
             "isolation": self.isolation.as_data(),
         }
+
+
+def readable(text: str) -> str:
+    """Replace what a submission may say and what not every file can hold."""
+    return _UNREADABLE.sub("�", text)
 
 
 def _sum(points: Iterable[float]) -> float:
@@ -183,13 +203,13 @@ def _row(mark: Mark) -> dict[str, Any]:
         "seconds": round(evidence.seconds, 3),
         "points": round(mark.earned, DECIMALS),
         "max_points": round(mark.worth, DECIMALS),
-        "counterexample": None if found is None else found.text(),
-        "message": evidence.message,
+        "counterexample": None if found is None else readable(found.text()),
+        "message": None if evidence.message is None else readable(evidence.message),
         "because_of": list(mark.because_of),
         "bonus": mark.bonus,
         "hidden": mark.hidden,
     }
-    return row | ({"printed": evidence.printed} if evidence.printed else {})
+    return row | ({"printed": readable(evidence.printed)} if evidence.printed else {})
 
 
 def grade(

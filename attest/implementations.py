@@ -303,7 +303,8 @@ def nowhere(name: str) -> str:
     there = Path(name)
     what = "a folder" if there.is_dir() else "a file"
     problem = f"is {what}, not a .py file" if name and there.exists() else "does not exist"
-    return f"{name or repr('')} {problem}; a submission is one .py file or a module"
+    many = "; a class's folder is graded with --out" if name and there.is_dir() else ""
+    return f"{name or repr('')} {problem}; a submission is one .py file or a module{many}"
 
 
 def _where(error: BaseException, path: Path) -> str:

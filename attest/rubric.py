@@ -13,10 +13,16 @@ from typing import Any, get_args
 
 from attest.contract import CONTRACT
 from attest.laws import Kind, Property
+from attest.messages import printable
 
 __all__ = ["Rubric", "RubricError", "read_rubric"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
+
+# What a number of a rubric may be. Points have six decimals, and scaled ones have to stay finite.
+LEAST, MOST = 1e-6, 1e6
+
+LONGEST = 60  # of what a message quotes
 
 
 class RubricError(Exception):
@@ -96,10 +102,10 @@ class Rubric:
         for where in ("properties", "bonus", "hidden"):
             for pattern in getattr(self, where):
                 if not any(_fits(pattern, prop) for prop in properties):
-                    names = [prop.id for prop in properties] + list(CONTRACT)
-                    raise RubricError(
-                        f"{where}: {pattern!r} fits no property{_meant(pattern, names)}"
-                    )
+                    claims = {claim.id for prop in properties for claim in prop.claims}
+                    names = [*(prop.id for prop in properties), *CONTRACT, *sorted(claims)]
+                    meant = _meant(pattern, names) or "; `attest list` shows them all"
+                    raise RubricError(f"{where}: {_shown(pattern)} fits no property{meant}")
 
 
 def _scale(points: dict[str, float], names: Sequence[str], wanted: float) -> None:
@@ -129,16 +135,17 @@ def read_rubric(path: Path) -> Rubric:
     Raises:
         RubricError: it cannot be read, or says what cannot be meant.
     """
+    where = printable(str(path))
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise RubricError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RubricError(f"{path} is no TOML: {error}") from None
+        raise RubricError(f"{where}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:  # of bytes, of TOML, of a number's digits
+        raise RubricError(f"{where} is no TOML: {printable(str(error))}") from None
     try:
         return _rubric(data)
     except RubricError as error:
-        raise RubricError(f"{path}: {error}") from None
+        raise RubricError(f"{where}: {error}") from None
 
 
 def _rubric(data: Mapping[str, Any]) -> Rubric:
@@ -146,7 +153,7 @@ def _rubric(data: Mapping[str, Any]) -> Rubric:
     for key in data:
         if key not in known:
             meant = _meant(key, known) or f"; there are {', '.join(known)}"
-            raise RubricError(f"there is no {key!r} in a rubric{meant}")
+            raise RubricError(f"there is no {_shown(key)} in a rubric{meant}")
     made = {key: _READ[key](key, value) for key, value in data.items()}
     made["kinds"] = {**Rubric().kinds, **made.get("kinds", {})}
     for key, names in (
@@ -168,27 +175,41 @@ def _require(names: Iterable[str], known: Iterable[str], where: str) -> None:
     for name in names:
         if name not in there:
             meant = _meant(name, there) or f"; there are {', '.join(there)}"
-            raise RubricError(f"{where}: there is no {name!r}{meant}")
+            raise RubricError(f"{where}: there is no {_shown(name)}{meant}")
 
 
 def _worths(key: str, table: Any) -> dict[str, float]:  # noqa: ANN401 - whatever TOML has
     if not isinstance(table, dict):
         raise RubricError(f"{key} is a table of points by name")
-    return {name: _number(f"{key}: {name}", worth, math.inf) for name, worth in table.items()}
+    for name, worth in table.items():
+        if isinstance(worth, dict):
+            raise RubricError(
+                f"{key}: {_shown(name)} has no number; a name with a dot is put in quotation marks"
+            )
+    return {name: _number(f"{key}: {_shown(name)}", worth, MOST) for name, worth in table.items()}
 
 
 def _names(key: str, values: Any) -> tuple[str, ...]:  # noqa: ANN401 - whatever TOML has
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise RubricError(f"{key} is a list of names")
-    return tuple(values)
+    return tuple(dict.fromkeys(values))
 
 
 def _number(key: str, value: Any, most: float) -> float:  # noqa: ANN401 - whatever TOML has
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 <= value <= most or not math.isfinite(value):
-        limit = "" if most == math.inf else f" and at most {most:g}"
-        raise RubricError(f"{key} is a number of at least 0{limit}, not {value!r}")
-    return float(value)
+    if not number or not 0 <= value <= most:
+        raise RubricError(f"{key} is a number from 0 to {most:.0f}, not {_shown(value)}")
+    if 0 < value < LEAST:
+        raise RubricError(f"{key} is 0 or at least {LEAST:g}, not {_shown(value)}")
+    return abs(float(value))  # TOML has a −0
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401 - whatever TOML has
+    try:
+        text = repr(value)
+    except ValueError:
+        return "one of thousands of digits"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _share(key: str, value: Any) -> float:  # noqa: ANN401 - whatever TOML has
@@ -196,7 +217,7 @@ def _share(key: str, value: Any) -> float:  # noqa: ANN401 - whatever TOML has
 
 
 def _amount(key: str, value: Any) -> float:  # noqa: ANN401 - whatever TOML has
-    found = _number(key, value, 1e6)
+    found = _number(key, value, MOST)
     if found == 0:
         raise RubricError(f"{key} is a number above 0")
     return found

@@ -6,6 +6,7 @@ machine down: a few processes, a few gigabytes, seconds.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import platform
@@ -548,6 +549,7 @@ def test_a_sandbox_can_be_asked_for(monkeypatch):
 
 
 KEYS = """
+import contextlib
 import ctypes
 system = ctypes.CDLL(None)
 for ring in (-3, -4, -5):

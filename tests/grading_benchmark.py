@@ -1,0 +1,88 @@
+"""How long grading takes: one submission, a class by the submission, and what the worker adds.
+
+Run by ``make bench-grading`` on an idle machine; writes ``reports/grading.json``. Workers live in
+namespaces of their own, whose time no parent is told, so that what counts is the time of all
+processors of the machine. Nothing is asserted: timings are the machine's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from attest.examination import Settings
+from attest.sandbox import isolation
+from attest.verification import environment
+from tests.benchmark import processor
+
+ROOT = Path(__file__).parent.parent
+SUBMISSION = ROOT / "tests" / "strangers" / "base.py"
+"""Correct, written from the contract alone, and everything of it is there."""
+
+RESULT = ROOT / "reports" / "grading.json"
+
+
+def busy() -> float:
+    """Give the seconds that all processors have worked since the machine was started."""
+    user, nice, system = (int(word) for word in Path("/proc/stat").read_text().split()[1:4])
+    return (user + nice + system) / os.sysconf("SC_CLK_TCK")
+
+
+def graded(*words: str) -> dict[str, float]:
+    """Run ``attest grade``; give its seconds by the clock and of all processors."""
+    start, worked = time.perf_counter(), busy()
+    command = [sys.executable, "-m", "attest", "grade", *words]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    clock, processors = time.perf_counter() - start, busy() - worked
+    return {"seconds": round(clock, 1), "processor_seconds": round(processors, 1)}
+
+
+def class_of(count: int, words: list[str]) -> dict[str, float]:
+    """Grade a class of so many copies of the submission."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "class"
+        folder.mkdir()
+        for number in range(count):
+            shutil.copy(SUBMISSION, folder / f"student_{number:03}.py")
+        return graded(str(folder), "--out", str(Path(place) / "out"), *words)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", action="append", default=[], help="a component; all by default")
+    parser.add_argument("--class-sizes", type=int, nargs=2, default=[2, 6], metavar="N")
+    options = parser.parse_args()
+    words = [word for name in options.only for word in ("--only", name)]
+    few, many = options.class_sizes
+    one, trusted = graded(str(SUBMISSION), *words), graded(str(SUBMISSION), "--trusted", *words)
+    classes = {count: class_of(count, words) for count in (few, many)}
+    further = classes[many]["processor_seconds"] - classes[few]["processor_seconds"]
+    over = one["processor_seconds"] / trusted["processor_seconds"] - 1
+    result: dict[str, Any] = {
+        "components": options.only or "all",
+        "one_submission": one,
+        "trusted": trusted,
+        "channel_adds_percent": round(100 * over),
+        "classes": classes,
+        "processor_seconds_for_each_further": round(further / (many - few), 1),
+        "sandbox": isolation().sandbox,
+        "cores": len(os.sched_getaffinity(0)),
+        "processor": processor(),
+        "environment": environment(Settings()),
+    }
+    text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+    if not options.only:
+        RESULT.write_text(text, encoding="utf-8")
+    sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()
