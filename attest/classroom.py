@@ -308,7 +308,7 @@ def _rows(graded: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         failed = [
             row["id"]
             for row in data["properties"]
-            if row["status"] not in {"holds", "not_attempted"} and not row["because_of"]
+            if row["status"] not in {"holds", "not_attempted"} and "because_of" not in row
         ]
         yield {
             "submission": data["submission"],

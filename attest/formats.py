@@ -139,7 +139,7 @@ COLUMNS = (
 def as_csv(result: Grade, seconds: float, language: Language = "en") -> str:  # noqa: ARG001 - one form for all formats
     """Give a table with a row for each property, for the teacher: it has the hidden ones, too."""
     rows = result.as_data(seconds)["properties"]
-    return table(COLUMNS, ([row[name] for name in COLUMNS] for row in rows))
+    return table(COLUMNS, ([row.get(name, "") for name in COLUMNS] for row in rows))
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:

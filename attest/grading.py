@@ -205,11 +205,14 @@ def _row(mark: Mark) -> dict[str, Any]:
         "max_points": round(mark.worth, DECIMALS),
         "counterexample": None if found is None else readable(found.text()),
         "message": None if evidence.message is None else readable(evidence.message),
+    }
+    rare = {
         "because_of": list(mark.because_of),
         "bonus": mark.bonus,
         "hidden": mark.hidden,
+        "printed": readable(evidence.printed),
     }
-    return row | ({"printed": readable(evidence.printed)} if evidence.printed else {})
+    return row | {name: value for name, value in rare.items() if value}
 
 
 def grade(

@@ -20,6 +20,7 @@ from attest.examination import Settings
 from attest.grading import Grade
 from attest.implementations import SubmissionError, load_submission
 from attest.ledger import load_ledger
+from attest.rubric import Rubric
 from attest.sandbox import trusted
 from attest.terminal import grade_report, listing, show
 
@@ -98,7 +99,7 @@ def test_a_component_that_runs_is_attempted_even_where_all_fails(submission, tmp
 
 
 def test_a_point_that_is_missing_is_not_rounded_away(monkeypatch):
-    kept = Grade("mine.py", (), Settings(), trusted("cpu", why="a test"))
+    kept = Grade("mine.py", (), Settings(), trusted("cpu", why="a test"), Rubric())
     monkeypatch.setattr(Grade, "score", 857)
     monkeypatch.setattr(Grade, "max_score", 861)
     *_, last = grade_report(kept, 1.0)
