@@ -85,7 +85,7 @@ _ENGLISH = Words(
     took="In {seconds:.0f} s.",
 )
 _KOREAN = Words(
-    labels=Labels("틀린 곳", "나온 값     ", "나와야 할 값 ", "다시 확인하려면"),
+    labels=Labels("틀린 곳", "나온 값      ", "나와야 할 값 ", "다시 확인하려면"),
     points="{most:g}점 만점에 {score:g}점 ({percent}%)",
     statuses={
         "attempted": "",
@@ -135,7 +135,8 @@ def said(prop: Property, language: Language) -> Said:
     if found.get("explanation") != _first_paragraph(prop):
         return english
     if language == "ko":
-        return Said(found["sentence_ko"], found["explanation_ko"], found["hint_ko"])
+        sentence = found["sentence_ko"].removesuffix(".")  # it stands in lists and in headings
+        return Said(sentence, found["explanation_ko"], found["hint_ko"])
     return Said(english.sentence, english.explanation, found["hint"])
 
 

@@ -517,6 +517,13 @@ def test_without_a_sandbox_limits_hold(limited, laws, tmp_path, name):
     assert any(one in found[0].message for one in said.split("|"))
 
 
+@pytest.mark.parametrize("name", ["reference", "properties.softmax", "attest.ledger"])
+def test_without_a_sandbox_nothing_of_ours_can_be_imported(limited, tmp_path, name):
+    (tmp_path / "submission.py").write_text(f"import {name}\n{softmax('pass')}")
+    with pytest.raises(SubmissionError, match="No module named '(reference|properties|attest)"):
+        limited.load(str(tmp_path / "submission.py"))
+
+
 def test_without_a_sandbox_nothing_is_left_running(limited, laws, tmp_path):
     mark = f"left{time.time_ns()}"
     path = tmp_path / "submission.py"
