@@ -12,17 +12,18 @@ import hashlib
 import json
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import torch
 
 import attest
+from attest.apart import Command, grade_apart
 from attest.contract import CONTRACT
 from attest.evidence import Evidence
 from attest.examination import Settings, draw_shared
@@ -34,17 +35,21 @@ from attest.implementations import Implementation, SubmissionError
 from attest.laws import Property
 from attest.ledger import LedgerError, own_package
 from attest.marking import Marker
-from attest.messages import printable
+from attest.messages import exception_line, printable
 from attest.report import as_json
 from attest.rubric import Rubric
 from attest.running import examine_all
+from attest.sandbox import WORKER
 from attest.sources import read_submission
 from attest.sweeping import Shown, each_done, locked
+from attest.verification import environment
 
 __all__ = ["Class", "Entry", "code", "entries", "grade_class"]
 
 MAIN = "submission.py"
 """Which file of a folder is the submission where there are several."""
+
+LONGEST_NAME = 200
 
 PAGE = Path(__file__).with_name("class.html.jinja")
 
@@ -77,6 +82,7 @@ class Class:
         reference: the reference implementation.
         language: of the students' reports.
         holder: makes what holds submissions in one process.
+        command: the same as options of the command for one.
         extended: folders with further properties.
     """
 
@@ -86,17 +92,18 @@ class Class:
     reference: Implementation
     language: Language
     holder: Callable[[], Holder]
+    command: Command
     extended: tuple[Path, ...] = ()
 
     def fingerprint(self, entry: Entry) -> str:
         """Give what a submission's result depends on: its files, our code, and how it is graded."""
         isolation = self.holder().isolation
         how = (
-            *(attest.__version__, torch.__version__, self.settings, self.rubric, self.language),
-            *(entry.name, entry.problem, [law.id for law in self.laws]),
-            *(isolation.process, isolation.sandbox),
+            *(sorted(environment(self.settings).items()), self.rubric, self.language),
+            *(self.command.arguments, [law.id for law in self.laws], entry.name, entry.problem),
+            *(isolation.process, isolation.sandbox, code(self.extended)),
         )
-        digested = hashlib.sha256(f"{how} {code(self.extended)}".encode())
+        digested = hashlib.sha256(repr(how).encode())
         if entry.problem is None:
             try:
                 files = read_submission(str(entry.path), alone=entry.alone).files
@@ -125,11 +132,12 @@ def entries(folder: Path) -> tuple[list[Entry], list[str]]:
         The submissions by name, and the names of what is none.
 
     Raises:
-        LedgerError: there is none, or two have one name.
+        LedgerError: there is none.
+        OSError: the folder cannot be read.
     """
     found, others = list[Entry](), list[str]()
     for path in sorted(folder.iterdir()):
-        if path.name.startswith((".", "__")):
+        if path.name.startswith(".") or path.name == "__pycache__":
             continue
         if path.suffix == ".py" and path.is_file():
             found.append(Entry(printable(path.stem), path, alone=True, problem=_link(path)))
@@ -137,12 +145,13 @@ def entries(folder: Path) -> tuple[list[Entry], list[str]]:
             found.append(_of_a_folder(path))
         else:
             others.append(printable(path.name))
-    names = [entry.name for entry in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise LedgerError(f"{folder}: a file and a folder are both called {', '.join(twice)}")
     if not found:
         raise LedgerError(f"{folder}: there is no submission, neither a .py file nor a folder")
+    seen = Counter[str]()
+    for index, entry in enumerate(found):
+        seen[entry.name] += 1
+        if seen[entry.name] > 1:
+            found[index] = replace(entry, name=f"{entry.name} ({seen[entry.name]})")
     return found, others
 
 
@@ -197,9 +206,11 @@ def grade_class(
         with Shown("grading", len(found), len(found) - len(waiting)) as shown:
             for index, result in _graded(waiting, how, jobs, elsewhere):
                 name = waiting[index].name
-                data = {**result["data"], "fingerprint": prints[name]}
-                _put(place / f"{name}.md", result["feedback"])
-                _put(place / f"{name}.json", as_json(data))
+                # What failed for want of something of ours is tried again by the next run.
+                mark = "" if result["failed"] else prints[name]
+                data = {**result["data"], "fingerprint": mark}
+                _put(_file(place, name, "md"), result["feedback"])
+                _put(_file(place, name, "json"), as_json(data))
                 known[name] = data
                 shown.advance()
         graded = [data for data in known.values() if data is not None]
@@ -210,15 +221,22 @@ def grade_class(
 
 def _known(place: Path, name: str, print_of_it: str) -> dict[str, Any] | None:
     try:
-        data = json.loads((place / f"{name}.json").read_text(encoding="utf-8"))
+        data = json.loads(_file(place, name, "json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return data if isinstance(data, dict) and data.get("fingerprint") == print_of_it else None
 
 
+def _file(place: Path, name: str, kind: str) -> Path:
+    """Give where something of a submission is, whose name may be too long for a file's."""
+    if len(name.encode()) > LONGEST_NAME:
+        name = f"{name[:20]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return place / f"{name}.{kind}"
+
+
 def _put(path: Path, text: str) -> None:
     """Write a file that is there whole or not at all."""
-    half = path.with_name(f".{path.name}.part")
+    half = path.with_name(".part")
     half.write_text(text, encoding="utf-8")
     half.replace(path)
 
@@ -231,20 +249,35 @@ def _graded(
 ) -> Iterator[tuple[int, Any]]:
     station, sound = _Station(how), list[int]()
     for index, entry in enumerate(waiting):
-        if entry.problem is None:
+        problem = entry.problem or _unreadable(entry)
+        if problem is None:
             sound.append(index)
         else:
-            yield index, station.refuse(entry.name, entry.problem)
+            yield index, station.refuse(entry.name, problem)
     if not sound:
         return
     if elsewhere is not None:
         for place, result in elsewhere([waiting[index] for index in sound]):
-            yield sound[place], result
+            name = waiting[sound[place]].name
+            failed = isinstance(result, Exception)
+            yield sound[place], station.failed(name, result) if failed else _whole(result)
         return
-    with _drawn(how, several=len(sound) > 1):
+    with _drawn(how, several=len(sound) > 1 and station.remote):
         yield from each_done(
             sound, lambda index: station.grade(waiting[index]), min(jobs, len(sound))
         )
+
+
+def _unreadable(entry: Entry) -> str | None:
+    try:
+        read_submission(str(entry.path), alone=entry.alone)
+    except SubmissionError as error:
+        return str(error).replace(str(entry.path), entry.name)
+    return None
+
+
+def _whole(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {**result, "failed": False}
 
 
 @contextmanager
@@ -269,20 +302,36 @@ class _Station:
     def __init__(self, how: Class) -> None:
         self._how = how
         self._holder: Holder | None = None
-
-    def refuse(self, name: str, problem: str) -> dict[str, Any]:
-        """Give the result of what there is no file of, or more than one."""
-        result = self._marker(self._how.holder()).unloadable(name, problem)
-        return self._result(result, 0.0)
+        self.remote = how.holder().isolation.process == WORKER
 
     def grade(self, entry: Entry) -> dict[str, Any]:
         """Give the result of a submission."""
+        try:
+            return _whole(self._here(entry) if self.remote else self._apart(entry))
+        except Exception as error:  # noqa: BLE001 - nobody else is to suffer from it
+            return self.failed(entry.name, error)
+
+    def _apart(self, entry: Entry) -> dict[str, Any]:
+        source = read_submission(str(entry.path), alone=entry.alone)
+        return grade_apart(self._how.command, source.files, entry.path.name, entry.name)
+
+    def _here(self, entry: Entry) -> dict[str, Any]:
         if self._holder is None:
             self._holder = self._how.holder().__enter__()
         start = time.perf_counter()
         marker = self._marker(self._holder)
         result = marker.mark(str(entry.path), name=entry.name, alone=entry.alone)
         return self._result(result, time.perf_counter() - start)
+
+    def refuse(self, name: str, problem: str) -> dict[str, Any]:
+        """Give the result of what cannot be graded."""
+        result = self._marker(self._how.holder()).unloadable(name, problem)
+        return _whole(self._result(result, 0.0))
+
+    def failed(self, name: str, error: Exception) -> dict[str, Any]:
+        """Give the result of what could not be graded for a reason of ours."""
+        problem = f"not graded, by a fault that is not the submission's: {exception_line(error)}"
+        return {**self.refuse(name, problem), "failed": True}
 
     def _result(self, result: Grade, seconds: float) -> dict[str, Any]:
         return {"data": result.as_data(seconds), "feedback": feedback(result, self._how.language)}

@@ -479,6 +479,9 @@ def _report(options: argparse.Namespace, console: Console, errors: Console) -> i
 def _grade(options: argparse.Namespace, console: Console, errors: Console) -> int:
     from attest.rubric import Rubric, RubricError, read_rubric
 
+    if options.scheduler is not None and options.out is None:
+        _say(errors, "--scheduler is for a class: say with --out where its results go")
+        return UNUSABLE
     try:
         rubric = Rubric() if options.rubric is None else read_rubric(options.rubric)
     except RubricError as error:
@@ -546,20 +549,37 @@ def _alone(session: _Session, holder: Any, rubric: Any) -> int:  # noqa: ANN401
     return UNUSABLE if not written else WELL if result.well else FAILED
 
 
+def _class_folder(options: argparse.Namespace) -> Path:
+    """Give the folder of a class, if its results have a place apart from it.
+
+    Raises:
+        LedgerError: there is no such folder, or they have not.
+    """
+    from attest.ledger import LedgerError
+
+    folder = Path(options.submission)
+    alone = [f"--{name}" for name in ("json", *WRITTEN, "name") if getattr(options, name)]
+    if not folder.is_dir():
+        raise LedgerError(f"--out is for the results of a class, and {folder} is no folder")
+    if alone:
+        raise LedgerError(f"{', '.join(alone)}: for one submission, and --out is for a class")
+    place = options.out.resolve()
+    if folder.resolve() in {place, *place.parents, (place / "submissions")}:
+        raise LedgerError(f"--out {options.out}: choose a folder apart from the submissions")
+    return folder
+
+
 def _class(session: _Session, holder: Any, rubric: Any) -> int:  # noqa: ANN401
     """Grade all submissions of a folder, and say where the results are."""
+    from attest.apart import Command
     from attest.classroom import Class, entries, grade_class
     from attest.ledger import LedgerError
     from attest.sweeping import ENDED, BrokenProcessPool, BusyError
     from attest.terminal import class_table, show
 
     options = session.options
-    folder = Path(options.submission)
-    alone = [f"--{name}" for name in ("json", *WRITTEN) if getattr(options, name) is not None]
-    if not folder.is_dir():
-        raise LedgerError(f"--out is for the results of a class, and {folder} is no folder")
-    if alone:
-        raise LedgerError(f"{', '.join(alone)}: for one submission, and --out is for a class")
+    folder = _class_folder(options)
+    command = Command.of(options)
     how = Class(
         session.ledger.laws,
         session.settings,
@@ -567,16 +587,20 @@ def _class(session: _Session, holder: Any, rubric: Any) -> int:  # noqa: ANN401
         session.reference,
         options.language,
         holder,
+        command,
         tuple(options.properties),
     )
-    found, others = entries(folder)
+    try:
+        found, others = entries(folder)
+    except OSError as error:
+        raise LedgerError(f"{folder} cannot be read: {error.strerror}") from None
     for name in others:
         _say(session.errors, f"{folder / name} is not graded: it is no .py file and no folder")
     elsewhere = None
     if options.scheduler is not None:
         from attest.cluster import graded_on
 
-        elsewhere = graded_on(options)
+        elsewhere = graded_on(options.scheduler, command)
     try:
         graded = grade_class(found, how, options.out, jobs=session.jobs, elsewhere=elsewhere)
     except KeyboardInterrupt:

@@ -145,7 +145,7 @@ def as_csv(result: Grade, seconds: float, language: Language = "en") -> str:  # 
 def table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     """Write a table as CSV that a spreadsheet opens without taking a cell for a formula."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(columns)
     writer.writerows([cell(value) for value in row] for row in rows)
     return readable(text.getvalue())

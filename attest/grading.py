@@ -256,15 +256,16 @@ def grade(
             if law.component == name
         )
         if own:
-            components.append(ComponentGrade(name, _status(own), marks))
+            components.append(ComponentGrade(name, _status(marks), marks))
     return Grade(submission, tuple(components), settings, isolation, rubric, left_out=left_out)
 
 
-def _status(evidence: Sequence[Evidence]) -> Literal["attempted", "not_attempted", "broken"]:
-    statuses = {e.status for e in evidence}
+def _status(marks: Sequence[Mark]) -> Literal["attempted", "not_attempted", "broken"]:
+    statuses = {mark.evidence.status for mark in marks}
     if statuses == {"not_attempted"}:
         return "not_attempted"
-    return "attempted" if statuses & {"holds", "refuted", "undecided"} else "broken"
+    works = statuses & {"holds", "refuted", "undecided"} or any(mark.because_of for mark in marks)
+    return "attempted" if works else "broken"
 
 
 def unloadable(

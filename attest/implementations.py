@@ -204,7 +204,7 @@ class LocalImplementation:
     def replacing(self, parts: Mapping[str, str]) -> Iterator[LocalImplementation]:
         """Exchange what it defines as long as what is inside takes."""
         folder = None if self.path is None else self.path.resolve().parent
-        before = exchange(self._namespace, parts, folder)
+        before = exchange(self._namespace, parts, folder, CONTRACT)
         try:
             yield self
         finally:

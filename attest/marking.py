@@ -71,14 +71,24 @@ class Marker:
             problem = str(error).replace(submission, name)
             return self.unloadable(name, problem)
         evidence = self.examine(laws, loaded, settings, f"grading {name}")
-        spent = math.fsum(e.seconds for e in evidence)
-        rest = replace(settings, total=max(settings.total - spent, 0.0))
+        left = settings.total - math.fsum(e.seconds for e in evidence)
 
-        def again(of: Sequence[Evidence], other: Implementation, brief: Settings) -> list[Evidence]:
+        def again(of: Sequence[Evidence], other: Implementation) -> list[Evidence]:
+            nonlocal left
+            if left <= 0:
+                return []
             failed = [e.prop for e in of if isinstance(e.prop, Property)]
-            return self.examine(failed, other, brief, f"looking for causes in {name}")
+            brief = replace(settings, explain=False, total=left)
+            found = self.examine(failed, other, brief, f"looking for causes in {name}")
+            left -= math.fsum(e.seconds for e in found)
+            return found
 
-        blamed = to_blame(evidence, loaded, rest, again)
+        worth = self.rubric.points(e.prop for e in evidence if isinstance(e.prop, Property))
+
+        def charged(law: Property) -> bool:
+            return worth[law.id] > 0 and not self.rubric.is_bonus(law)
+
+        blamed = to_blame(evidence, loaded, again, charged)
         if elsewhere:
             evidence = [_without_folder(e, Path(submission).resolve()) for e in evidence]
         return grade(name, evidence, settings, isolation, self.rubric, blamed)

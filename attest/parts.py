@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 
 from attest.evidence import Evidence
-from attest.examination import Settings
+from attest.experiments import Experiment
 from attest.implementations import Implementation
+from attest.laws import Property
 from attest.ledger import own_package
 
 __all__ = ["PARTS", "excerpt", "to_blame"]
@@ -46,44 +46,55 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     ),
     "AttentionSeq2Seq": (
         *_ATTENTION,
-        *("padding_mask", "AdditiveAttention", "MultiplicativeAttention", "Seq2Seq"),
+        *("padding_mask", "AdditiveAttention", "MultiplicativeAttention"),
     ),
 }
 """What a component may be made of, the smallest first."""
 
-Examine = Callable[[Sequence[Evidence], Implementation, Settings], list[Evidence]]
+Examine = Callable[[Sequence[Evidence], Implementation], list[Evidence]]
 
 
 def to_blame(
-    evidence: Iterable[Evidence], implementation: Implementation, settings: Settings, run: Examine
+    evidence: Iterable[Evidence],
+    implementation: Implementation,
+    run: Examine,
+    charged: Callable[[Property], bool],
 ) -> dict[str, tuple[str, ...]]:
-    """Find which failures are the fault of parts that fail themselves.
+    """Find which failures are the fault of parts that have lost points for them.
+
+    Nothing of a component is excused where one of its definitions fails with correct parts, too:
+    then it is not the parts alone that are wrong.
 
     Args:
         evidence: what examining the implementation gave.
         implementation: what was examined.
-        settings: how.
-        run: examines the properties of some evidence once more, on another implementation.
+        run: examines the properties of some evidence once more, on another implementation, and
+            gives what it came to in the time that is left.
+        charged: whether failing a property costs points.
 
     Returns:
         By the ids of such properties, the parts: one where it explains all, else all that fail.
     """
-    found = list(evidence)
-    failing = [e for e in found if e.status in {"refuted", "crashed", "timeout"}]
-    wrong = {e.prop.component for e in failing}
+    failing = [e for e in evidence if e.status in {"refuted", "crashed", "timeout"}]
     blamed: dict[str, tuple[str, ...]] = {}
-    brief = replace(settings, explain=False)
 
     def hold(of: Sequence[Evidence], parts: Sequence[str]) -> list[Evidence]:
         with implementation.replacing({part: excerpt(part) for part in parts}) as other:
-            return [e for e in run(of, other, brief) if e.status == "holds"]
+            return [e for e in run(of, other) if e.status == "holds"]
+
+    def has_paid(part: str) -> bool:
+        own = (e.prop for e in failing if e.prop.component == part and e.prop.id not in blamed)
+        return any(isinstance(prop, Property) and charged(prop) for prop in own)
 
     for component, names in PARTS.items():
-        parts = tuple(name for name in names if name in wrong)
+        parts = tuple(name for name in names if has_paid(name))
         own = [e for e in failing if e.prop.component == component]
         if not parts or not own:
             continue
         excused = hold(own, parts)
+        there = {e.prop.id for e in excused}
+        if any(_is_a_definition(e.prop) and e.prop.id not in there for e in own):
+            continue
         for part in parts if len(parts) > 1 else ():
             if not excused:
                 break
@@ -92,6 +103,10 @@ def to_blame(
             excused = [e for e in excused if e.prop.id not in blamed]
         blamed |= {e.prop.id: parts for e in excused}
     return blamed
+
+
+def _is_a_definition(prop: Property | Experiment) -> bool:
+    return isinstance(prop, Property) and prop.kind == "definition"
 
 
 @cache

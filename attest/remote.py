@@ -274,7 +274,12 @@ class RemoteImplementation:
         source = self.source
         try:
             told = process.ask(
-                "load", files=source.files, name=source.module, path=source.file, parts=self._parts
+                "load",
+                files=source.files,
+                name=source.module,
+                path=source.file,
+                parts=self._parts,
+                kept=list(CONTRACT),
             )
         except Exception as error:  # noqa: BLE001 - whatever it pretends to have raised
             raise SubmissionError(f"{self.name} raised {exception_line(error)}") from None

@@ -80,14 +80,23 @@ class Rubric:
         there = list(properties)
         found = {prop.id: self._alone(prop) for prop in there}
         for component, wanted in self.components.items():
-            own = [prop.id for prop in there if prop.component == component]
-            _scale(found, own, wanted)
+            self._scale(found, [prop for prop in there if prop.component == component], wanted)
         if self.out_of is not None:
-            counted = [prop.id for prop in there if not self.is_bonus(prop)]
-            total = math.fsum(found[name] for name in counted)
-            if total > 0:
-                _scale(found, list(found), self.out_of * math.fsum(found.values()) / total)
+            self._scale(found, there, self.out_of)
         return found
+
+    def _scale(self, points: dict[str, float], own: Sequence[Property], wanted: float) -> None:
+        """Let properties be worth something together, in their proportions; a bonus comes on top.
+
+        Where none of them is worth anything, all are worth the same.
+        """
+        counted = [prop.id for prop in own if not self.is_bonus(prop)]
+        total = math.fsum(points[name] for name in counted)
+        if total > 0:
+            for prop in own:
+                points[prop.id] *= wanted / total
+        else:
+            points |= {name: wanted / len(counted) for name in counted}
 
     def _alone(self, prop: Property) -> float:
         own = [worth for pattern, worth in self.properties.items() if _fits(pattern, prop)]
@@ -106,13 +115,6 @@ class Rubric:
                     names = [*(prop.id for prop in properties), *CONTRACT, *sorted(claims)]
                     meant = _meant(pattern, names) or "; `attest list` shows them all"
                     raise RubricError(f"{where}: {_shown(pattern)} fits no property{meant}")
-
-
-def _scale(points: dict[str, float], names: Sequence[str], wanted: float) -> None:
-    """Let some properties be worth something together, in the proportions that they have."""
-    total = math.fsum(points[name] for name in names)
-    for name in names:
-        points[name] = points[name] * wanted / total if total > 0 else wanted / len(names)
 
 
 def _fits(pattern: str, prop: Property) -> bool:

@@ -14,7 +14,7 @@ import math
 import random
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import is_
 from pathlib import Path
@@ -221,7 +221,12 @@ class Served:
     # -- what does --
 
     def _load(
-        self, files: Mapping[str, str], name: str, path: str | None, parts: Mapping[str, str]
+        self,
+        files: Mapping[str, str],
+        name: str,
+        path: str | None,
+        parts: Mapping[str, str],
+        kept: list[str],
     ) -> dict[str, Any]:
         """Load a submission from the files that it consists of.
 
@@ -230,6 +235,7 @@ class Served:
             name: of the module.
             path: its file among them; None where it is found by its name.
             parts: scripts that define what is put in the place of what it defines, by name.
+            kept: names that keep what they have.
         """
         folder = self._home / "submission"
         for place, content in files.items():
@@ -240,7 +246,7 @@ class Served:
         sys.meta_path.insert(0, _Ours(folder))
         try:
             module = self._from_file(name, folder / path) if path else self._by_name(name, folder)
-            exchange(module, parts, folder)
+            exchange(module, parts, folder, kept)
             names = [name for name in dir(module) if type(name) is str]
             namespace = {name: getattr(module, name, None) for name in names}
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is told
@@ -469,13 +475,14 @@ def module_of(component: str, made: Any, dtype: torch.dtype, device: str) -> nn.
 
 
 def exchange(
-    namespace: object, parts: Mapping[str, str], folder: Path | None
+    namespace: object, parts: Mapping[str, str], folder: Path | None, kept: Collection[str]
 ) -> list[tuple[object, str, object]]:
     """Put other functions and classes in the place of what a submission defines.
 
     Args:
         namespace: what has them as attributes.
         parts: scripts that define the others, by name.
+        kept: names that keep what they have, also where it is the same.
         folder: where other modules of the submission are, which may have them, too.
 
     Returns:
@@ -483,9 +490,10 @@ def exchange(
     """
     places = [namespace]
     for module in list(sys.modules.values()) if parts else ():
-        file = getattr(module, "__file__", None)
-        own = type(file) is str and folder is not None and Path(file).is_relative_to(folder)
-        if own and module is not namespace:
+        if type(module) is not ModuleType or module is namespace:
+            continue
+        file = vars(module).get("__file__")
+        if type(file) is str and folder is not None and Path(file).is_relative_to(folder):
             places.append(module)
     before: list[tuple[object, str, object]] = []
     for name, script in parts.items():
@@ -495,7 +503,7 @@ def exchange(
         exec(compile(script, f"{name}.py", "exec"), made.__dict__)  # noqa: S102 - a part of ours
         for place in places:
             for key, value in list(vars(place).items()):
-                if value is old:
+                if value is old and (key == name or key not in kept):
                     before.append((place, key, old))
                     setattr(place, key, getattr(made, name))
     return before

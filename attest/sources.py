@@ -19,6 +19,7 @@ __all__ = ["Source", "read_submission"]
 
 # What the files of a submission may have together, in bytes.
 MOST = 4 << 20
+MOST_FILES = 500
 
 _IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+(\w+)|import[ \t]+([^#;\n]+))", re.MULTILINE)
 
@@ -90,11 +91,12 @@ def _add(files: dict[str, bytes], path: Path, folder: Path) -> bool:
         with path.open("rb") as file:
             content = file.read(MOST + 1)
     except OSError as error:
-        raise SubmissionError(f"{path} cannot be read: {error.strerror}") from error
+        raise SubmissionError(f"{path.name} cannot be read: {error.strerror}") from error
     files[path.relative_to(folder).as_posix()] = content
-    if sum(map(len, files.values())) > MOST:
+    if len(files) > MOST_FILES or sum(map(len, files.values())) > MOST:
         raise SubmissionError(
-            f"{path} and what it imports, or is imported by, are over {MOST >> 20} MiB"
+            f"{path.name} and what it imports, or is imported by, are over {MOST >> 20} MiB "
+            f"or {MOST_FILES} files"
         )
     return True
 
@@ -125,7 +127,10 @@ def _imported(text: str) -> list[str]:
 
 def _beside(folder: Path, name: str) -> Iterable[Path]:
     alone = folder / f"{name}.py"
-    return [alone] if alone.is_file() else sorted((folder / name).rglob("*.py"))
+    try:
+        return [alone] if alone.is_file() else sorted((folder / name).rglob("*.py"))
+    except OSError:  # a name that no file can have
+        return []
 
 
 def _of_a_module(name: str) -> dict[str, bytes]:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from attest import classroom
+from attest.apart import Command
 from attest.classroom import Class, entries, grade_class
 from attest.command import main
 from attest.examination import Settings
@@ -39,7 +40,8 @@ def how() -> Class:
     laws = {law.id: law for law in load_ledger([]).laws}
     chosen = [laws[name] for name in LAWS]
     holder = partial(Holder, SETTINGS, 1)
-    return Class(chosen, SETTINGS, Rubric(), load_reference(), "en", holder)
+    command = Command(("--seconds=20", "--examples=5", *(f"--only={name}" for name in LAWS)), None)
+    return Class(chosen, SETTINGS, Rubric(), load_reference(), "en", holder, command)
 
 
 @pytest.fixture
@@ -214,13 +216,64 @@ def test_folders_are_submissions_too(folder, how, tmp_path):
     assert "link" in found["lea"]["problem"]
 
 
-def test_a_folder_without_submissions_or_with_two_of_one_name_is_refused(tmp_path):
+def test_a_folder_without_submissions_is_refused(tmp_path):
     with pytest.raises(LedgerError, match="no submission"):
         entries(tmp_path)
+
+
+def test_two_of_one_name_are_two(tmp_path):
     (tmp_path / "ann.py").write_text(RIGHT)
     (tmp_path / "ann").mkdir()
-    with pytest.raises(LedgerError, match="both called ann"):
-        entries(tmp_path)
+    assert [entry.name for entry in entries(tmp_path)[0]] == ["ann", "ann (2)"]
+
+
+def test_what_no_file_can_be_called_stops_nobody_else(folder, how, tmp_path):
+    (folder / f"{'가' * 84}.py").write_text(RIGHT)
+    (folder / "eve").mkdir()
+    (folder / "eve" / "mine.py").write_text(f"if False:\n    import {'a' * 300}\n{RIGHT}")
+    found = graded(folder, how, tmp_path / "out")
+    assert found["eve"]["score"] == found["가" * 84]["score"] == 6.0
+    assert len(list((tmp_path / "out" / "submissions").glob("*.json"))) == 6
+
+
+def test_a_fault_of_ours_is_no_result(folder, how, tmp_path, monkeypatch, asked):
+    plain = classroom.Marker.mark
+
+    def faulty(self: Any, submission: str, **named: Any) -> Any:
+        if submission.endswith("bob.py"):
+            raise ValueError("something of ours")
+        return plain(self, submission, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(classroom.Marker, "mark", faulty)
+        found = graded(folder, how, tmp_path / "out")
+    assert "not the submission's: ValueError: something of ours" in found["bob"]["problem"]
+    asked.clear()
+    assert graded(folder, how, tmp_path / "out")["bob"]["score"] == 3.0
+    assert asked == ["bob"]
+
+
+@pytest.mark.slow
+def test_trusted_submissions_do_not_meet_either(how, tmp_path):
+    place = tmp_path / "class"
+    for name, helper in (("ann", RIGHT), ("bob", WRONG)):
+        (place / name).mkdir(parents=True)
+        (place / name / "submission.py").write_text("from helper import softmax\n")
+        (place / name / "helper.py").write_text(helper)
+    (place / "cyd.py").write_text("from dan import softmax\n")
+    (place / "dan.py").write_text(RIGHT)
+    trusting = replace(
+        how,
+        holder=partial(Holder, SETTINGS, 1, trusted=True),
+        command=replace(how.command, arguments=(*how.command.arguments, "--trusted")),
+    )
+    found = graded(place, trusting, tmp_path / "out", jobs=1)
+    assert {name: data["score"] for name, data in found.items()} == {
+        "ann": 6.0,
+        "bob": 3.0,
+        "cyd": 0.0,
+        "dan": 6.0,
+    }
 
 
 class _Text(HTMLParser):
@@ -264,6 +317,15 @@ def test_a_class_is_a_folder_with_a_place_for_its_results(folder, tmp_path, caps
     assert "--json: for one submission, and --out is for a class" in capsys.readouterr().err
     assert main(["grade", str(folder / "ann.py"), *ONLY, *out]) == 2
     assert "ann.py is no folder" in capsys.readouterr().err
+    assert main(["grade", str(folder), *ONLY, *out, "--name", "x"]) == 2
+    assert "--name: for one submission" in capsys.readouterr().err
+    for within in (folder, folder / "out", folder.parent):
+        if within == folder.parent:
+            folder = folder.rename(folder.parent / "submissions")
+        assert main(["grade", str(folder), *ONLY, "--out", str(within)]) == 2
+        assert "choose a folder apart from the submissions" in capsys.readouterr().err
+    assert main(["grade", str(folder), *ONLY, "--scheduler", "tcp://127.0.0.1:1"]) == 2
+    assert "--scheduler is for a class" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -520,7 +520,7 @@ def test_without_a_sandbox_limits_hold(limited, laws, tmp_path, name):
 @pytest.mark.parametrize("name", ["reference", "properties.softmax", "attest.ledger"])
 def test_without_a_sandbox_nothing_of_ours_can_be_imported(limited, tmp_path, name):
     (tmp_path / "submission.py").write_text(f"import {name}\n{softmax('pass')}")
-    with pytest.raises(SubmissionError, match="No module named '(reference|properties|attest)"):
+    with pytest.raises(SubmissionError, match=r"No module named '(reference|properties|attest)"):
         limited.load(str(tmp_path / "submission.py"))
 
 

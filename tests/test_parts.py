@@ -51,14 +51,14 @@ def mark(request, tmp_path_factory) -> Iterator[Callable[..., Grade]]:
             quiet, workers = (lambda _: None), holder.workers
             return examine_all(chosen, loaded, settings, reference, 1, quiet, workers)
 
-        def marked(text: str, *names: str, beside: str = "") -> Grade:
+        def marked(text: str, *names: str, beside: str = "", rubric: Rubric | None = None) -> Grade:
             folder = tmp_path_factory.mktemp("submission")
             # Modules of one name are one where submissions are trusted.
             other = f"beside_{folder.name}"
             (folder / "mine.py").write_text(text.replace("beside", other))
             (folder / f"{other}.py").write_text(beside)
             chosen = [laws[name] for name in names or LAWS]
-            marker = Marker(holder, chosen, SETTINGS, Rubric(), examine)
+            marker = Marker(holder, chosen, SETTINGS, rubric or Rubric(), examine)
             return marker.mark(str(folder / "mine.py"))
 
         yield marked
@@ -81,11 +81,49 @@ def test_what_fails_with_its_part_alone_is_not_charged_twice(mark):
 
 def test_what_is_wrong_by_itself_is_charged(mark):
     unscaled = attention().replace(" / query.shape[-1] ** 0.5", "")
-    assert blamed(mark(DOUBLED + unscaled)) == {
-        LAWS[0]: (),
-        LAWS[1]: ("softmax",),
-        LAWS[2]: (),
+    assert set(blamed(mark(DOUBLED + unscaled)).values()) == {()}
+
+
+def test_what_else_is_not_robust_excuses_the_rest_all_the_same(mark):
+    finite = "scaled_dot_product_attention.a_query_without_any_key_stays_finite"
+    found = blamed(mark(DOUBLED + attention(), *LAWS, finite))
+    assert found[finite] == ()
+    assert found[LAWS[1]] == found[LAWS[2]] == ("softmax",)
+
+
+def test_a_component_that_is_its_part_by_another_name_is_not_excused(mark):
+    text = """
+        from torch import nn
+
+        class EncoderLayer(nn.Module):
+            def __init__(self, *sizes):
+                raise ValueError("not done yet")
+
+        {other}
+    """
+    laws = [law.id for law in load_ledger([]).laws]
+    names = [name for name in laws if name.startswith(("EncoderLayer.", "Encoder."))]
+    delegate = "class Encoder: __new__ = lambda kind, *sizes: EncoderLayer(*sizes[:3])"
+    for other in ("Encoder = EncoderLayer", delegate):
+        result = mark(textwrap.dedent(text.format(other=other)), *names)
+        assert set(blamed(result).values()) == {()}
+        assert result.score == 0
+
+
+def test_only_parts_that_have_paid_are_an_excuse(mark):
+    free = Rubric(properties={"softmax": 0})
+    assert set(blamed(mark(DOUBLED + attention(), rubric=free)).values()) == {()}
+    assert set(blamed(mark(DOUBLED + attention(), rubric=Rubric(bonus=("softmax",)))).values()) == {
+        ()
     }
+
+
+def test_a_required_component_that_fails_because_of_its_part_is_there(mark):
+    required = Rubric(required=("scaled_dot_product_attention",))
+    crashing = "def softmax(x, dim=-1):\n    raise ValueError\n"
+    result = mark(crashing + attention(), rubric=required)
+    assert result.missing == ()
+    assert result.score == result.components[1].max_score
 
 
 def test_a_part_that_is_not_called_by_its_name_is_no_excuse(mark):
