@@ -107,17 +107,19 @@ def test_a_lost_worker_loses_nothing_and_counts_nothing_twice(tmp_path, schedule
 
 def test_a_scheduler_that_is_not_there_is_said(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("attest.cluster.WAIT", "1s")
-    (tmp_path / "ann.py").write_text(RIGHT)
-    command = ["grade", str(tmp_path), *ONLY, "--out", str(tmp_path / "out")]
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class" / "ann.py").write_text(RIGHT)
+    command = ["grade", str(tmp_path / "class"), *ONLY, "--out", str(tmp_path / "out")]
     assert main([*command, "--scheduler", "tcp://127.0.0.1:1"]) == 2
     assert "--scheduler tcp://127.0.0.1:1: " in capsys.readouterr().err
 
 
 def test_what_workers_do_not_have_is_said(tmp_path, capsys):
-    (tmp_path / "ann.py").write_text(RIGHT)
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class" / "ann.py").write_text(RIGHT)
     (tmp_path / "laws").mkdir()
     (tmp_path / "laws" / "mine.py").write_text('"""No law yet."""\n')
-    command = ["grade", str(tmp_path), *ONLY, "--out", str(tmp_path / "out")]
+    command = ["grade", str(tmp_path / "class"), *ONLY, "--out", str(tmp_path / "out")]
     command += ["--scheduler", "tcp://127.0.0.1:1", "--properties", str(tmp_path / "laws")]
     assert main(command) == 2
     assert "workers do not have the folders of --properties" in capsys.readouterr().err
