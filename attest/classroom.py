@@ -81,7 +81,7 @@ class Class:
         rubric: what they are worth.
         reference: the reference implementation.
         language: of the students' reports.
-        holder: makes what holds submissions in one process.
+        holder: makes what holds submissions, in so many workers.
         command: the same as options of the command for one.
         extended: folders with further properties.
     """
@@ -91,13 +91,13 @@ class Class:
     rubric: Rubric
     reference: Implementation
     language: Language
-    holder: Callable[[], Holder]
+    holder: Callable[[int], Holder]
     command: Command
     extended: tuple[Path, ...] = ()
 
     def fingerprint(self, entry: Entry) -> str:
         """Give what a submission's result depends on: its files, our code, and how it is graded."""
-        isolation = self.holder().isolation
+        isolation = self.holder(1).isolation
         how = (
             *(sorted(environment(self.settings).items()), self.rubric, self.language),
             *(self.command.arguments, [law.id for law in self.laws], entry.name, entry.problem),
@@ -262,6 +262,7 @@ def _graded(
             failed = isinstance(result, Exception)
             yield sound[place], station.failed(name, result) if failed else _whole(result)
         return
+    station.workers = max(1, jobs // len(sound))
     with _drawn(how, several=len(sound) > 1 and station.remote):
         yield from each_done(
             sound, lambda index: station.grade(waiting[index]), min(jobs, len(sound))
@@ -297,12 +298,18 @@ def _drawn(how: Class, *, several: bool) -> Iterator[None]:
 
 
 class _Station:
-    """What grades one submission after another, in a process of its own."""
+    """What grades one submission after another, in a process of its own.
 
-    def __init__(self, how: Class) -> None:
+    Args:
+        how: how they are graded.
+        workers: how many hold one submission.
+    """
+
+    def __init__(self, how: Class, workers: int = 1) -> None:
+        self.workers = workers
         self._how = how
         self._holder: Holder | None = None
-        self.remote = how.holder().isolation.process == WORKER
+        self.remote = how.holder(1).isolation.process == WORKER
 
     def grade(self, entry: Entry) -> dict[str, Any]:
         """Give the result of a submission."""
@@ -317,7 +324,7 @@ class _Station:
 
     def _here(self, entry: Entry) -> dict[str, Any]:
         if self._holder is None:
-            self._holder = self._how.holder().__enter__()
+            self._holder = self._how.holder(self.workers).__enter__()
         start = time.perf_counter()
         marker = self._marker(self._holder)
         result = marker.mark(str(entry.path), name=entry.name, alone=entry.alone)
@@ -325,7 +332,7 @@ class _Station:
 
     def refuse(self, name: str, problem: str) -> dict[str, Any]:
         """Give the result of what cannot be graded."""
-        result = self._marker(self._how.holder()).unloadable(name, problem)
+        result = self._marker(self._how.holder(1)).unloadable(name, problem)
         return _whole(self._result(result, 0.0))
 
     def failed(self, name: str, error: Exception) -> dict[str, Any]:

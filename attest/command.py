@@ -512,7 +512,7 @@ def _grade(options: argparse.Namespace, console: Console, errors: Console) -> in
         )
         require_sound_laws(laws, session.reference, session.settings, session.jobs)
         if options.out is not None:
-            return _class(session, partial(holder, 1), rubric)
+            return _class(session, holder, rubric)
         with holder(session.jobs) as held:
             return _alone(session, held, rubric)
     except (LedgerError, RubricError, WorkerError) as error:

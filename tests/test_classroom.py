@@ -39,7 +39,7 @@ WRONG = "def softmax(x, dim=-1):\n    return 2 * x.softmax(dim)\n"
 def how() -> Class:
     laws = {law.id: law for law in load_ledger([]).laws}
     chosen = [laws[name] for name in LAWS]
-    holder = partial(Holder, SETTINGS, 1)
+    holder = partial(Holder, SETTINGS)
     command = Command(("--seconds=20", "--examples=5", *(f"--only={name}" for name in LAWS)), None)
     return Class(chosen, SETTINGS, Rubric(), load_reference(), "en", holder, command)
 
@@ -113,7 +113,8 @@ def test_neither_jobs_nor_order_nor_company_changes_a_result(folder, how, tmp_pa
     found, _ = entries(folder)
     grade_class(found[::-1], how, tmp_path / "turned", jobs=2)
     grade_class(found[1:2], how, tmp_path / "alone", jobs=1)
-    for name in ("turned", "alone"):
+    grade_class(found[1:2], how, tmp_path / "workers", jobs=3)
+    for name in ("turned", "alone", "workers"):
         for path, text in written(tmp_path / name).items():
             if path.startswith("submissions/"):
                 assert text == written(tmp_path / "one")[path]
@@ -264,7 +265,7 @@ def test_trusted_submissions_do_not_meet_either(how, tmp_path):
     (place / "dan.py").write_text(RIGHT)
     trusting = replace(
         how,
-        holder=partial(Holder, SETTINGS, 1, trusted=True),
+        holder=partial(Holder, SETTINGS, trusted=True),
         command=replace(how.command, arguments=(*how.command.arguments, "--trusted")),
     )
     found = graded(place, trusting, tmp_path / "out", jobs=1)

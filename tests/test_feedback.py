@@ -275,6 +275,12 @@ def test_that_all_holds_is_said_where_all_that_was_attempted_does():
     assert well not in feedback(graded(missing))
 
 
+def test_of_what_was_not_attempted_there_is_a_line_alone():
+    missing, rubric = Evidence(LAWS[DIAGONAL], "not_attempted"), Rubric(hidden=("causal_mask",))
+    for result in (graded(missing), graded(missing, rubric=rubric)):
+        assert feedback(result).endswith("\n\n## causal_mask: 0 / 3 (not attempted)\n")
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_required_component_that_is_missing_is_named_with_what_counts(language):
     rubric = Rubric(required=("causal_mask",), kept=0.25)

@@ -38,9 +38,12 @@ def points(rubric: Rubric, *names: str) -> list[float]:
     return list(found.values())
 
 
-def graded(rubric: Rubric, statuses: dict[str, Any]) -> Grade:
+def graded(
+    rubric: Rubric, statuses: dict[str, Any], because_of: dict[str, tuple[str, ...]] | None = None
+) -> Grade:
     evidence = [Evidence(LAWS[name], status) for name, status in statuses.items()]
-    return grade("mine.py", evidence, Settings(), trusted("cpu", why="a test"), rubric)
+    here = trusted("cpu", why="a test")
+    return grade("mine.py", evidence, Settings(), here, rubric, because_of)
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +157,17 @@ def test_a_bonus_is_not_among_the_points_of_its_component(read):
     assert (part.score, part.max_score) == (1, 3)
 
 
+def test_a_bonus_comes_on_top_of_the_total_of_its_component(read):
+    rubric = read(f'bonus = ["{OVERFLOW}"]\n[components]\nsoftmax = 12\n')
+    assert points(rubric, SUM, SHIFT, OVERFLOW) == [6, 6, 2]
+    assert graded(rubric, dict.fromkeys((SUM, SHIFT, OVERFLOW), "holds")).max_score == 12
+
+
+def test_laws_that_are_worth_nothing_share_alike_what_all_are_scaled_to(read):
+    rubric = read("out_of = 8\n[properties]\n'*' = 0\n")
+    assert points(rubric, *FIVE[:4]) == [2, 2, 2, 2]
+
+
 def test_where_all_is_a_bonus_nothing_is_scaled(read):
     result = graded(read('out_of = 20\nbonus = ["softmax"]\n'), {SUM: "holds", OVERFLOW: "holds"})
     assert (result.score, result.max_score) == (4, 0)
@@ -187,6 +201,15 @@ def test_a_required_component_of_which_something_works_is_there(status, read):
     result = graded(rubric, {SUM: "holds", ROWS: status, QUERY: "crashed"})
     assert result.missing == ()
     assert result.score == (5 if status == "holds" else 3)
+
+
+def test_a_required_component_that_fails_because_of_its_part_is_there(read):
+    rubric = read('required = ["scaled_dot_product_attention"]\n')
+    statuses = {SUM: "refuted", ROWS: "crashed"}
+    assert graded(rubric, statuses).missing == ("scaled_dot_product_attention",)
+    result = graded(rubric, statuses, {ROWS: ("softmax",)})
+    assert result.missing == ()
+    assert result.score == 2
 
 
 @pytest.mark.parametrize("other", [{}, {ROWS: "not_applicable"}])
