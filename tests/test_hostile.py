@@ -694,3 +694,14 @@ def test_time_for_all_is_shared(examined):
     assert "timeout" in statuses(found)
     late = [one for one in found if one.status == "timeout"]
     assert all("seconds for all properties were over" in one.message for one in late)
+
+
+def test_of_what_is_printed_the_beginning_is_kept(examined):
+    text = softmax('print("here I am \\x1b[31m" + "x" * 5000)\nreturn 2 * x.softmax(dim)')
+    (found,) = examined(text, SUM)
+    assert found.status == "refuted"
+    assert found.printed.startswith("here I am \\x1b[31mxxx")
+    assert found.printed.endswith("x …")
+    assert len(found.printed) < 1100
+    (found,) = examined(softmax('print("here I am")'), SUM)
+    assert (found.status, found.printed) == ("holds", "")
