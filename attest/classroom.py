@@ -12,11 +12,11 @@ import hashlib
 import json
 import statistics
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -147,11 +147,12 @@ def entries(folder: Path) -> tuple[list[Entry], list[str]]:
             others.append(printable(path.name))
     if not found:
         raise LedgerError(f"{folder}: there is no submission, neither a .py file nor a folder")
-    seen = Counter[str]()
+    names = set[str]()
     for index, entry in enumerate(found):
-        seen[entry.name] += 1
-        if seen[entry.name] > 1:
-            found[index] = replace(entry, name=f"{entry.name} ({seen[entry.name]})")
+        numbered = (f"{entry.name} ({number})" for number in count(2))
+        name = next(name for name in chain([entry.name], numbered) if name not in names)
+        names.add(name)
+        found[index] = replace(entry, name=name)
     return found, others
 
 
@@ -368,6 +369,7 @@ def _rows(graded: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         ]
         yield {
             "submission": data["submission"],
+            "report": _file(Path(), data["submission"], "md").name,
             "score": data["score"],
             "max_score": data["max_score"],
             "percent": percent(data["score"], data["max_score"]),

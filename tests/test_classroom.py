@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -224,8 +226,11 @@ def test_a_folder_without_submissions_is_refused(tmp_path):
 
 def test_two_of_one_name_are_two(tmp_path):
     (tmp_path / "ann.py").write_text(RIGHT)
+    (tmp_path / "ann (2).py").write_text(RIGHT)
     (tmp_path / "ann").mkdir()
-    assert [entry.name for entry in entries(tmp_path)[0]] == ["ann", "ann (2)"]
+    names = [entry.name for entry in entries(tmp_path)[0]]
+    assert len(names) == len(set(names)) == 3
+    assert {"ann", "ann (2)"} < set(names)
 
 
 def test_what_no_file_can_be_called_stops_nobody_else(folder, how, tmp_path):
@@ -235,6 +240,9 @@ def test_what_no_file_can_be_called_stops_nobody_else(folder, how, tmp_path):
     found = graded(folder, how, tmp_path / "out")
     assert found["eve"]["score"] == found["가" * 84]["score"] == 6.0
     assert len(list((tmp_path / "out" / "submissions").glob("*.json"))) == 6
+    links = re.findall('href="([^"]*)"', (tmp_path / "out" / "class.html").read_text())
+    assert len(links) == 6
+    assert all((tmp_path / "out" / unquote(link)).is_file() for link in links)
 
 
 def test_a_fault_of_ours_is_no_result(folder, how, tmp_path, monkeypatch, asked):

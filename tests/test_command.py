@@ -13,10 +13,12 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from attest import feedback
 from attest.claims import Verdict
-from attest.command import FAILED, INTERRUPTED, UNREAD, UNUSABLE, WELL, main
+from attest.command import FAILED, INTERRUPTED, LANGUAGES, UNREAD, UNUSABLE, WELL, WRITTEN, main
 from attest.evidence import Counterexample, Evidence
 from attest.examination import Settings
+from attest.formats import FORMATS
 from attest.grading import Grade
 from attest.implementations import SubmissionError, load_submission
 from attest.ledger import load_ledger
@@ -564,3 +566,8 @@ def test_a_thread_that_a_submission_leaves_behind_keeps_nobody_waiting(tmp_path)
     run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == WELL
     assert "(100%)" in run.stdout
+
+
+def test_what_the_parser_knows_without_importing_is_what_there_is():
+    assert tuple(WRITTEN) == tuple(FORMATS)
+    assert LANGUAGES == feedback.LANGUAGES

@@ -22,18 +22,13 @@ from attest.examination import Settings
 from attest.feedback import LANGUAGES, TABLE, feedback, percent, said, words
 from attest.grading import Grade, grade, unloadable
 from attest.laws import Property, law
-from attest.ledger import load_ledger, own_package
+from attest.ledger import own_package
 from attest.mistakes import known_mistakes, nearest
 from attest.rubric import Rubric
 from attest.sandbox import trusted
 from attest.strategies import softmax_inputs
+from tests.some_laws import DIAGONAL, LAWS, OVERFLOW, ROWS, SHIFT, SUM
 
-LAWS = {law.id: law for law in load_ledger([]).laws}
-SUM = "softmax.entries_along_the_axis_sum_to_one"
-SHIFT = "softmax.adding_a_constant_changes_nothing"
-OVERFLOW = "softmax.no_finite_score_overflows"
-DIAGONAL = "causal_mask.it_is_true_on_and_below_the_diagonal"
-ROWS = "scaled_dot_product_attention.every_row_of_weights_sums_to_one"
 HERE = trusted("cpu", why="a test")
 
 HANGUL = re.compile("[가-힣]")

@@ -20,19 +20,11 @@ from attest.examination import Settings
 from attest.feedback import LANGUAGES, feedback, said, words
 from attest.formats import FORMATS, as_csv, cell, gradescope, junit, summary, table
 from attest.grading import Grade, grade, unloadable
-from attest.ledger import load_ledger
 from attest.report import as_json
 from attest.rubric import Rubric
 from attest.sandbox import trusted
+from tests.some_laws import DIAGONAL, LAWS, ORDER, OVERFLOW, QUERY, ROWS, SHIFT, SUM
 
-LAWS = {law.id: law for law in load_ledger([]).laws}
-SUM = "softmax.entries_along_the_axis_sum_to_one"
-SHIFT = "softmax.adding_a_constant_changes_nothing"
-OVERFLOW = "softmax.no_finite_score_overflows"
-ORDER = "softmax.permuting_the_scores_permutes_the_result"
-DIAGONAL = "causal_mask.it_is_true_on_and_below_the_diagonal"
-ROWS = "scaled_dot_product_attention.every_row_of_weights_sums_to_one"
-QUERY = "scaled_dot_product_attention.the_context_follows_the_query"
 HERE = trusted("cpu", why="a test")
 
 MEBI = 1 << 20

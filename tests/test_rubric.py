@@ -17,18 +17,11 @@ from attest.contract import CONTRACT
 from attest.evidence import Evidence
 from attest.examination import Settings
 from attest.grading import Grade, grade
-from attest.ledger import load_ledger
 from attest.rubric import Rubric, RubricError, read_rubric
 from attest.sandbox import trusted
+from tests.some_laws import DIAGONAL, LAWS, OVERFLOW, QUERY, ROWS, SHIFT, SUM
 from tests.sources import ROOT
 
-LAWS = {law.id: law for law in load_ledger([]).laws}
-SUM = "softmax.entries_along_the_axis_sum_to_one"
-SHIFT = "softmax.adding_a_constant_changes_nothing"
-OVERFLOW = "softmax.no_finite_score_overflows"
-DIAGONAL = "causal_mask.it_is_true_on_and_below_the_diagonal"
-ROWS = "scaled_dot_product_attention.every_row_of_weights_sums_to_one"
-QUERY = "scaled_dot_product_attention.the_context_follows_the_query"
 FIVE = (SUM, SHIFT, OVERFLOW, DIAGONAL, ROWS)
 
 
