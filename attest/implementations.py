@@ -18,7 +18,14 @@ from torch import Tensor, nn
 from attest.contract import CONTRACT, ComponentSpec
 from attest.limits import ours
 from attest.messages import exception_line
-from attest.serving import exchange, is_of_torch, last_line, module_of, seed_everything
+from attest.serving import (
+    Parameters,
+    exchange,
+    is_of_torch,
+    last_line,
+    module_of,
+    seed_everything,
+)
 
 __all__ = [
     "Component",
@@ -105,7 +112,7 @@ class LocalComponent:
     def __init__(self, spec: ComponentSpec, target: Any) -> None:  # noqa: ANN401
         self._spec = spec
         self._target = target
-        self._known: dict[str, Tensor] | None = None
+        self._own = Parameters(target) if isinstance(target, nn.Module) else None
         self._arguments: Mapping[str, Any] = {}
         self.version = 0
         self.drew = False
@@ -115,8 +122,7 @@ class LocalComponent:
     ) -> object:
         """Call it with the arguments that the contract puts in this order by position."""
         self._arguments = arguments
-        self._known = None  # a call may change which there are, and what they hold
-        self.version += 1
+        self.version += 1  # a call may change which parameters there are, and what they hold
         positional, rest = self._spec.calls(method).split(arguments)
         target = getattr(self._target, method) if method else self._target
         if not watched:
@@ -132,18 +138,16 @@ class LocalComponent:
 
     def parameters(self) -> dict[str, Tensor]:
         """Give the parameters of a module by name; a function has none."""
-        if self._known is None:  # walking through a deep module takes as long as a call
-            module = isinstance(self._target, nn.Module)
-            self._known = dict(self._target.named_parameters()) if module else {}
-        return dict(self._known)
+        return {} if self._own is None else dict(self._own.named())
 
     def set_parameters(self, values: Mapping[str, Tensor]) -> None:
         """Overwrite some parameters in place."""
-        own = self.parameters() if values else {}
+        if not values:
+            return
+        own = self.parameters()
         self.version += 1
         with torch.no_grad():
-            for name, value in values.items():
-                own[name].copy_(value)
+            torch._foreach_copy_([own[name] for name in values], list(values.values()))
 
     def train(self, *, mode: bool) -> None:
         """Put a module into train mode, or back into eval mode."""

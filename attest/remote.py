@@ -501,8 +501,8 @@ class RemoteComponent:
             return
         self.version += 1
         with torch.no_grad():
-            for name, value in values.items():
-                self._parameters[name].copy_(value)
+            own = [self._parameters[name] for name in values]
+            torch._foreach_copy_(own, list(values.values()))
         self._process.set.setdefault(self, set()).update(values)
 
     def what_to_set(self, names: Iterable[str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from attest.limits import WorkerError
+from attest.worker import FRESH
 
 __all__ = [
     "FILES",
@@ -139,7 +140,7 @@ def isolation() -> Isolation:
     problem = ""
     for command in _commands(program):
         tried = subprocess.run(  # noqa: S603 - the same
-            [*command, _program(), "-I", "-S", "-u", "-c", "import json"],
+            [*command, str(_seen(Path(_program()))), "-I", "-S", "-u", "-c", "import json"],
             capture_output=True,
             text=True,
             check=False,
@@ -176,7 +177,7 @@ def _commands(program: str) -> Iterator[list[str]]:
 def _places() -> list[str]:
     """Say what of the system a worker sees, all of it read-only: Python, torch, no file of ours."""
     sources = [*_python(), *_libraries()]
-    above = {parent for folder in sources for parent in folder.parents}
+    above = {parent for folder in sources for parent in _seen(folder).parents}
     places = [
         word for parent in sorted(above)[1:] for word in ("--perms", "0755", "--dir", str(parent))
     ]
@@ -192,8 +193,8 @@ def _places() -> list[str]:
         if Path(name).exists():
             places += ["--ro-bind", name, name]
     for folder in sources:
-        places += ["--ro-bind", str(folder), str(folder)]
-    hidden = _hidden([*bound, *sources])
+        places += ["--ro-bind", str(folder), str(_seen(folder))]
+    hidden = [_seen(folder) for folder in _hidden([*bound, *sources])]
     for folder in hidden:
         places += ["--size", "4096", "--perms", "0555", "--tmpfs", str(folder)]
     for source in _own():
@@ -203,6 +204,13 @@ def _places() -> list[str]:
         closed = ["--remount-ro", str(folder)]
         places += closed if folder in hidden else ["--dev", "/dev", *closed]
     return [*places, "--size", str(64 * MEBI), "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108
+
+
+def _seen(path: Path) -> Path:
+    """Give where a worker sees Python or a library: elsewhere if its own place is found empty."""
+    if any(path.is_relative_to(place) for place in FRESH):
+        return Path("/installed", *path.parts[1:])
+    return path
 
 
 def _hidden(bound: Iterable[Path]) -> list[Path]:
@@ -268,12 +276,13 @@ class WorkerProcess:
         files = {
             source.stem: f"/attest/{source.name}" if inside else str(source) for source in _own()
         }
-        paths = [str(folder) for folder in _libraries()]
+        paths = [str(_seen(folder) if inside else folder) for folder in _libraries()]
+        program = str(_seen(Path(_program()))) if inside else _program()
         settings = {"control": theirs.fileno(), "sandbox": inside}
         launch = LAUNCH.format(paths=paths, files=files)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
         self._process = subprocess.Popen(  # noqa: S603
-            [*isolation.command, _program(), "-I", "-S", "-u", "-c", launch, json.dumps(settings)],
+            [*isolation.command, program, "-I", "-S", "-u", "-c", launch, json.dumps(settings)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self._errors,

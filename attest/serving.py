@@ -27,7 +27,15 @@ from torch import Tensor, nn
 
 from attest.wire import DEEPEST, Channel, Closed, Flat, Named, Odd, Reference, cut, flatten, outline
 
-__all__ = ["Served", "exchange", "is_of_torch", "last_line", "module_of", "seed_everything"]
+__all__ = [
+    "Parameters",
+    "Served",
+    "exchange",
+    "is_of_torch",
+    "last_line",
+    "module_of",
+    "seed_everything",
+]
 
 # Of what an exception says, so much is passed on.
 MOST_TEXT = 2000
@@ -65,6 +73,39 @@ class _Ours:
 _Layout = list[tuple[str, torch.Size, torch.dtype, bool]]
 
 
+class Parameters:
+    """A module's parameters by name.
+
+    Walking through a deep module takes as long as a call of it, so that it is done again only
+    where modules or parameters are not the same ones.
+
+    Args:
+        module: the module.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._named: dict[str, Tensor] = {}
+        self._members: list[tuple[dict[str, Any], list[str], list[Any]]] | None = None
+
+    def named(self) -> dict[str, Tensor]:
+        """Give them as they are now.
+
+        Raises:
+            TypeError: the module gives something else.
+        """
+        if self._members is None or not _as_they_were(self._members):
+            self._named = {}
+            for name, value in self._module.named_parameters():
+                if type(name) is not str or not issubclass(type(value), Tensor):
+                    raise TypeError("named_parameters() gave something that is no parameter")
+                self._named[name] = value
+            modules = list(nn.Module.modules(self._module))
+            usual = all(map(_walks_as_usual, modules))
+            self._members = list(_members(modules)) if usual else None
+        return self._named
+
+
 @dataclass
 class _Held:
     """A component: a module or a function, and what was said of its parameters."""
@@ -74,9 +115,10 @@ class _Held:
     layout: _Layout = field(default_factory=list)
     flat: list[Tensor] = field(default_factory=list)
     arguments: Any = None
-    _named: dict[str, Tensor] = field(default_factory=dict)
-    _members: list[tuple[dict[str, Any], list[str], list[Any]]] | None = None
     _places: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.named = Parameters(self.target).named
 
     def say(self, layout: _Layout, flat: list[Tensor]) -> None:
         """Note what is said of all parameters: how they are laid out, and their numbers."""
@@ -91,23 +133,6 @@ class _Held:
         """Give the part of what was said of all parameters that is one of them."""
         kind, start, end = self._places[name]
         return self.flat[kind][start:end]
-
-    def named(self) -> dict[str, Tensor]:
-        """Give the module's parameters by name.
-
-        Walking through a deep module takes as long as a call of it, so that it is done again only
-        where modules or parameters are not the same ones.
-        """
-        if self._members is None or not _as_they_were(self._members):
-            self._named = {}
-            for name, value in self.target.named_parameters():
-                if type(name) is not str or not issubclass(type(value), Tensor):
-                    raise TypeError("named_parameters() gave something that is no parameter")
-                self._named[name] = value
-            modules = list(nn.Module.modules(self.target))
-            usual = all(map(_walks_as_usual, modules))
-            self._members = list(_members(modules)) if usual else None
-        return self._named
 
 
 def _members(

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import count
+from itertools import groupby
 from typing import Any, TypeVar
 
 import torch
@@ -32,6 +32,7 @@ from attest.specification import (
     tensors_in,
 )
 from attest.tape import Tape
+from attest.wire import cut, flatten
 
 __all__ = ["Modules", "Setup", "Subject"]
 
@@ -40,6 +41,8 @@ Value = TypeVar("Value")
 # What a trusted component keeps for later laws: more than the ledger asks for at 100 examples a
 # property, and a few megabytes.
 MOST_KEPT = 20_000
+
+_State = tuple[Any, ...]
 
 Modules = dict[Any, tuple[Component, dict[str, Tensor]]]
 """Modules by their sizes and dtype, with the parameters that each of them started with."""
@@ -99,6 +102,9 @@ class Subject:
         self._sizes: dict[str, float] = {}
         self._modules = modules
         self._learning = False
+        self._changed = 0  # how often parameters were overwritten, or the mode was
+        # The last call: its state, its first result, and its arguments, lest others take their ids.
+        self._last: tuple[_State, Tensor, Mapping[str, Any]] | None = None
 
     def _constructed(self) -> Component:
         """Give the component, constructed when a law first needs it: many reject an example first.
@@ -244,6 +250,7 @@ class Subject:
 
     def _train(self, *, mode: bool) -> None:
         component = self._constructed()
+        self._changed += 1
         try:
             with self._tape.paused():
                 component.train(mode=mode)
@@ -270,6 +277,8 @@ class Subject:
         if watched and component.drew:
             self._tape.drew()
         self._tape.called(self._label, spec, method, arguments, results, graded=graded)
+        if isinstance(results[0], Tensor):
+            self._last = self._state(method, arguments, results[0]), results[0], arguments
         return results if len(results) > 1 else results[0]
 
     def _answer(
@@ -331,36 +340,65 @@ class Subject:
 
         return mapped(value, private)
 
-    def nudged(
-        self, arguments: Mapping[str, Any], method: str = "", *, seed: int, step: float
-    ) -> Tensor:
-        """Give the first result with every parameter and floating input θ at θ (1 ± step).
+    def again(self, arguments: Mapping[str, Any], method: str = "") -> Tensor:
+        """Give the first result of a call in float64: of the last one, if that was the same.
 
-        The signs are drawn from the seed. Nothing of it is in a counterexample's script, and the
-        parameters are afterwards what they were.
+        Nothing of it is in a counterexample's script.
 
         Raises:
             Crash: the component raised.
             ContractBroken: the answer is not the contract's.
         """
-        number = count(1000 * seed)  # other signs for every tensor
-
-        def nudged(value: Tensor) -> Tensor:
-            if not value.is_floating_point() or not step:
-                return value.detach()
-            return value.detach() * (1 + step * _signs(value.shape, value.dtype, next(number)))
-
+        if self._last is not None:
+            state, result, _ = self._last
+            if state == self._state(method, arguments, result):
+                return result.detach().double()
         passed = self._passed
         with self._tape.paused():
-            component, before = self._constructed(), self.parameters() if step else {}
-            component.set_parameters({name: nudged(value) for name, value in before.items()})
-            try:
-                moved = {name: mapped(value, nudged) for name, value in arguments.items()}
-                result: Tensor = self._answer(component, method, moved, graded=False)[0]
-            finally:
-                component.set_parameters(before)
+            given = {name: mapped(value, Tensor.detach) for name, value in arguments.items()}
+            found: Tensor = self._answer(self._constructed(), method, given, graded=False)[0]
         self._passed = passed
-        return result.double()
+        return found.double()
+
+    def _state(self, method: str, arguments: Mapping[str, Any], result: Tensor) -> _State:
+        """Give what changes where a call would not be the same, or its result was overwritten."""
+        given = [t for value in arguments.values() for _, t in tensors_in(value)]
+        others = [v if isinstance(v, int | None) else id(v) for v in arguments.values()]
+        versions = [t._version for t in (result, *given)]  # noqa: SLF001 - of what is done in place
+        return method, self._changed, [*arguments], others, versions
+
+    def nudged(
+        self, arguments: Mapping[str, Any], method: str = "", *, seeds: Sequence[int], step: float
+    ) -> list[Tensor]:
+        """Give the first result with every parameter and floating input θ at θ (1 ± step).
+
+        The signs are drawn from a seed, of which each gives one result. Nothing of it is in a
+        counterexample's script, and the parameters are afterwards what they were.
+
+        Raises:
+            Crash: the component raised.
+            ContractBroken: the answer is not the contract's.
+        """
+        passed, component, found = self._passed, self._constructed(), list[Tensor]()
+        with self._tape.paused():
+            own = {n: p for n, p in self.parameters().items() if p.is_floating_point()}
+            given = [t for value in arguments.values() for _, t in tensors_in(value)]
+            given = [t for t in given if t.is_floating_point()]
+            try:
+                for seed in seeds:
+                    moved = _nudged([*own.values(), *given], seed, step)
+                    component.set_parameters(dict(zip(own, moved, strict=False)))
+                    inputs = {id(t): m for t, m in zip(given, moved[len(own) :], strict=True)}
+                    passed_on = {
+                        name: mapped(value, lambda t, by=inputs: by.get(id(t), t).detach())  # type: ignore[misc]
+                        for name, value in arguments.items()
+                    }
+                    answer = self._answer(component, method, passed_on, graded=False)
+                    found.append(answer[0].double())
+            finally:
+                component.set_parameters(own)
+        self._passed = passed
+        return found
 
     def once(
         self, what: str, arguments: Mapping[str, Any], method: str, compute: Callable[[], Value]
@@ -433,6 +471,10 @@ class Subject:
                 self._sizes[what] = float(torch.stack(own).max()) if own else 0.0
         return self._sizes[what]
 
+    def dtypes(self) -> set[torch.dtype]:
+        """Give the dtypes of the parameters."""
+        return {value.dtype for value in self._own_parameters().values()}
+
     def parameters(self) -> dict[str, Tensor]:
         """Give copies of the parameters by name."""
         with self._tape.paused():
@@ -458,6 +500,7 @@ class Subject:
             unknown = set(values) - set(self._own_parameters())
             if unknown:
                 raise DoesNotApply(f"it has no parameter named {', '.join(sorted(unknown))}")
+            self._changed += 1
             with self._tape.paused():
                 self._constructed().set_parameters(values)
             self._tape.overwrote(self._label, values)
@@ -510,11 +553,23 @@ def _drawn(
     return tuple(drawn)
 
 
-@lru_cache(maxsize=1024)
-def _signs(shape: torch.Size, dtype: torch.dtype, seed: int) -> Tensor:
-    """Draw a tensor of ones, half of them negative."""
+def _nudged(tensors: Sequence[Tensor], seed: int, step: float) -> list[Tensor]:
+    """Give tensors of numbers θ with each at θ (1 ± step)."""
+    found: list[Tensor] = []
+    for dtype, several in groupby(tensors, key=lambda tensor: tensor.dtype):
+        like = list(several)
+        numbers = flatten(like)
+        size = 1 << numbers.numel().bit_length()  # few sizes, so that signs are drawn once
+        factors = _factors(size, dtype, 1000 * seed + len(found), step)
+        found += cut(numbers * factors[: numbers.numel()], like)
+    return found
+
+
+@lru_cache(maxsize=64)
+def _factors(size: int, dtype: torch.dtype, seed: int, step: float) -> Tensor:
+    """Draw numbers of which half are 1 + step and half 1 - step."""
     generator = torch.Generator().manual_seed(seed)
-    return (2 * torch.randint(2, shape, generator=generator) - 1).to(dtype)
+    return 1 + step * (2 * torch.randint(2, (size,), generator=generator) - 1).to(dtype)
 
 
 def _is_a_constant(parameter: Tensor) -> bool:

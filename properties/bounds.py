@@ -307,16 +307,16 @@ def measured_bound(subject: Subject, arguments: Mapping[str, Any], method: str =
 
 def _measured_bound(subject: Subject, arguments: Mapping[str, Any], method: str) -> Tensor:
     tensors = [tensor for value in arguments.values() for _, tensor in tensors_in(value)]
-    dtypes = [t.dtype for t in (*tensors, *subject.parameters().values()) if t.is_floating_point()]
-    u = max(unit_roundoff(dtype) for dtype in dtypes)
+    dtypes = {tensor.dtype for tensor in tensors} | subject.dtypes()
+    u = max(unit_roundoff(dtype) for dtype in dtypes if dtype.is_floating_point)
     step, slope = math.sqrt(u), 0.0
-    still = subject.nudged(arguments, method, seed=0, step=0.0)
+    still = subject.again(arguments, method)
     sizes = subject.setup.arguments if subject.setup is not None else {}
     normalises = "n_heads" in sizes or subject.spec.name == "LayerNorm"
     width = sizes.get("d_model") if normalises else None
-    for seed in (1, 2, 3, 4) if width == 3 else (1, 2):
-        change = (subject.nudged(arguments, method, seed=seed, step=step) - still).abs()
-        slope = max(slope, float(change.nan_to_num(0.0).max()) / step)
+    probes = (1, 2, 3, 4) if width == 3 else (1, 2)
+    for moved in subject.nudged(arguments, method, seeds=probes, step=step):
+        slope = max(slope, float((moved - still).abs().nan_to_num(0.0).max()) / step)
     size = float(still.abs().max())
     if width == 2:
         slope += max(1.0, largest_input(arguments), size) / math.sqrt(LAYER_NORM_EPS)
@@ -340,10 +340,9 @@ def likely_bound(wide: Subject, arguments: Mapping[str, Any], u: float) -> Tenso
     Returns:
         A bound for all entries, as a tensor without dimensions.
     """
-    still, slope = wide.nudged(arguments, seed=0, step=0.0), 0.0
-    for seed in (1, 2, 3):
-        change = (wide.nudged(arguments, seed=seed, step=u) - still).abs()
-        slope = max(slope, float(change.max()) / u)
+    still, slope = wide.again(arguments), 0.0
+    for moved in wide.nudged(arguments, seeds=(1, 2, 3), step=u):
+        slope = max(slope, float((moved - still).abs().max()) / u)
     k = _roundings(wide, [value for value in arguments.values() if isinstance(value, Tensor)])
     size = float(still.abs().max())
     return torch.tensor(likely_gamma(k, u) * (slope + size), dtype=torch.float64)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from attest import sandbox
 from attest.evidence import Evidence
 from attest.examination import Settings
 from attest.holding import Holder
@@ -705,3 +706,30 @@ def test_of_what_is_printed_the_beginning_is_kept(examined):
     assert len(found.printed) < 1100
     (found,) = examined(softmax('print("here I am")'), SUM)
     assert (found.status, found.printed) == ("holds", "")
+
+
+@pytest.mark.skipif(not IN_A_SANDBOX, reason="no sandbox")
+def test_a_library_below_what_every_property_finds_empty_is_there(monkeypatch):
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        usual, library = sandbox._libraries(), Path(folder, "library")
+        library.mkdir()
+        (library / "special.py").write_text("from torch import softmax\n")
+        monkeypatch.setattr(sandbox, "_libraries", lambda: [*usual, library])
+        isolation.cache_clear()
+        try:
+            submission = Path(folder, "mine.py")
+            submission.write_text(
+                "import torch\n"
+                "def softmax(x, dim=-1):\n"
+                "    import special\n"  # late, when /tmp is another one
+                "    return special.softmax(x, dim)\n"
+            )
+            law = next(law for law in load_ledger().laws if law.id == SUM)
+            with Holder(SETTINGS, 1) as holder:
+                held = holder.load(str(submission), alone=True)
+                (found,) = examine_all(
+                    [law], held, SETTINGS, load_reference(), 1, lambda _: None, holder.workers
+                )
+            assert (found.status, found.message) == ("holds", None)
+        finally:
+            isolation.cache_clear()

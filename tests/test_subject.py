@@ -164,8 +164,8 @@ def test_a_nudge_moves_the_result_and_leaves_everything_else():
     seen = model.inputs_after_call()
     torch.manual_seed(5)
     random = torch.get_rng_state()
-    still = model.nudged(ARGUMENTS, seed=1, step=0.0)
-    moved = model.nudged(ARGUMENTS, seed=1, step=1e-3)
+    (moved,) = model.nudged(ARGUMENTS, seeds=[1], step=1e-3)
+    still = model.again(ARGUMENTS)
     assert torch.equal(torch.get_rng_state(), random)
     assert torch.equal(still, plain)
     assert 1e-6 < float((moved - still).abs().max()) < 1
@@ -178,12 +178,10 @@ def test_a_nudge_moves_the_result_and_leaves_everything_else():
 
 def test_a_nudge_is_the_same_for_the_same_seed_and_moves_as_far_as_its_step():
     model = subject("Transformer")
-    still = model.nudged(ARGUMENTS, seed=1, step=0.0)
-    near, far, other = (
-        model.nudged(ARGUMENTS, seed=seed, step=step) - still
-        for seed, step in ((1, 1e-6), (1, 2e-6), (2, 1e-6))
-    )
-    assert torch.equal(model.nudged(ARGUMENTS, seed=1, step=1e-6) - still, near)
+    still = model.again(ARGUMENTS)
+    near, other = (moved - still for moved in model.nudged(ARGUMENTS, seeds=[1, 2], step=1e-6))
+    (far,) = (moved - still for moved in model.nudged(ARGUMENTS, seeds=[1], step=2e-6))
+    assert torch.equal(model.nudged(ARGUMENTS, seeds=[1], step=1e-6)[0] - still, near)
     assert torch.allclose(far, 2 * near, rtol=1e-2, atol=1e-9)
     assert not torch.allclose(other, near, rtol=1e-2)
 
@@ -196,7 +194,7 @@ def test_a_nudge_that_raises_leaves_the_parameters():
     model = subject("Transformer", Namespace(Transformer=Transformer))
     before = model.parameters()
     with pytest.raises(Crash):
-        model.nudged({"source": SOURCE}, "encode", seed=1, step=0.1)
+        model.nudged({"source": SOURCE}, "encode", seeds=[1], step=0.1)
     assert all(torch.equal(before[name], now) for name, now in model.parameters().items())
 
 
@@ -204,11 +202,54 @@ def test_a_method_is_nudged_by_its_floating_arguments():
     model = subject("Transformer")
     memory = model.encode(SOURCE)
     arguments = {"target_in": TARGET, "memory": memory}
-    still = model.nudged(arguments, "decode", seed=1, step=0.0)
-    assert torch.equal(still, model.decode(TARGET, memory))
+    assert torch.equal(model.again(arguments, "decode"), model.decode(TARGET, memory))
+    (moved,) = model.nudged({**arguments, "target_in": TARGET}, "decode", seeds=[1], step=1e-3)
+    assert not torch.equal(moved, model.decode(TARGET, memory))
     model.set_parameters({n: torch.zeros_like(p) for n, p in model.parameters().items()})
-    held = model.nudged(arguments, "decode", seed=1, step=1e-3)
+    (held,) = model.nudged(arguments, "decode", seeds=[1], step=1e-3)
     assert not held.any()
+
+
+def counting_norm():
+    """Give a LayerNorm, and the list that grows with each of its calls."""
+    calls = []
+
+    class LayerNorm(reference.LayerNorm):
+        def forward(self, x):
+            calls.append(x)
+            return super().forward(x)
+
+    return subject("LayerNorm", Namespace(LayerNorm=LayerNorm), {"d_model": 3}), calls
+
+
+def test_a_call_that_was_just_made_is_not_made_again():
+    norm, calls = counting_norm()
+    x = torch.randn(2, 3, dtype=torch.float64)
+    result = norm(x)
+    assert torch.equal(norm.again({"x": x}), result)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("what", ["argument", "result", "parameters", "mode", "other"])
+def test_a_call_is_made_again_where_it_would_be_another_one(what):
+    norm, calls = counting_norm()
+    x = torch.randn(2, 3, dtype=torch.float64)
+    result, arguments = norm(x), {"x": x}
+    match what:
+        case "argument":
+            x[0] *= -2
+        case "result":
+            result.zero_()
+        case "parameters":
+            norm.set_parameters({name: -value for name, value in norm.parameters().items()})
+        case "mode":
+            with norm.training():
+                pass
+        case "other":
+            arguments = {"x": -x}
+    found = norm.again(arguments)
+    assert len(calls) == 2
+    assert torch.equal(found, norm(**arguments))
 
 
 def test_a_result_on_another_device_is_refused():
