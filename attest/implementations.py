@@ -123,6 +123,8 @@ class LocalComponent:
         """Call it with the arguments that the contract puts in this order by position."""
         self._arguments = arguments
         self.version += 1  # a call may change which parameters there are, and what they hold
+        if self._own is not None:
+            self._own.ran()
         positional, rest = self._spec.calls(method).split(arguments)
         target = getattr(self._target, method) if method else self._target
         if not watched:
@@ -152,6 +154,8 @@ class LocalComponent:
     def train(self, *, mode: bool) -> None:
         """Put a module into train mode, or back into eval mode."""
         self._target.train(mode)
+        if self._own is not None:
+            self._own.ran()
 
 
 class LocalImplementation:

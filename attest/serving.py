@@ -87,6 +87,11 @@ class Parameters:
         self._module = module
         self._named: dict[str, Tensor] = {}
         self._members: list[tuple[dict[str, Any], list[str], list[Any]]] | None = None
+        self._sure = False
+
+    def ran(self) -> None:
+        """Note that something of the module has run, which may have changed what it has."""
+        self._sure = False
 
     def named(self) -> dict[str, Tensor]:
         """Give them as they are now.
@@ -94,6 +99,8 @@ class Parameters:
         Raises:
             TypeError: the module gives something else.
         """
+        if self._sure:
+            return self._named
         if self._members is None or not _as_they_were(self._members):
             self._named = {}
             for name, value in self._module.named_parameters():
@@ -103,6 +110,7 @@ class Parameters:
             modules = list(nn.Module.modules(self._module))
             usual = all(map(_walks_as_usual, modules))
             self._members = list(_members(modules)) if usual else None
+        self._sure = True
         return self._named
 
 
@@ -118,7 +126,7 @@ class _Held:
     _places: dict[str, tuple[int, int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.named = Parameters(self.target).named
+        self.parameters = Parameters(self.target)
 
     def say(self, layout: _Layout, flat: list[Tensor]) -> None:
         """Note what is said of all parameters: how they are laid out, and their numbers."""
@@ -231,7 +239,7 @@ class Served:
 
     def _set(self, held: _Held, values: Mapping[str, Tensor] | Tensor) -> None:
         """Overwrite parameters: some by name, or all, as one tensor in their order."""
-        own = held.named()
+        own = held.parameters.named()
         if isinstance(values, Tensor):
             parts = self._cut(values, list(own.values()))
             held.flat = [values]
@@ -319,7 +327,7 @@ class Served:
         """Give its parameters, where they are not what was said of them last."""
         if not held.module:
             return {}
-        named = held.named()
+        named = held.parameters.named()
         values = list(named.values())
         layout = [(name, v.shape, v.dtype, v.requires_grad) for name, v in named.items()]
         with self._subclass():
@@ -352,12 +360,13 @@ class Served:
             held.arguments = (positional, named)
             target = getattr(held.target, method) if method else held.target
             answer = target(*positional, **named)
+        held.parameters.ran()
         drew = before is not None and not self._equal(before, self._drawn())
         graph = None
         if graded:
             outputs: list[Tensor] = []
             told = self._told(answer, kept, outputs)
-            own = held.named() if held.module else {}
+            own = held.parameters.named() if held.module else {}
             own = {name: value for name, value in own.items() if value.requires_grad}
             graph = self._number()
             self._graphs[graph] = _Graph(outputs, inputs, own)
@@ -434,6 +443,7 @@ class Served:
     def _train(self, number: int, *, mode: bool) -> dict[str, Any]:
         held = self._held[number]
         held.target.train(mode)
+        held.parameters.ran()
         return self._changes(held)
 
     def _gradients(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,9 @@ Value = TypeVar("Value")
 MOST_KEPT = 20_000
 
 _State = tuple[Any, ...]
+
+# So many calls are remembered.
+LATEST = 4
 
 Modules = dict[Any, tuple[Component, dict[str, Tensor]]]
 """Modules by their sizes and dtype, with the parameters that each of them started with."""
@@ -103,8 +107,8 @@ class Subject:
         self._modules = modules
         self._learning = False
         self._changed = 0  # how often parameters were overwritten, or the mode was
-        # The last call: its state, its first result, and its arguments, lest others take their ids.
-        self._last: tuple[_State, Tensor, Mapping[str, Any]] | None = None
+        # Calls: the state, the first result, and the arguments, lest others take their ids.
+        self._latest: deque[tuple[_State, Tensor, Mapping[str, Any]]] = deque(maxlen=LATEST)
 
     def _constructed(self) -> Component:
         """Give the component, constructed when a law first needs it: many reject an example first.
@@ -278,7 +282,8 @@ class Subject:
             self._tape.drew()
         self._tape.called(self._label, spec, method, arguments, results, graded=graded)
         if isinstance(results[0], Tensor):
-            self._last = self._state(method, arguments, results[0]), results[0], arguments
+            state = self._state(method, arguments, results[0])
+            self._latest.append((state, results[0], arguments))
         return results if len(results) > 1 else results[0]
 
     def _answer(
@@ -341,7 +346,7 @@ class Subject:
         return mapped(value, private)
 
     def again(self, arguments: Mapping[str, Any], method: str = "") -> Tensor:
-        """Give the first result of a call in float64: of the last one, if that was the same.
+        """Give the first result of a call in float64: of one that was just made, if it is the same.
 
         Nothing of it is in a counterexample's script.
 
@@ -349,8 +354,7 @@ class Subject:
             Crash: the component raised.
             ContractBroken: the answer is not the contract's.
         """
-        if self._last is not None:
-            state, result, _ = self._last
+        for state, result, _ in self._latest:
             if state == self._state(method, arguments, result):
                 return result.detach().double()
         passed = self._passed
@@ -362,10 +366,11 @@ class Subject:
 
     def _state(self, method: str, arguments: Mapping[str, Any], result: Tensor) -> _State:
         """Give what changes where a call would not be the same, or its result was overwritten."""
-        given = [t for value in arguments.values() for _, t in tensors_in(value)]
-        others = [v if isinstance(v, int | None) else id(v) for v in arguments.values()]
+        own = {name: value for name, value in arguments.items() if value is not None}
+        given = [t for value in own.values() for _, t in tensors_in(value)]
         versions = [t._version for t in (result, *given)]  # noqa: SLF001 - of what is done in place
-        return method, self._changed, [*arguments], others, versions
+        values = {n: v if isinstance(v, int) else id(v) for n, v in own.items()}
+        return method, self._changed, values, versions
 
     def nudged(
         self, arguments: Mapping[str, Any], method: str = "", *, seeds: Sequence[int], step: float
@@ -381,12 +386,13 @@ class Subject:
         """
         passed, component, found = self._passed, self._constructed(), list[Tensor]()
         with self._tape.paused():
-            own = {n: p for n, p in self.parameters().items() if p.is_floating_point()}
+            own = {n: p for n, p in self._own_parameters().items() if p.is_floating_point()}
             given = [t for value in arguments.values() for _, t in tensors_in(value)]
             given = [t for t in given if t.is_floating_point()]
+            before = _Together([*own.values(), *given])
             try:
                 for seed in seeds:
-                    moved = _nudged([*own.values(), *given], seed, step)
+                    moved = before.nudged(seed, step)
                     component.set_parameters(dict(zip(own, moved, strict=False)))
                     inputs = {id(t): m for t, m in zip(given, moved[len(own) :], strict=True)}
                     passed_on = {
@@ -396,7 +402,7 @@ class Subject:
                     answer = self._answer(component, method, passed_on, graded=False)
                     found.append(answer[0].double())
             finally:
-                component.set_parameters(own)
+                component.set_parameters(dict(zip(own, before.copies(), strict=False)))
         self._passed = passed
         return found
 
@@ -479,7 +485,7 @@ class Subject:
         """Give copies of the parameters by name."""
         with self._tape.paused():
             return {
-                name: value.detach().to("cpu", copy=True)
+                name: value.detach().clone() if value.is_cpu else value.detach().cpu()
                 for name, value in self._own_parameters().items()
             }
 
@@ -553,16 +559,27 @@ def _drawn(
     return tuple(drawn)
 
 
-def _nudged(tensors: Sequence[Tensor], seed: int, step: float) -> list[Tensor]:
-    """Give tensors of numbers θ with each at θ (1 ± step)."""
-    found: list[Tensor] = []
-    for dtype, several in groupby(tensors, key=lambda tensor: tensor.dtype):
-        like = list(several)
-        numbers = flatten(like)
-        size = 1 << numbers.numel().bit_length()  # few sizes, so that signs are drawn once
-        factors = _factors(size, dtype, 1000 * seed + len(found), step)
-        found += cut(numbers * factors[: numbers.numel()], like)
-    return found
+class _Together:
+    """Copies of tensors of numbers θ, made and moved in a few operations however many they are."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        alike = [
+            list(several) for _, several in groupby(tensors, key=lambda t: (t.dtype, t.device))
+        ]
+        self._parts = [(flatten(several).cpu(), several) for several in alike]
+
+    def copies(self) -> list[Tensor]:
+        """Give them as they were."""
+        return [part for numbers, like in self._parts for part in cut(numbers, like)]
+
+    def nudged(self, seed: int, step: float) -> list[Tensor]:
+        """Give them with each θ at θ (1 ± step)."""
+        found: list[Tensor] = []
+        for index, (numbers, like) in enumerate(self._parts):
+            size = 1 << numbers.numel().bit_length()  # few sizes, so that signs are drawn once
+            factors = _factors(size, numbers.dtype, 1000 * seed + index, step)
+            found += cut(numbers * factors[: numbers.numel()], like)
+        return found
 
 
 @lru_cache(maxsize=64)

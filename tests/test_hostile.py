@@ -715,6 +715,7 @@ def test_a_library_below_what_every_property_finds_empty_is_there(monkeypatch):
         library.mkdir()
         (library / "special.py").write_text("from torch import softmax\n")
         monkeypatch.setattr(sandbox, "_libraries", lambda: [*usual, library])
+        monkeypatch.setattr("attest.holding.isolation", isolation)
         isolation.cache_clear()
         try:
             submission = Path(folder, "mine.py")
