@@ -19,6 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from attest.estimates import Estimate
 from attest.messages import exception_line
 
 __all__ = [
@@ -44,6 +45,9 @@ Relation = Literal[
 
 # A bound that is not well below what it bounds tests nothing.
 SIGNAL_SHARE = 0.25
+
+# An error that reaches this share of its bound is worth a search for a larger one.
+NEAR = 0.2
 
 
 class Violation(AssertionError):  # noqa: N818 - a report about a submission
@@ -94,6 +98,9 @@ class Observer:
         informative: whether some check could have failed for a plausible mistake.
         witnesses: every change that a law says happens sometimes, and whether it was seen.
         unseen: the violation to report for a change that is never seen.
+        settled: whether a check of an earlier example could have failed, so that a bound need not
+            be found out where what it is at least decides. Then ratio is at least what it is.
+        seen: the changes that earlier examples have seen, for which the same holds.
     """
 
     ratio: float = 0.0
@@ -101,6 +108,8 @@ class Observer:
     compared: bool = False
     witnesses: dict[str, bool] = field(default_factory=dict)
     unseen: dict[str, Violation] = field(default_factory=dict)
+    settled: bool = False
+    seen: frozenset[str] = frozenset()
 
 
 _listening: list[Observer] = []
@@ -119,6 +128,10 @@ def observing(observer: Observer) -> Iterator[None]:
 def _tell(*, informative: bool) -> None:
     if _listening:
         _listening[-1].informative |= informative
+
+
+def _settled() -> bool:
+    return bool(_listening) and _listening[-1].settled
 
 
 def _same_shape(actual: Tensor, expected: Tensor, what: str) -> None:
@@ -143,8 +156,16 @@ def close(actual: Tensor, expected: Tensor, bound: Tensor | float, what: str) ->
     """
     _same_shape(actual, expected, what)
     wide, target = actual.detach().double(), expected.detach().double()
-    limit = bound if isinstance(bound, Tensor) else torch.tensor(bound, dtype=torch.float64)
     error = (wide - target).abs_()
+    if isinstance(bound, Estimate):
+        if _settled() and error.numel():
+            most = float(error.max())
+            if most <= NEAR * bound.least:
+                observer, share = _listening[-1], most / bound.least if most else 0.0
+                observer.compared, observer.ratio = True, max(observer.ratio, share)
+                return
+        bound = bound.whole()
+    limit = bound if isinstance(bound, Tensor) else torch.tensor(bound, dtype=torch.float64)
     if not bool((error <= limit).all()):
         raise Violation(what, "close", actual, expected, limit.expand_as(error))
     if error.numel() and _listening:
@@ -198,6 +219,11 @@ def _inequality(
 ) -> None:
     with torch.no_grad():
         wide, edge = actual.detach().double(), limit.detach().double().expand_as(actual)
+        if isinstance(bound, Estimate):
+            beyond = wide - edge if relation == "at_most" else edge - wide
+            if _settled() and bool((beyond <= bound.least).all()):
+                return
+            bound = bound.whole()
         slack = torch.as_tensor(bound, dtype=torch.float64)
         inside = wide <= edge + slack if relation == "at_most" else wide >= edge - slack
         if not bool(inside.all()):
@@ -275,6 +301,10 @@ def sometimes_differs(
         sentence: what is sometimes so, for the report when it never is.
         bound: what rounding alone can change; a difference has to be larger in some entry.
     """
+    if isinstance(bound, Estimate):
+        if _settled() and sentence in _listening[-1].seen:
+            return
+        bound = bound.whole()
     with torch.no_grad():
         change = (actual.detach().double() - before.detach().double()).abs()
         differs = bool((change > bound).any())

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky, Unsatisfiable, UnsatisfiedAssumption
 from torch import Tensor
 
-from attest.checks import Crash, DoesNotApply, Observer, Violation, observing
+from attest.checks import NEAR, Crash, DoesNotApply, Observer, Violation, observing
 from attest.contract import CONTRACT, ContractBroken
 from attest.counterexamples import describe, difference, reproduces
 from attest.evidence import Evidence, Status
@@ -71,8 +71,7 @@ ENOUGH = 10
 HARD_SHARE = 0.1
 STEERED = 4
 
-# An error that reaches this share of its bound is worth a search for a larger one.
-NEAR = 0.2
+# In so many examples more is a larger error looked for, where one comes near its bound.
 CLOSER = 20
 
 PHASES = (Phase.generate, Phase.target, Phase.shrink)
@@ -164,7 +163,11 @@ class _Examination:
         return Example({"arguments": inputs} if self.gathers else inputs, setup, dtype)
 
     def run(
-        self, example: Example, tape: Tape | None = None, modules: Modules | None = None
+        self,
+        example: Example,
+        tape: Tape | None = None,
+        modules: Modules | None = None,
+        observer: Observer | None = None,
     ) -> Observer:
         """Run the law on one example; it raises where it does not hold.
 
@@ -172,8 +175,9 @@ class _Examination:
             example: the example.
             tape: records what happens.
             modules: modules of earlier examples to use again; without, a new one is constructed.
+            observer: hears the checks; by default one that knows of no other example.
         """
-        observer = Observer()
+        observer = observer or Observer()
         dtype = DTYPES[example.dtype]
         if tape is not None:
             for name, value in _flat(example.inputs):
@@ -302,8 +306,12 @@ class _Examination:
         return self.examples >= (wanted if settled or not self.settings.patient else SHARED)
 
     def _try(self, example: Example, modules: Modules | None = None) -> Observer:
+        observer = Observer()
+        if modules is not None:  # one of many, and nobody is steered by it
+            seen = frozenset(sentence for sentence, seen in self.witnesses.items() if seen)
+            observer = Observer(settled=self.informative > 0, seen=seen)
         try:
-            observer = self.run(example, modules=modules)
+            self.run(example, modules=modules, observer=observer)
         except _FAILURES as failure:
             self.failures.append((example, failure))
             raise

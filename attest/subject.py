@@ -16,12 +16,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
+from weakref import ref
 
 import torch
 from torch import Tensor
 
 from attest.checks import Crash, DoesNotApply
+from attest.estimates import Estimate
 from attest.implementations import Component, Implementation
 from attest.limits import ours
 from attest.specification import (
@@ -107,6 +109,7 @@ class Subject:
         self._modules = modules
         self._learning = False
         self._changed = 0  # how often parameters were overwritten, or the mode was
+        self._estimates: list[ref[Estimate]] = []
         # Calls: the state, the first result, and the arguments, lest others take their ids.
         self._latest: deque[tuple[_State, Tensor, Mapping[str, Any]]] = deque(maxlen=LATEST)
 
@@ -254,7 +257,7 @@ class Subject:
 
     def _train(self, *, mode: bool) -> None:
         component = self._constructed()
-        self._changed += 1
+        self._changes()
         try:
             with self._tape.paused():
                 component.train(mode=mode)
@@ -406,6 +409,34 @@ class Subject:
         self._passed = passed
         return found
 
+    def later(self, least: float, find: Callable[[], Tensor]) -> Tensor:
+        """Give a bound that is found out where it decides, or before the parameters change.
+
+        Args:
+            least: what it is at least.
+            find: finds it out with the parameters as they are now.
+
+        Returns:
+            What a law may take for a tensor without dimensions.
+        """
+        estimate = Estimate(least, find)
+        self._estimates.append(ref(estimate))
+        return cast("Tensor", estimate)
+
+    def _changes(self) -> None:
+        """Find out all bounds that somebody may still want, since something is about to change."""
+        self._changed += 1
+        waiting, self._estimates = self._estimates, []
+        for estimate in waiting:
+            wanted = estimate()
+            if wanted is not None:
+                wanted.whole()
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it keeps no state of its own, so that what follows from it is computed once."""
+        return self._implementation.kept is not None
+
     def once(
         self, what: str, arguments: Mapping[str, Any], method: str, compute: Callable[[], Value]
     ) -> Value:
@@ -506,7 +537,7 @@ class Subject:
             unknown = set(values) - set(self._own_parameters())
             if unknown:
                 raise DoesNotApply(f"it has no parameter named {', '.join(sorted(unknown))}")
-            self._changed += 1
+            self._changes()
             with self._tape.paused():
                 self._constructed().set_parameters(values)
             self._tape.overwrote(self._label, values)

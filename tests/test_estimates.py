@@ -1,0 +1,204 @@
+"""Bounds that are found out only where they decide are the same bounds."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import reference
+from attest import checks
+from attest.checks import NEAR, Observer, Violation, observing
+from attest.contract import CONTRACT
+from attest.estimates import Estimate
+from attest.examination import Settings, examine
+from attest.implementations import LocalImplementation
+from attest.ledger import load_ledger, load_reference
+from attest.subject import Setup, Subject
+from properties.bounds import measured_bound
+
+
+def t(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+class Found:
+    """An estimate, and how often it was found out."""
+
+    def __init__(self, least=1.0, whole=10.0):
+        self.times = 0
+        self.whole = whole
+        self.estimate = Estimate(least, self._find)
+
+    def _find(self):
+        self.times += 1
+        return t(self.whole).sum()
+
+
+@pytest.mark.parametrize(
+    ("made", "least", "whole"),
+    [
+        (lambda e: 2 * e, 2.0, 20.0),
+        (lambda e: e * 0.5, 0.5, 5.0),
+        (lambda e: e + e, 2.0, 20.0),
+        (lambda e: 3 + e, 4.0, 13.0),
+        (lambda e: sum([e, 2 * e]), 3.0, 30.0),
+    ],
+)
+def test_scaled_and_added_it_stays_one(made, least, whole):
+    found = Found()
+    estimate = made(found.estimate)
+    assert estimate.least == least
+    assert found.times == 0
+    assert float(estimate) == whole
+    assert float(estimate) == whole
+    assert found.times == 1
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (lambda e: -1 * e, t(-10.0).sum()),
+        (lambda e: e * t(1.0, 2.0), t(10.0, 20.0)),
+        (lambda e: t(1.0, 2.0) * e, t(10.0, 20.0)),
+        (lambda e: t(1.0, 2.0) + e, t(11.0, 12.0)),
+        (lambda e: e + t(1.0), t(11.0)),
+        (lambda e: torch.stack([e, e]), t(10.0, 10.0)),
+        (lambda e: t(5.0, 15.0) > e, torch.tensor([False, True])),
+        (lambda e: torch.maximum(t(1.0), other=e), t(10.0)),
+        (lambda e: e.amax(), t(10.0).sum()),
+    ],
+)
+def test_anything_else_finds_it_out(made, expected):
+    found = Found()
+    assert torch.equal(made(found.estimate), expected)
+    assert found.times == 1
+
+
+def checked(check, *arguments, observer):
+    with observing(observer):
+        check(*arguments, "it")
+
+
+@pytest.mark.parametrize(
+    ("check", "arguments"),
+    [
+        (checks.close, (t(1.0), t(1.0 + 0.9 * NEAR))),
+        (checks.at_most, (t(1.0), t(0.5))),
+        (checks.at_least, (t(0.5), t(1.0))),
+    ],
+)
+def test_what_it_is_at_least_decides_once_some_example_could_have_failed(check, arguments):
+    first, later = Found(), Found()
+    checked(check, *arguments, first.estimate, observer=Observer())
+    checked(check, *arguments, later.estimate, observer=Observer(settled=True))
+    assert (first.times, later.times) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("check", "arguments"),
+    [
+        (checks.close, (t(1.0), t(1.0 + 1.1 * NEAR))),
+        (checks.close, (t(1.0), t(10.0))),
+        (checks.at_most, (t(3.0), t(0.5))),
+        (checks.at_least, (t(0.5), t(3.0))),
+    ],
+)
+def test_elsewhere_it_is_found_out(check, arguments):
+    found = Found()
+    checked(check, *arguments, found.estimate, observer=Observer(settled=True))
+    assert found.times == 1
+
+
+@pytest.mark.parametrize(
+    ("check", "arguments"),
+    [
+        (checks.close, (t(1.0), t(12.0))),
+        (checks.close, (t(math.nan), t(1.0))),
+        (checks.at_most, (t(12.0), t(1.0))),
+        (checks.at_least, (t(math.nan), t(1.0))),
+    ],
+)
+def test_what_does_not_hold_does_not(check, arguments):
+    with pytest.raises(Violation):
+        checked(check, *arguments, Found().estimate, observer=Observer(settled=True))
+
+
+def test_without_anybody_who_listens_it_is_found_out():
+    found = Found()
+    checks.close(t(1.0), t(1.0), found.estimate, "it")
+    assert found.times == 1
+
+
+def test_the_share_of_the_bound_is_at_least_what_it_is():
+    observer = Observer(settled=True)
+    checked(checks.close, t(1.0), t(1.1), Found().estimate, observer=observer)
+    assert observer.ratio == pytest.approx(0.1)
+    assert observer.compared
+
+
+def test_a_change_that_was_seen_needs_no_bound():
+    seen, unseen = Found(), Found()
+    observer = Observer(settled=True, seen=frozenset({"it moves"}))
+    with observing(observer):
+        checks.sometimes_differs(t(1.0), t(2.0), "it moves", seen.estimate)
+        checks.sometimes_differs(t(1.0), t(30.0), "it jumps", unseen.estimate)
+    assert (seen.times, unseen.times) == (0, 1)
+    assert observer.witnesses == {"it jumps": True}
+
+
+SIZES = {"d_model": 4, "n_heads": 2, "d_hidden": 6}
+X = torch.randn(2, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def layer(*, trusted=False):
+    made = LocalImplementation("reference", reference, trusted=trusted)
+    return Subject(made, CONTRACT["EncoderLayer"], torch.float64, "cpu", Setup(SIZES, 1))
+
+
+def test_it_is_what_a_trusted_component_is_given_at_once():
+    later, now = (measured_bound(layer(trusted=trusted), {"x": X}) for trusted in (False, True))
+    assert isinstance(later, Estimate)
+    assert isinstance(now, torch.Tensor)
+    assert 0 < later.least < float(now)
+    assert torch.equal(later.whole(), now)
+
+
+@pytest.mark.parametrize("what", ["parameters", "mode", "arguments"])
+def test_it_is_of_the_parameters_and_arguments_at_its_time(what):
+    one, x = layer(), X.clone()
+    bound = measured_bound(one, {"x": x})
+    expected = measured_bound(layer(trusted=True), {"x": X})
+    match what:
+        case "parameters":
+            one.set_parameters({n: 100 * p for n, p in one.parameters().items()})
+        case "mode":
+            one._train(mode=True)
+        case "arguments":
+            x.mul_(100)
+    assert torch.equal(bound.whole(), expected)
+
+
+def calls_of(law_name, examples):
+    """Count the calls of a law about an encoder's layer, and its examples."""
+    calls = []
+
+    class EncoderLayer(reference.EncoderLayer):
+        def forward(self, x, mask=None):
+            calls.append(x)
+            return super().forward(x, mask)
+
+    own = LocalImplementation("own", SimpleNamespace(EncoderLayer=EncoderLayer))
+    (law,) = (law for law in load_ledger().laws if law.id == law_name)
+    evidence = examine(law, own, Settings(examples=examples), load_reference())
+    assert evidence.status == "holds"
+    return len(calls), evidence
+
+
+def test_a_law_that_holds_measures_few_bounds():
+    few, one = calls_of("EncoderLayer.recording_gradients_changes_no_result", 10)
+    many, other = calls_of("EncoderLayer.recording_gradients_changes_no_result", 60)
+    further = (many - few) / (other.examples - one.examples)
+    assert further < 2.5  # two calls of its own; two probes more where each is measured
