@@ -307,7 +307,8 @@ class _Examination:
 
     def _try(self, example: Example, modules: Modules | None = None) -> Observer:
         observer = Observer()
-        if modules is not None:  # one of many, and nobody is steered by it
+        # One of many, and nobody is steered by it; of the reference it is told how near it came.
+        if modules is not None and self.implementation is not self.oracle:
             seen = frozenset(sentence for sentence, seen in self.witnesses.items() if seen)
             observer = Observer(settled=self.informative > 0, seen=seen)
         try:

@@ -109,9 +109,11 @@ class _Level:
     of: Callable[[Known], str]
     apart: float
     covered: float
+    # So many of very many laws may differ: whether one fails can be the processor's rounding.
+    differ: int = 0
 
 
-_KIND = _Level(lambda known: known.kind, apart=0.15, covered=COVERED)
+_KIND = _Level(lambda known: known.kind, apart=0.15, covered=COVERED, differ=1)
 _MISTAKE = _Level(lambda known: known.mistake, apart=0.3, covered=0.8)
 
 
@@ -123,6 +125,7 @@ class _Near:
     alike: float
     covered: float
     own: bool
+    differ: int = 0  # how many laws only one of both fails
 
 
 def nearest(
@@ -174,7 +177,9 @@ def _ranked(
         alike = weight(both) - (1 - ELSEWHERE) * weight(elsewhere)
         covered = weight(failed.keys() & common) / total if total else 0.0
         if either and (is_own or covered >= COVERED):
-            found.append(_Near(one, alike / either, 1.0 if is_own else covered, is_own))
+            differ = len((failed.keys() ^ one.fails.keys()) & common)
+            share = 1.0 if is_own else covered
+            found.append(_Near(one, alike / either, share, is_own, differ))
     return sorted(found, key=lambda near: (-near.alike, not near.own))
 
 
@@ -194,7 +199,8 @@ def _clear(ranked: Sequence[_Near], level: _Level, failed: int) -> str | None:
     beside = (near for near in ranked if top - near.alike <= BESIDE)
     if top - other >= level.apart and versions(beside) >= (2 if failed > FEW else 4):
         return said
-    same = [near for near in ranked if near.own and near.alike >= SAME]
+    few = level.differ if failed >= VERY_MANY else -1
+    same = [near for near in ranked if near.own and (near.alike >= SAME or near.differ <= few)]
     agreed = ranked[0].own and all(level.of(near.known) == said for near in same)
     enough = versions(same) >= (2 if failed < VERY_MANY else 1)
     return said if failed >= SEVERAL and agreed and enough else None

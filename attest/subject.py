@@ -432,11 +432,6 @@ class Subject:
             if wanted is not None:
                 wanted.whole()
 
-    @property
-    def trusted(self) -> bool:
-        """Whether it keeps no state of its own, so that what follows from it is computed once."""
-        return self._implementation.kept is not None
-
     def once(
         self, what: str, arguments: Mapping[str, Any], method: str, compute: Callable[[], Value]
     ) -> Value:

@@ -7,6 +7,7 @@ loses the tasks in progress alone, unless something that the results depend on h
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import multiprocessing
 import os
@@ -159,6 +160,8 @@ def _settle() -> None:
     end_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
     torch.set_num_threads(1)
+    gc.freeze()  # what is there by now stays
+    gc.set_threshold(100_000, 50, 100)
 
 
 def _do(index: int) -> Any:  # noqa: ANN401

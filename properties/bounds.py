@@ -7,7 +7,7 @@ component. A law that compares two computations allows twice the bound of one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -298,23 +298,9 @@ def measured_bound(subject: Subject, arguments: Mapping[str, Any], method: str =
         method: one of its methods; the plain call where it is empty.
 
     Returns:
-        A bound for all entries of the call's first result, as a tensor without dimensions. Where
-        no earlier law can have measured it, it is measured only where γ_k · max |f(θ)| does not
-        decide.
+        A bound for all entries of the call's first result, as a tensor without dimensions. It is
+        measured only where γ_k · max |f(θ)|, which it is at least, does not decide.
     """
-    if subject.trusted:
-
-        def whole() -> Tensor:
-            return _least_and_whole(subject, arguments, method)[1]()
-
-        return subject.once("measured bound", arguments, method, whole)
-    return subject.later(*_least_and_whole(subject, arguments, method))
-
-
-def _least_and_whole(
-    subject: Subject, arguments: Mapping[str, Any], method: str
-) -> tuple[float, Callable[[], Tensor]]:
-    """Give what the bound is at least, and what measures it."""
     tensors = [tensor for value in arguments.values() for _, tensor in tensors_in(value)]
     dtypes = {tensor.dtype for tensor in tensors} | subject.dtypes()
     u = max(unit_roundoff(dtype) for dtype in dtypes if dtype.is_floating_point)
@@ -336,7 +322,10 @@ def _least_and_whole(
             slope = max(slope, float((moved - still).abs().nan_to_num(0.0).max()) / step)
         return torch.tensor(rounded * (slope + left + size), dtype=torch.float64)
 
-    return rounded * (left + size), measure
+    def find() -> Tensor:
+        return subject.once("measured bound", given, method, measure)
+
+    return subject.later(rounded * (left + size), find)
 
 
 def likely_bound(wide: Subject, arguments: Mapping[str, Any], u: float) -> Tensor:

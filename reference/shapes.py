@@ -39,8 +39,8 @@ def check_shapes(forms: str, *tensors: Any, **sizes: int) -> None:  # noqa: ANN4
         TypeError: something is no tensor, or its dtype is another.
         ValueError: the shapes do not fit.
     """
-    kinds = tuple(_dtype(x) for x in tensors)
-    shapes = tuple(getattr(x, "shape", None) for x in tensors)
+    kinds = tuple([_dtype(x) for x in tensors])
+    shapes = tuple([getattr(x, "shape", None) for x in tensors])
     _check(forms, kinds, shapes, tuple(sizes.items()))
 
 

@@ -153,24 +153,22 @@ SIZES = {"d_model": 4, "n_heads": 2, "d_hidden": 6}
 X = torch.randn(2, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
-def layer(*, trusted=False):
-    made = LocalImplementation("reference", reference, trusted=trusted)
+def layer():
+    made = LocalImplementation("reference", reference)
     return Subject(made, CONTRACT["EncoderLayer"], torch.float64, "cpu", Setup(SIZES, 1))
 
 
-def test_it_is_what_a_trusted_component_is_given_at_once():
-    later, now = (measured_bound(layer(trusted=trusted), {"x": X}) for trusted in (False, True))
-    assert isinstance(later, Estimate)
-    assert isinstance(now, torch.Tensor)
-    assert 0 < later.least < float(now)
-    assert torch.equal(later.whole(), now)
+def test_a_bound_is_more_than_it_is_at_least():
+    bound = measured_bound(layer(), {"x": X})
+    assert isinstance(bound, Estimate)
+    assert 0 < bound.least < float(bound) < 1e6 * bound.least
 
 
 @pytest.mark.parametrize("what", ["parameters", "mode", "arguments"])
 def test_it_is_of_the_parameters_and_arguments_at_its_time(what):
     one, x = layer(), X.clone()
     bound = measured_bound(one, {"x": x})
-    expected = measured_bound(layer(trusted=True), {"x": X})
+    expected = measured_bound(layer(), {"x": X}).whole()
     match what:
         case "parameters":
             one.set_parameters({n: 100 * p for n, p in one.parameters().items()})

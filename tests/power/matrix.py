@@ -41,10 +41,11 @@ __all__ = [
 # it dies of.
 MANY = Settings(examples=100, explain=False)
 FEW = replace(MANY, examples=FIRST, drawn_for=100, patient=False)
-# A version that a reason is given for why it is right is tried by every law to the end. It gets all
-# examples too, lest the reason be false, but for the components whose laws take longest.
+# A version that a reason is given for why it is right, or that arguments alone are to notice, is
+# tried by every law to the end. It gets all examples too, lest the reason be false, but for the
+# components whose laws take longest.
 LESS = replace(MANY, examples=20, drawn_for=100)
-DEAR = frozenset({"Decoder", "Transformer", "Seq2Seq", "AttentionSeq2Seq"})
+DEAR = frozenset({"Encoder", "Decoder", "Transformer", "Seq2Seq", "AttentionSeq2Seq"})
 # A correct style gets fewer than a grade: `make stability` tries it on hundreds of thousands.
 SOME = replace(MANY, examples=10)
 
@@ -118,7 +119,9 @@ def kills(
     def work(index: int) -> dict[str, Any]:
         one = wrong[index]
         component = one.mutant.component
-        most = LESS if one.id in right and component in DEAR else MANY
+        graded = {prop.name for prop in by_component[component] if prop.grades}
+        free = one.id in right or not graded.intersection(one.mutant.killers or graded)
+        most = LESS if free and component in DEAR else MANY
         return _examined(one, by_component[component], reference, most)
 
     names = [w.id for w in wrong]

@@ -121,7 +121,10 @@ def _fewer(data: Data) -> str:
     if not data["dear"]:
         return ""
     named = ", ".join(map(code, data["dear"]))
-    return f" Where a reason is given why it is right, laws of {named} got {data['less']}."
+    return (
+        " Where a reason is given why it is right, or arguments alone are to notice it, laws of "
+        f"{named} got {data['less']}."
+    )
 
 
 def _by_component(data: Data) -> list[str]:
