@@ -53,6 +53,9 @@ FEW = 2
 SEVERAL = 5
 VERY_MANY = 12
 
+# Whether a wrong version fails one law in so many may be a matter of the processor's rounding.
+PER_LAW = 25
+
 # What fails nearly everything has an error to show, and no pattern.
 MOST = 0.7
 
@@ -109,11 +112,10 @@ class _Level:
     of: Callable[[Known], str]
     apart: float
     covered: float
-    # So many of very many laws may differ: whether one fails can be the processor's rounding.
-    differ: int = 0
+    rounding: bool = False
 
 
-_KIND = _Level(lambda known: known.kind, apart=0.15, covered=COVERED, differ=1)
+_KIND = _Level(lambda known: known.kind, apart=0.15, covered=COVERED, rounding=True)
 _MISTAKE = _Level(lambda known: known.mistake, apart=0.3, covered=0.8)
 
 
@@ -199,7 +201,7 @@ def _clear(ranked: Sequence[_Near], level: _Level, failed: int) -> str | None:
     beside = (near for near in ranked if top - near.alike <= BESIDE)
     if top - other >= level.apart and versions(beside) >= (2 if failed > FEW else 4):
         return said
-    few = level.differ if failed >= VERY_MANY else -1
+    few = failed // PER_LAW if level.rounding and failed >= PER_LAW else -1
     same = [near for near in ranked if near.own and (near.alike >= SAME or near.differ <= few)]
     agreed = ranked[0].own and all(level.of(near.known) == said for near in same)
     enough = versions(same) >= (2 if failed < VERY_MANY else 1)
