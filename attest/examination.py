@@ -233,7 +233,8 @@ class _Examination:
 
     def _example_parameters(self, implementation: Implementation) -> dict[str, Tensor]:
         dtype, setup = DTYPES[self.dtypes[0]], Setup(self.spec.example)
-        return Subject(implementation, self.spec, dtype, self.settings.device, setup).parameters()
+        device, kept = self.settings.device, implementation.kept
+        return Subject(implementation, self.spec, dtype, device, setup, modules=kept).parameters()
 
     @property
     def dtypes(self) -> tuple[str, ...]:

@@ -68,8 +68,8 @@ def _page(cases: list[dict[str, Any]]) -> str:
         f"{alarm_count} alarms in {laws:,} examinations of correct code, on {examples:,} examples: "
         f"each of {len(styles)} styles by all laws of the components that it rewrites, with the "
         f"{MANY.examples} examples of a grade; and {len({c['seed'] for c in cases}) - 1} more "
-        f"seeds dealt out over them, in {' and '.join(DTYPES)}, with the first {EXAMPLES} examples "
-        "of a grade with that seed. A law that keeps to dtypes of its own is examined once.",
+        f"seeds dealt out over them, in {' and '.join(DTYPES)}, with {EXAMPLES} examples of a "
+        "seed, one in ten a hard one. A law that keeps to dtypes of its own is examined once.",
         "",
     ]
     if not alarm_count:
@@ -106,7 +106,7 @@ def main() -> int:
     folder: Path = parser.parse_args().out
     start, console, ledger = time.perf_counter(), Console(), load_ledger()
     parts = {style: rewritten(style) for style in STYLES}
-    few = replace(MANY, examples=EXAMPLES, drawn_for=MANY.examples)
+    few = replace(MANY, examples=EXAMPLES)
     cases = [(style, component, MANY) for style in STYLES for component in parts[style]]
     cases += [
         (style, component, replace(few, seed=seed, dtype=dtype))
