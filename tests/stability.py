@@ -2,9 +2,9 @@
 
 Each style is examined as ``attest grade`` does it, on all examples of the seed that grades are
 given with. 200 more seeds are dealt out over the styles; each examines the components that its
-style rewrites, by all of their laws, in float64 and in float32, on the first examples of a grade
-with that seed. Run by ``make stability``; writes ``reports/stability`` and fails on any alarm. A
-style of few components gets more seeds than one of all, since they take less time.
+style rewrites, by all of their laws, in float64 and in float32, on a few examples of that seed. Run
+by ``make stability``; writes ``reports/stability`` and fails on any alarm. A style of few
+components gets more seeds than one of all, since they take less time.
 """
 
 from __future__ import annotations
