@@ -31,6 +31,7 @@ from attest.limits import TimeLimit, WorkerError, end_with_parent, limited, stra
 from attest.messages import exception_line
 from attest.remote import RemoteImplementation
 from attest.sandbox import WorkerProcess
+from attest.worker import SELDOM
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkProcess
@@ -126,7 +127,7 @@ def examine_all(
     # What is loaded stays; collecting it again and again in every worker costs a twentieth.
     gc.freeze()
     threshold = gc.get_threshold()
-    gc.set_threshold(100_000, 50, 100)
+    gc.set_threshold(*SELDOM)
     pool = _Pool(properties, implementation, settings, oracle, report, workers or [])
     try:
         return pool.run(max(1, min(len(workers or ()) or jobs, len(properties))))

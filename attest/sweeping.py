@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from attest.limits import end_with_parent
+from attest.worker import SELDOM
 
 __all__ = [
     "ENDED",
@@ -161,7 +162,7 @@ def _settle() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
     torch.set_num_threads(1)
     gc.freeze()  # what is there by now stays
-    gc.set_threshold(100_000, 50, 100)
+    gc.set_threshold(*SELDOM)
 
 
 def _do(index: int) -> Any:  # noqa: ANN401

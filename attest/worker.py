@@ -86,6 +86,9 @@ FRESH = {"/tmp": "64m", "/dev/shm": "16m", "/proc": "4k"}  # noqa: S108
 # Seconds until whatever a property has started is given up, and the whole worker with it.
 LONGEST_END = 10.0
 
+# When garbage is looked for, in processes whose memory is copied by being looked at.
+SELDOM = (100_000, 50, 100)
+
 _NEW = {"mount": 0x00020000, "ipc": 0x08000000, "user": 0x10000000, "pid": 0x20000000}
 _NO_NEW_PRIVILEGES, _DUMPABLE, _SUBREAPER, _ENDS_WITH_PARENT, _SECCOMP = 38, 4, 36, 1, 22
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -103,7 +106,7 @@ def main() -> None:
     _LIBC.prctl(_SUBREAPER, 1, 0, 0, 0)
     gc.collect()
     gc.freeze()  # what is imported stays: looking at it would copy its memory in every process
-    gc.set_threshold(100_000, 50, 100)
+    gc.set_threshold(*SELDOM)
     _join_pages()
     inside = bool(settings["sandbox"])
     alone = inside and _may_nest()

@@ -98,6 +98,35 @@ def test_a_counterexample_is_what_it_would_be_here(holder, tmp_path, component):
     assert wrong >= 3
 
 
+REPLACES = """
+import torch
+from torch import nn
+
+class LayerNorm(nn.Module):
+    def __init__(self, d_model):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(d_model))
+
+    def forward(self, x):
+        self.gain = nn.Parameter(self.gain.detach() + 1)
+        return x
+"""
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_parameters_that_a_call_replaces_are_the_new_ones(holder, tmp_path, remote):
+    path = tmp_path / "replaces.py"
+    path.write_text(REPLACES)
+    implementation = holder.load(str(path)) if remote else load_submission(str(path))
+    with implementation.fresh():
+        spec = CONTRACT["LayerNorm"]
+        norm = implementation.construct(spec, {"d_model": 3}, torch.float64, "cpu")
+        for value in (1.0, 2.0, 3.0):
+            (gain,) = norm.parameters().values()
+            assert gain.tolist() == [value] * 3
+            norm.call({"x": torch.ones(2, 3, dtype=torch.float64)})
+
+
 MEMORY = torch.randn(2, 3, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 TOKEN = torch.tensor([1, 2])
 

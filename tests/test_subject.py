@@ -222,6 +222,15 @@ def counting_norm():
     return subject("LayerNorm", Namespace(LayerNorm=LayerNorm), {"d_model": 3}), calls
 
 
+def test_a_result_that_is_overwritten_later_stays_what_it_was():
+    norm, _ = counting_norm()
+    x = torch.randn(2, 3, dtype=torch.float64)
+    result = norm(x)
+    kept, before = norm.again({"x": x}), result.clone()
+    result.zero_()
+    assert torch.equal(kept, before)
+
+
 def test_a_call_that_was_just_made_is_not_made_again():
     norm, calls = counting_norm()
     x = torch.randn(2, 3, dtype=torch.float64)
