@@ -204,7 +204,8 @@ class _Examination:
         if self.oracle is None:
             raise DoesNotApply("there is no reference to compare with")
         dtype, device = DTYPES[example.dtype], self.settings.device
-        other = Subject(self.oracle, self.spec, dtype, device, example.setup)
+        kept, setup = self.oracle.kept, example.setup
+        other = Subject(self.oracle, self.spec, dtype, device, setup, None, kept, "compared with")
         other.set_parameters(subject.parameters())
         return other
 

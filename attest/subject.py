@@ -50,8 +50,17 @@ _State = tuple[Any, ...]
 # So many calls are remembered.
 LATEST = 4
 
-Modules = dict[Any, tuple[Component, dict[str, Tensor]]]
-"""Modules by their sizes and dtype, with the parameters that each of them started with."""
+Modules = dict[Any, "_Made"]
+"""Modules by their sizes, dtype and use."""
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A module that is kept, the parameters that it started with, and which of them are redrawn."""
+
+    component: Component
+    initial: dict[str, Tensor]
+    blank: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,7 @@ class Subject:
         setup: how it was constructed; None for a function, or a module not yet constructed.
         tape: records what the law does, where a script is wanted.
         modules: keeps what was constructed, so that the next example of these sizes need not be.
+        use: what for, where a law has several modules of the same sizes.
     """
 
     def __init__(
@@ -93,6 +103,7 @@ class Subject:
         setup: Setup | None = None,
         tape: Tape | None = None,
         modules: Modules | None = None,
+        use: str = "",
     ) -> None:
         self.spec = spec
         self.setup = setup
@@ -107,6 +118,7 @@ class Subject:
         self._version: int | None = None
         self._sizes: dict[str, float] = {}
         self._modules = modules
+        self._use = use
         self._learning = False
         self._changed = 0  # how often parameters were overwritten, or the mode was
         self._estimates: list[ref[Estimate]] = []
@@ -131,25 +143,37 @@ class Subject:
             self._label = self._tape.constructed(
                 self.spec, setup.arguments, setup.seed, self._dtype
             )
-        seed = self._implementation.seed
-        seed(setup.seed)
-        key = (self.spec.name, self._dtype, self._device, *setup.arguments.items())
-        initial: Mapping[str, Tensor] = {}
+        self._implementation.seed(setup.seed)
         if self._modules is None or not self.spec.is_module:
-            self._component = self._new(setup)
-        elif key not in self._modules:
-            # Whichever example comes first, later ones start from the same parameters.
-            seed(zlib.crc32(repr(key).encode()))
-            self._component = self._new(setup)
-            self._modules[key] = self._component, self.parameters()
-            seed(setup.seed)
+            self._component, initial, blank = self._new(setup), {}, None
         else:
-            self._component, initial = self._modules[key]
-        if self.spec.is_module:
-            self._restore(initial)  # whatever an earlier example left
-            matrices = self.redrawn(setup) if setup.matrices is None else setup.matrices
+            made = self._kept(setup, self._modules)
+            self._component, initial, blank = made.component, made.initial, made.blank
+        if not self.spec.is_module:
+            return
+        own = self._own_parameters()
+        if setup.matrices is None:
+            if blank is None or initial.keys() != own.keys():
+                blank = _blank({**own, **initial})
+            matrices: Mapping[str, Tensor] = _redrawn(blank, setup)
+            self._restore({**initial, **matrices})  # whatever an earlier example left
+        else:
+            matrices = setup.matrices
+            self._restore(initial)
             self.set_parameters(matrices)
-            self.setup = Setup(setup.arguments, setup.seed, setup.gain, matrices)
+        self.setup = Setup(setup.arguments, setup.seed, setup.gain, matrices)
+
+    def _kept(self, setup: Setup, modules: Modules) -> _Made:
+        """Give a module of an earlier example, or a new one for later ones."""
+        key = (self.spec.name, self._dtype, self._device, *setup.arguments.items())
+        if (self._use, key) not in modules:
+            # Whichever example comes first, later ones start from the same parameters.
+            self._implementation.seed(zlib.crc32(repr(key).encode()))
+            self._component = self._new(setup)
+            initial = self.parameters()
+            modules[self._use, key] = _Made(self._component, initial, _blank(initial))
+            self._implementation.seed(setup.seed)
+        return modules[self._use, key]
 
     def _new(self, setup: Setup) -> Component:
         with self._tape.paused():
@@ -168,13 +192,7 @@ class Subject:
         So is a vector that is zero, which may be a matrix of one row, and a single number that is
         zero, which may be a gate: either would hide laws.
         """
-        blank = {
-            name: value
-            for name, value in self._own_parameters().items()
-            if value.dim() >= 2 or not value.any()
-        }
-        shapes = tuple((tuple(value.shape), value.dtype) for value in blank.values())
-        return dict(zip(blank, _drawn(shapes, setup.seed, setup.gain), strict=True))
+        return _redrawn(_blank(self._own_parameters()), setup)
 
     def construct(self, seed: int = 0, gain: float = 1.0, **arguments: int) -> Subject:
         """Construct another module of the same class.
@@ -182,7 +200,16 @@ class Subject:
         Raises:
             Crash: the constructor raised.
         """
-        return self._another(Setup(arguments, seed, gain), self._dtype)
+        other = Subject(
+            self._implementation,
+            self.spec,
+            self._dtype,
+            self._device,
+            Setup(arguments, seed, gain),
+            self._tape,
+        )
+        other._constructed()
+        return other
 
     def widened(self) -> Subject:
         """Construct the module once more, in float64 and with the same parameters.
@@ -190,8 +217,17 @@ class Subject:
         Raises:
             Crash: the constructor raised.
         """
-        wide = self._another(self.setup or Setup({}), torch.float64)
-        wide._restore({name: value.double() for name, value in self.parameters().items()})  # noqa: SLF001
+        wide = Subject(
+            self._implementation,
+            self.spec,
+            torch.float64,
+            self._device,
+            self.setup,
+            self._tape,
+            self._modules,
+            "widened",
+        )
+        wide._restore({name: value.double() for name, value in self.parameters().items()})
         return wide
 
     def _restore(self, values: Mapping[str, Tensor]) -> None:
@@ -205,11 +241,6 @@ class Subject:
         except DoesNotApply:
             problem = RuntimeError("its parameters have other names than they had before")
             raise Crash(f"{self.spec.name}.named_parameters", problem) from None
-
-    def _another(self, setup: Setup, dtype: torch.dtype) -> Subject:
-        other = Subject(self._implementation, self.spec, dtype, self._device, setup, self._tape)
-        other._constructed()
-        return other
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Call the component; give its tensor, or a tuple of tensors where it gives several.
@@ -475,7 +506,10 @@ class Subject:
         component = self._constructed()
         if self._parameters is None or self._version != component.version:
             own = component.parameters()
-            self._parameters = {name: p for name, p in own.items() if not _is_a_constant(p)}
+            # A number that never learns, such as a scale or what hides a key, is a constant.
+            self._parameters = {
+                name: p for name, p in own.items() if p.requires_grad or p.numel() != 1
+            }
             self._version = component.version
             self._sizes.clear()
         return self._parameters
@@ -572,6 +606,16 @@ def _content(value: Any) -> Hashable:  # noqa: ANN401 - whatever an argument is
     return other
 
 
+def _blank(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give what is redrawn: matrices, and what is zero."""
+    return {name: p for name, p in parameters.items() if p.dim() >= 2 or not p.any()}
+
+
+def _redrawn(blank: Mapping[str, Tensor], setup: Setup) -> dict[str, Tensor]:
+    shapes = tuple((tuple(p.shape), p.dtype) for p in blank.values())
+    return dict(zip(blank, _drawn(shapes, setup.seed, setup.gain), strict=True))
+
+
 @lru_cache(maxsize=1024)
 def _drawn(
     shapes: tuple[tuple[tuple[int, ...], torch.dtype], ...], seed: int, gain: float
@@ -613,11 +657,6 @@ def _factors(size: int, dtype: torch.dtype, seed: int, step: float) -> Tensor:
     """Draw numbers of which half are 1 + step and half 1 - step."""
     generator = torch.Generator().manual_seed(seed)
     return 1 + step * (2 * torch.randint(2, (size,), generator=generator) - 1).to(dtype)
-
-
-def _is_a_constant(parameter: Tensor) -> bool:
-    """Say whether it is one number that never learns, such as a scale or what hides a key."""
-    return parameter.numel() == 1 and not parameter.requires_grad
 
 
 def _longest(parameter: Tensor) -> Tensor:

@@ -1264,6 +1264,43 @@ def test_a_module_that_a_law_asks_for_is_always_new():
     assert len(watched(construct)) == Counting.made == 100
 
 
+def test_examples_of_the_same_sizes_share_a_wider_module_that_is_not_their_own():
+    def spoil(attention, arguments):
+        wide, own = attention.widened(), attention.parameters()
+        same = all(torch.equal(value, own[name]) for name, value in wide.parameters().items())
+        wide.set_parameters({"bias": own["bias"] + 1})
+        untouched = torch.equal(attention.parameters()["bias"], own["bias"])
+        return tuple(attention.setup.arguments.values()), same, untouched
+
+    seen = watched(spoil)
+    assert Counting.made == 2 * len({sizes for sizes, _, _ in seen}) < 200
+    assert all(same and untouched for _, same, untouched in seen)
+
+
+def test_the_reference_is_not_compared_with_the_very_module_that_is_examined():
+    apart = []
+
+    @prop
+    @law(
+        "MultiplicativeAttention",
+        inputs=attention_inputs("MultiplicativeAttention"),
+        formula="x",
+        oracle=True,
+    )
+    def they_are_two(attention, oracle, query, key, value, mask):
+        """Nothing."""
+        before = attention.parameters()
+        oracle.set_parameters({name: value + 1 for name, value in before.items()})
+        after = attention.parameters()
+        apart.append(all(torch.equal(value, after[name]) for name, value in before.items()))
+        sometimes(True, "it is seen")
+
+    own = load_reference()
+    assert examine(they_are_two, own, Settings(examples=20), own).status == "holds"
+    assert all(apart)
+    assert len(apart) == 20
+
+
 def test_a_counterexample_is_made_of_a_new_module():
     class Forgetful(reference.MultiplicativeAttention):
         """Right in its first call alone."""

@@ -8,12 +8,22 @@ from types import SimpleNamespace
 import pytest
 
 from attest.evidence import Evidence
-from attest.ledger import load_ledger
-from tests.mutants import Mutant
+from attest.ledger import load_ledger, load_reference
+from tests.mutants import Mutant, all_mutants
+from tests.mutants.generated import Generated
 from tests.power import matrix
 from tests.power.__main__ import _cell, _data, _problems, _version
 from tests.power.held_out import figures
-from tests.power.matrix import FEW, LESS, MANY, Wrong, costs_points
+from tests.power.matrix import (
+    FEW,
+    LESS,
+    MANY,
+    Wrong,
+    _examined,
+    _said_already,
+    as_it_is,
+    costs_points,
+)
 from tests.power.pages import index, picture
 
 # --- What must not be -----------------------------------------------------------------------------
@@ -134,7 +144,7 @@ def test_a_version_says_what_it_dies_of_and_what_of_that_is_a_crash():
 
 
 def prop(name, *, grades=True):
-    return SimpleNamespace(name=name, grades=grades)
+    return SimpleNamespace(name=name, id=name, grades=grades)
 
 
 LAWS = [prop("slow"), prop("quick"), prop("rare"), prop("none")]
@@ -146,7 +156,7 @@ SECONDS = {"slow": 9.0, "quick": 1.0, "rare": 10.0, "none": 5.0, "proof": 2.0}
 def examined(monkeypatch):
     """Examine a version by made-up properties, and say how each was asked."""
 
-    def run(version, late=(), most=MANY, **statuses):
+    def run(version, late=(), most=MANY, known=None, **statuses):
         asked = []
 
         def examine(prop, implementation, settings, reference):
@@ -160,7 +170,7 @@ def examined(monkeypatch):
             return Evidence(prop, status, 2, seconds=SECONDS[prop.name], message=message)
 
         monkeypatch.setattr(matrix, "examine", examine)
-        return matrix._examined(version, [*LAWS, PROOF], None, most), asked
+        return matrix._examined(version, [*LAWS, PROOF], None, most, known or {}), asked
 
     return run
 
@@ -218,6 +228,38 @@ def test_what_takes_another_place_is_examined_by_what_it_names_alone(examined):
     found, asked = examined(wrong(("proof",), "beam_search"), proof="refuted")
     assert asked == [("proof", MANY)]
     assert found["cells"] == {"proof": 3}
+
+
+def test_what_is_known_is_not_asked_until_all_examples_are(examined):
+    known = {"slow": Evidence(LAWS[0], "holds", 6), "none": Evidence(LAWS[3], "not_applicable")}
+    found, asked = examined(wrong(), known=known)
+    assert [name for name, _ in asked] == ["quick", "rare", "rare", "slow", "quick"]
+    assert found["cells"] == {"slow": 0, "quick": 0, "rare": 0}
+
+
+@pytest.fixture(scope="module")
+def plain():
+    laws = [law for law in load_ledger().laws if law.component == "Seq2Seq"]
+    return laws, {law.id: as_it_is(law) for law in laws}
+
+
+@pytest.mark.parametrize("method", ["Seq2Seq.step", "Seq2Seq.encode"])
+def test_a_law_that_does_not_run_what_is_changed_says_what_it_says_of_the_reference(method, plain):
+    laws, said = plain
+    changed = next(m for m in all_mutants() if isinstance(m, Generated) and m.method == method)
+    known = _said_already(changed, said)
+    assert (0 < len(known) < len(laws)) is (method == "Seq2Seq.step")  # all laws encode
+    quick = [law for law in laws if law.id in known]
+    version = Wrong(changed, "generated")
+    reference = load_reference()
+    none = {e.prop.name: 0 for e in known.values() if e.status != "not_applicable"}
+    assert _examined(version, quick, reference, FEW, {})["cells"] == none
+
+
+def test_a_version_of_which_it_is_not_known_what_is_changed_is_asked_everything(plain):
+    assert _said_already(Mutant("mutant", "Seq2Seq", None), plain[1]) == {}
+    outside = next(m for m in all_mutants() if isinstance(m, Generated) and not m.method)
+    assert _said_already(outside, plain[1]) == {}
 
 
 def test_fewer_examples_are_the_first_ones_of_a_grade():

@@ -198,10 +198,17 @@ def _imports(module: str) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Generated(Mutant):
-    """A component in whose source, or in a helper's, one place is changed."""
+    """A component in whose source, or in a helper's, one place is changed.
+
+    Attributes:
+        module: the module of the reference that the place is in.
+        change: what is done to it.
+        method: the method that the place is in, with its class; empty where it is in none.
+    """
 
     module: str = ""
     change: Change | None = None
+    method: str = ""
 
     @property
     def operator(self) -> str:
@@ -298,7 +305,8 @@ def _generated() -> Iterator[Generated]:
         name = _name(unit, change)
         assert (component, name) not in taken, (component, name)
         taken.add((component, name))
-        yield Generated(name, component, None, (), "", unit.module, change)
+        method = unit.path if unit.owner and unit.name else ""
+        yield Generated(name, component, None, (), "", unit.module, change, method)
 
 
 def _own() -> Iterator[tuple[str, Unit, Change]]:
