@@ -46,7 +46,8 @@ Relation = Literal[
 # A bound that is not well below what it bounds tests nothing.
 SIGNAL_SHARE = 0.25
 
-# An error that reaches this share of its bound is worth a search for a larger one.
+# An error that reaches this share of its bound is worth a search for a larger one. Below it, of
+# what a bound is at least, the bound itself decides nothing.
 NEAR = 0.2
 
 
@@ -99,7 +100,9 @@ class Observer:
         witnesses: every change that a law says happens sometimes, and whether it was seen.
         unseen: the violation to report for a change that is never seen.
         settled: whether a check of an earlier example could have failed, so that a bound need not
-            be found out where what it is at least decides. Then ratio is at least what it is.
+            be found out where what it is at least decides. Then the ratio is taken over that, and
+            may be larger than over the bound, up to NEAR; and this example does not say whether it
+            is informative.
         seen: the changes that earlier examples have seen, for which the same holds.
     """
 
@@ -160,7 +163,7 @@ def close(actual: Tensor, expected: Tensor, bound: Tensor | float, what: str) ->
     if isinstance(bound, Estimate):
         if _settled() and error.numel():
             most = float(error.max())
-            if most <= NEAR * bound.least:
+            if most < NEAR * bound.least or not most:
                 observer, share = _listening[-1], most / bound.least if most else 0.0
                 observer.compared, observer.ratio = True, max(observer.ratio, share)
                 return

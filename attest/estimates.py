@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -52,7 +53,11 @@ class Estimate:
         return float(self.whole())
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a tensor has
+        if name.startswith("_"):
+            raise AttributeError(name)
         return getattr(self.whole(), name)
+
+    __hash__ = object.__hash__
 
     @classmethod
     def __torch_function__(
@@ -66,6 +71,29 @@ class Estimate:
         del types
         named = {name: _found_out(value) for name, value in (kwargs or {}).items()}
         return func(*(_found_out(value) for value in args), **named)
+
+
+def _as_a_tensor(operation: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Estimate, *others: Any) -> Any:  # noqa: ANN401 - as a tensor's
+        return operation(self.whole(), *map(_found_out, others))
+
+    return method
+
+
+def _reflected(operation: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Estimate, other: Any) -> Any:  # noqa: ANN401 - as a tensor's
+        return operation(other, self.whole())
+
+    return method
+
+
+# Python looks operators up in the type alone.
+for _name in ("sub", "truediv", "pow"):
+    setattr(Estimate, f"__{_name}__", _as_a_tensor(getattr(operator, _name)))
+    setattr(Estimate, f"__r{_name}__", _reflected(getattr(operator, _name)))
+for _name in ("eq", "ne", "lt", "le", "gt", "ge", "neg", "abs", "getitem"):
+    setattr(Estimate, f"__{_name}__", _as_a_tensor(getattr(operator, _name)))
+Estimate.__bool__ = _as_a_tensor(bool)  # type: ignore[attr-defined]
 
 
 def _found_out(value: Any) -> Any:  # noqa: ANN401 - whatever a function is given

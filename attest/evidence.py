@@ -111,11 +111,14 @@ class Evidence:
         status: "holds" when the argument came out, for a refutation too: its counterexample was
             found. "pending" waits for a measurement; "not_applicable" is left out of every result.
         examples: how many examples were tried; of an experiment, how many seeds.
-        informative: in how many of them a plausible mistake would have shown.
+        informative: in how many of them a plausible mistake would have shown. Of anything but the
+            reference, in at least so many: once one would have, bounds are found out where they
+            decide alone.
         seconds: how long it took.
         message: one line for a person; None when all is well.
         counterexample: the smallest one found; for a refutation, the one that refutes.
-        ratio: the largest error over its bound.
+        ratio: the largest error over its bound; of anything but the reference, at least it, as
+            long as it is small.
         tried: how many examples were of each kind, by :mod:`attest.regimes`; an example is of one
             tier of sizes and may have several regimes of values. Empty where nothing was sampled,
             and where the law fails.

@@ -174,7 +174,8 @@ class _Examination:
         Args:
             example: the example.
             tape: records what happens.
-            modules: modules of earlier examples to use again; without, a new one is constructed.
+            modules: modules of earlier examples to use again; without, a new one is constructed,
+                but for what a law compares it with.
             observer: hears the checks; by default one that knows of no other example.
         """
         observer = observer or Observer()
@@ -734,7 +735,9 @@ def examine(
 
     It never raises, KeyboardInterrupt apart: whatever the implementation does becomes evidence.
     Where a worker holds it and is lost, which tells nothing of it, WorkerError is raised.
-    The result depends on the property, the implementation and the settings alone.
+    The verdict depends on the property, the implementation and the settings alone. How many
+    examples were informative, and how near its bound the largest error came, is found out in full
+    where the implementation is the oracle.
 
     Args:
         prop: the property.

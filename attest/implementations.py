@@ -153,9 +153,10 @@ class LocalComponent:
 
     def train(self, *, mode: bool) -> None:
         """Put a module into train mode, or back into eval mode."""
-        self._target.train(mode)
+        self.version += 1
         if self._own is not None:
             self._own.ran()
+        self._target.train(mode)
 
 
 class LocalImplementation:

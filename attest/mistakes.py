@@ -53,7 +53,8 @@ FEW = 2
 SEVERAL = 5
 VERY_MANY = 12
 
-# Whether a wrong version fails one law in so many may be a matter of the processor's rounding.
+# Whether a wrong version fails one law in so many, and at which example, may be a matter of the
+# processor's rounding.
 PER_LAW = 25
 
 # What fails nearly everything has an error to show, and no pattern.
@@ -127,7 +128,7 @@ class _Near:
     alike: float
     covered: float
     own: bool
-    differ: int = 0  # how many laws only one of both fails
+    differ: int = 0  # how many laws only one of both fails, or both at different examples
 
 
 def nearest(
@@ -179,7 +180,7 @@ def _ranked(
         alike = weight(both) - (1 - ELSEWHERE) * weight(elsewhere)
         covered = weight(failed.keys() & common) / total if total else 0.0
         if either and (is_own or covered >= COVERED):
-            differ = len((failed.keys() ^ one.fails.keys()) & common)
+            differ = len((failed.keys() ^ one.fails.keys()) & common) + len(elsewhere)
             share = 1.0 if is_own else covered
             found.append(_Near(one, alike / either, share, is_own, differ))
     return sorted(found, key=lambda near: (-near.alike, not near.own))
@@ -201,8 +202,8 @@ def _clear(ranked: Sequence[_Near], level: _Level, failed: int) -> str | None:
     beside = (near for near in ranked if top - near.alike <= BESIDE)
     if top - other >= level.apart and versions(beside) >= (2 if failed > FEW else 4):
         return said
-    few = failed // PER_LAW if level.rounding and failed >= PER_LAW else -1
-    same = [near for near in ranked if near.own and (near.alike >= SAME or near.differ <= few)]
+    few = failed // PER_LAW if level.rounding else 0
+    same = [near for near in ranked if near.own and (near.alike >= SAME or 0 < near.differ <= few)]
     agreed = ranked[0].own and all(level.of(near.known) == said for near in same)
     enough = versions(same) >= (2 if failed < VERY_MANY else 1)
     return said if failed >= SEVERAL and agreed and enough else None

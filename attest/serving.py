@@ -359,8 +359,8 @@ class Served:
             named = {name: self._own(value, given) for name, value in named.items()}
             held.arguments = (positional, named)
             target = getattr(held.target, method) if method else held.target
+            held.parameters.ran()  # also where it raises
             answer = target(*positional, **named)
-        held.parameters.ran()
         drew = before is not None and not self._equal(before, self._drawn())
         graph = None
         if graded:

@@ -288,7 +288,7 @@ class Subject:
 
     def _train(self, *, mode: bool) -> None:
         component = self._constructed()
-        self._changes()
+        self._before_a_change()
         try:
             with self._tape.paused():
                 component.train(mode=mode)
@@ -315,8 +315,10 @@ class Subject:
         if watched and component.drew:
             self._tape.drew()
         self._tape.called(self._label, spec, method, arguments, results, graded=graded)
-        if isinstance(results[0], Tensor):
-            state = self._state(method, arguments, results[0])
+        stateful = any(isinstance(value, Kept) for value in arguments.values())
+        plain = isinstance(results[0], Tensor) and not results[0].is_inference()
+        if plain and not stateful:
+            state = self._state(method, arguments, results[0], graded=graded)
             self._latest.append((state, results[0], arguments))
         return results if len(results) > 1 else results[0]
 
@@ -389,7 +391,7 @@ class Subject:
             ContractBroken: the answer is not the contract's.
         """
         for state, result, _ in self._latest:
-            if state == self._state(method, arguments, result):
+            if state == self._state(method, arguments, result, graded=False):
                 return result.detach().double().clone()  # a law may overwrite its own
         passed = self._passed
         with self._tape.paused():
@@ -398,13 +400,15 @@ class Subject:
         self._passed = passed
         return found.double()
 
-    def _state(self, method: str, arguments: Mapping[str, Any], result: Tensor) -> _State:
+    def _state(
+        self, method: str, arguments: Mapping[str, Any], result: Tensor, *, graded: bool
+    ) -> _State:
         """Give what changes where a call would not be the same, or its result was overwritten."""
         own = {name: value for name, value in arguments.items() if value is not None}
         given = [t for value in own.values() for _, t in tensors_in(value)]
         versions = [t._version for t in (result, *given)]  # noqa: SLF001 - of what is done in place
         values = {n: v if isinstance(v, int) else id(v) for n, v in own.items()}
-        return method, self._changed, values, versions
+        return method, graded, self._changed, values, versions
 
     def nudged(
         self, arguments: Mapping[str, Any], method: str = "", *, seeds: Sequence[int], step: float
@@ -441,7 +445,10 @@ class Subject:
         return found
 
     def later(self, least: float, find: Callable[[], Tensor]) -> Tensor:
-        """Give a bound that is found out where it decides, or before the parameters change.
+        """Give a bound that is found out where it decides, or before parameters or mode change.
+
+        It is found out at once where a law is traced: there is one run, and torch may ask for the
+        bound in the middle of an operation, when nothing can be traced or paused.
 
         Args:
             least: what it is at least.
@@ -450,12 +457,14 @@ class Subject:
         Returns:
             What a law may take for a tensor without dimensions.
         """
+        if self._tape.recording:
+            return find()
         estimate = Estimate(least, find)
         self._estimates.append(ref(estimate))
         return cast("Tensor", estimate)
 
-    def _changes(self) -> None:
-        """Find out all bounds that somebody may still want, since something is about to change."""
+    def _before_a_change(self) -> None:
+        """Find out all bounds that somebody may still want, since they would change with it."""
         self._changed += 1
         waiting, self._estimates = self._estimates, []
         for estimate in waiting:
@@ -566,7 +575,7 @@ class Subject:
             unknown = set(values) - set(self._own_parameters())
             if unknown:
                 raise DoesNotApply(f"it has no parameter named {', '.join(sorted(unknown))}")
-            self._changes()
+            self._before_a_change()
             with self._tape.paused():
                 self._constructed().set_parameters(values)
             self._tape.overwrote(self._label, values)

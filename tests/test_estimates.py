@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from attest.examination import Settings, examine
 from attest.implementations import LocalImplementation
 from attest.ledger import load_ledger, load_reference
 from attest.subject import Setup, Subject
+from attest.tape import Tape
 from properties.bounds import measured_bound
 
 
@@ -69,12 +71,37 @@ def test_scaled_and_added_it_stays_one(made, least, whole):
         (lambda e: t(5.0, 15.0) > e, torch.tensor([False, True])),
         (lambda e: torch.maximum(t(1.0), other=e), t(10.0)),
         (lambda e: e.amax(), t(10.0).sum()),
+        (lambda e: e - 1, t(9.0).sum()),
+        (lambda e: 1 - e, t(-9.0).sum()),
+        (lambda e: -e, t(-10.0).sum()),
+        (lambda e: e / 2, t(5.0).sum()),
+        (lambda e: 2 / e, t(0.2).sum()),
+        (lambda e: e**2, t(100.0).sum()),
+        (lambda e: 2**e, t(1024.0).sum()),
+        (lambda e: e[None], t(10.0)),
+        (lambda e: abs(e - 11), t(1.0).sum()),
+        (lambda e: e > 10, torch.tensor(False)),
+        (lambda e: e >= 10, torch.tensor(True)),
+        (lambda e: e < 10, torch.tensor(False)),
+        (lambda e: e == 10, torch.tensor(True)),
+        (lambda e: e != 10, torch.tensor(False)),
+        (lambda e: e == Found().estimate, torch.tensor(True)),
+        (lambda e: float(max(e, 1.0)), torch.tensor(10.0)),
     ],
 )
 def test_anything_else_finds_it_out(made, expected):
     found = Found()
-    assert torch.equal(made(found.estimate), expected)
+    assert torch.equal(torch.as_tensor(made(found.estimate)), expected)
     assert found.times == 1
+
+
+def test_one_that_is_zero_is_false():
+    assert not Found(0.0, 0.0).estimate
+    assert Found(0.0, 1.0).estimate
+
+
+def test_it_is_copied():
+    assert float(copy.copy(Found().estimate)) == 10.0
 
 
 def checked(check, *arguments, observer):
@@ -153,9 +180,9 @@ SIZES = {"d_model": 4, "n_heads": 2, "d_hidden": 6}
 X = torch.randn(2, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
-def layer():
-    made = LocalImplementation("reference", reference)
-    return Subject(made, CONTRACT["EncoderLayer"], torch.float64, "cpu", Setup(SIZES, 1))
+def layer(kind=reference.EncoderLayer, tape=None):
+    made = LocalImplementation("mine", SimpleNamespace(EncoderLayer=kind))
+    return Subject(made, CONTRACT["EncoderLayer"], torch.float64, "cpu", Setup(SIZES, 1), tape)
 
 
 def test_a_bound_is_more_than_it_is_at_least():
@@ -164,9 +191,16 @@ def test_a_bound_is_more_than_it_is_at_least():
     assert 0 < bound.least < float(bound) < 1e6 * bound.least
 
 
+class Trained(reference.EncoderLayer):
+    """Another function while it is trained."""
+
+    def forward(self, x, mask=None):
+        return super().forward(7 * x if self.training else x, mask)
+
+
 @pytest.mark.parametrize("what", ["parameters", "mode", "arguments"])
 def test_it_is_of_the_parameters_and_arguments_at_its_time(what):
-    one, x = layer(), X.clone()
+    one, x = layer(Trained), X.clone()
     bound = measured_bound(one, {"x": x})
     expected = measured_bound(layer(), {"x": X}).whole()
     match what:
@@ -177,6 +211,45 @@ def test_it_is_of_the_parameters_and_arguments_at_its_time(what):
         case "arguments":
             x.mul_(100)
     assert torch.equal(bound.whole(), expected)
+
+
+def test_where_a_law_is_traced_the_bound_is_there_before_torch_asks_for_it():
+    with Tape(recording=True) as tape:
+        one = layer(tape=tape)
+        bound = measured_bound(one, {"x": X})
+        assert bool((one(X) < 1e15 * bound).all())
+    assert torch.equal(bound, measured_bound(layer(), {"x": X}).whole())
+
+
+class Deaf(reference.DecoderLayer):
+    """Hears of no token before."""
+
+    def forward(self, x, memory, self_mask=None, memory_mask=None):
+        del self_mask
+        alone = torch.eye(x.shape[1], dtype=torch.bool)
+        return super().forward(x, memory, alone, memory_mask)
+
+
+def test_a_law_that_compares_with_its_bound_gives_a_counterexample():
+    name = "DecoderLayer.with_one_token_of_memory_the_past_still_counts"
+    (law,) = (law for law in load_ledger().laws if law.id == name)
+    own = LocalImplementation("own", SimpleNamespace(DecoderLayer=Deaf))
+    evidence = examine(law, own, Settings(), load_reference())
+    assert evidence.status == "refuted", evidence.message
+    assert evidence.counterexample is not None
+
+
+NAME = "FeedForward.permuting_the_tokens_permutes_the_outputs"
+
+
+def test_how_many_examples_tell_is_counted_in_full_of_the_reference_alone():
+    (law,) = (x for x in load_ledger().laws if x.id == NAME)
+    own = LocalImplementation("own", SimpleNamespace(FeedForward=reference.FeedForward))
+    whole, settings = load_reference(), Settings(examples=20)
+    full, least = examine(law, whole, settings, whole), examine(law, own, settings, whole)
+    assert (full.status, full.examples) == (least.status, least.examples)
+    assert 1 <= least.informative < full.informative <= 20
+    assert least.ratio >= full.ratio
 
 
 def calls_of(law_name, examples):

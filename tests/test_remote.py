@@ -109,7 +109,9 @@ class LayerNorm(nn.Module):
 
     def forward(self, x):
         self.gain = nn.Parameter(self.gain.detach() + 1)
-        return x
+        if x.dim() < 2:
+            raise ValueError("a batch of tokens is expected")
+        return x * self.gain
 """
 
 
@@ -125,6 +127,22 @@ def test_parameters_that_a_call_replaces_are_the_new_ones(holder, tmp_path, remo
             (gain,) = norm.parameters().values()
             assert gain.tolist() == [value] * 3
             norm.call({"x": torch.ones(2, 3, dtype=torch.float64)})
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_parameters_that_a_call_replaces_are_set_though_it_raises(holder, tmp_path, remote):
+    path = tmp_path / "replaces.py"
+    path.write_text(REPLACES)
+    implementation = holder.load(str(path)) if remote else load_submission(str(path))
+    ones = torch.ones(2, 3, dtype=torch.float64)
+    with implementation.fresh():
+        spec = CONTRACT["LayerNorm"]
+        norm = implementation.construct(spec, {"d_model": 3}, torch.float64, "cpu")
+        norm.set_parameters({"gain": torch.full((3,), 3.0, dtype=torch.float64)})
+        with pytest.raises(ValueError, match="a batch of tokens"):
+            norm.call({"x": ones[0]})
+        norm.set_parameters({"gain": torch.full((3,), 6.0, dtype=torch.float64)})
+        assert torch.equal(norm.call({"x": ones}), 7 * ones)
 
 
 MEMORY = torch.randn(2, 3, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))

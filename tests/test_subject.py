@@ -239,11 +239,16 @@ def test_a_call_that_was_just_made_is_not_made_again():
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize("what", ["argument", "result", "parameters", "mode", "other"])
+@pytest.mark.parametrize("what", ["argument", "result", "parameters", "mode", "gradients", "other"])
 def test_a_call_is_made_again_where_it_would_be_another_one(what):
     norm, calls = counting_norm()
     x = torch.randn(2, 3, dtype=torch.float64)
-    result, arguments = norm(x), {"x": x}
+    arguments = {"x": x}
+    if what == "gradients":
+        with norm.learning():
+            norm(x)
+    else:
+        result = norm(x)
     match what:
         case "argument":
             x[0] *= -2
@@ -259,6 +264,47 @@ def test_a_call_is_made_again_where_it_would_be_another_one(what):
     found = norm.again(arguments)
     assert len(calls) == 2
     assert torch.equal(found, norm(**arguments))
+
+
+def test_a_call_with_a_state_is_made_again_since_the_state_may_be_another():
+    model = subject("Transformer")
+    memory = model.encode(SOURCE)
+    _, cache = model.step(TARGET[:, 0], memory)
+    arguments = {"token": TARGET[:, 1], "memory": memory, "cache": cache}
+    logits, _ = model.step(**arguments)
+    for keys, values in cache.value:
+        keys.zero_()
+        values.zero_()
+    assert not torch.equal(model.again(arguments, "step"), logits)
+
+
+def test_an_answer_of_a_component_that_stays_in_inference_mode_is_an_answer():
+    mode = torch.inference_mode()
+
+    class LayerNorm(reference.LayerNorm):
+        def forward(self, x):
+            mode.__enter__()
+            return super().forward(x)
+
+    norm = subject("LayerNorm", Namespace(LayerNorm=LayerNorm), {"d_model": 3})
+    x = torch.randn(2, 3, dtype=torch.float64)
+    try:
+        result = norm(x)
+    finally:
+        mode.__exit__(None, None, None)
+    assert torch.equal(result, reference.layer_norm(x, *norm.parameters().values()))
+
+
+def test_a_module_that_replaces_its_parameters_in_another_mode_has_the_new_ones():
+    class LayerNorm(reference.LayerNorm):
+        def train(self, mode):
+            self.gain = nn.Parameter(self.gain.detach() + 1)
+            return super().train(mode)
+
+    norm = subject("LayerNorm", Namespace(LayerNorm=LayerNorm), {"d_model": 3})
+    before = norm.parameters()["gain"]
+    with norm.training():
+        assert torch.equal(norm.parameters()["gain"], before + 1)
 
 
 def test_a_result_on_another_device_is_refused():

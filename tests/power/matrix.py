@@ -50,8 +50,8 @@ FEW = replace(MANY, examples=FIRST, drawn_for=100, patient=False)
 # components whose laws take longest.
 LESS = replace(MANY, examples=20, drawn_for=100)
 DEAR = frozenset({"Encoder", "Decoder", "Transformer", "Seq2Seq", "AttentionSeq2Seq"})
-# A correct style gets as many, and more where a law waits for a change: `make stability` tries it
-# on hundreds of thousands.
+# A correct style gets as many as a wrong version, and more where a law waits for a change:
+# `make stability` tries it on hundreds of thousands.
 SOME = replace(FEW, patient=True)
 
 OWN = str(ROOT / "reference")
@@ -88,6 +88,8 @@ def as_it_is(law: Property) -> AsItIs:
         evidence = examine(law, own, FEW, load_reference())
     finally:
         sys.setprofile(None)
+    if evidence.status in DEAD or evidence.status == "timeout":
+        raise RuntimeError(f"{law.id}, of the reference: {evidence.status}: {evidence.message}")
     return AsItIs(evidence, frozenset(methods))
 
 
