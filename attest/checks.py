@@ -104,6 +104,7 @@ class Observer:
             may be larger than over the bound, up to NEAR; and this example does not say whether it
             is informative.
         seen: the changes that earlier examples have seen, for which the same holds.
+        spared: whether some bound was not found out for that.
     """
 
     ratio: float = 0.0
@@ -113,6 +114,7 @@ class Observer:
     unseen: dict[str, Violation] = field(default_factory=dict)
     settled: bool = False
     seen: frozenset[str] = frozenset()
+    spared: bool = False
 
 
 _listening: list[Observer] = []
@@ -166,6 +168,7 @@ def close(actual: Tensor, expected: Tensor, bound: Tensor | float, what: str) ->
             if most < NEAR * bound.least or not most:
                 observer, share = _listening[-1], most / bound.least if most else 0.0
                 observer.compared, observer.ratio = True, max(observer.ratio, share)
+                observer.spared = True
                 return
         bound = bound.whole()
     limit = bound if isinstance(bound, Tensor) else torch.tensor(bound, dtype=torch.float64)
@@ -225,6 +228,7 @@ def _inequality(
         if isinstance(bound, Estimate):
             beyond = wide - edge if relation == "at_most" else edge - wide
             if _settled() and bool((beyond <= bound.least).all()):
+                _listening[-1].spared = True
                 return
             bound = bound.whole()
         slack = torch.as_tensor(bound, dtype=torch.float64)

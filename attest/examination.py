@@ -98,7 +98,8 @@ class Settings:
         drawn_for: how many examples the run has whose first ones are taken; by default as many as
             are asked for.
         patient: whether a law gets more examples than are asked for where a change that should be
-            seen has not come yet. Without, such a law decides nothing.
+            seen has not come yet, and its bounds are known to be small enough to test anything.
+            Without, such a law decides nothing, and it is looked for failures alone.
     """
 
     examples: int = 100
@@ -313,7 +314,8 @@ class _Examination:
         # One of many, and nobody is steered by it; of the reference it is told how near it came.
         if modules is not None and self.implementation is not self.oracle:
             seen = frozenset(sentence for sentence, seen in self.witnesses.items() if seen)
-            observer = Observer(settled=self.informative > 0, seen=seen)
+            settled = self.informative > 0 or not self.settings.patient
+            observer = Observer(settled=settled, seen=seen)
         try:
             self.run(example, modules=modules, observer=observer)
         except _FAILURES as failure:
@@ -416,7 +418,7 @@ class _Examination:
 
     def _count(self, example: Example, observer: Observer) -> None:
         self.examples += 1
-        self.informative += observer.informative
+        self.informative += observer.informative or (observer.spared and not self.settings.patient)
         self.ratio = max(self.ratio, observer.ratio)
         for sentence, seen in observer.witnesses.items():
             self.witnesses[sentence] = self.witnesses.get(sentence, False) or seen

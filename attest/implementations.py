@@ -60,8 +60,11 @@ class Component(Protocol):
     def arguments(self) -> Mapping[str, Any]:
         """Give the arguments of the last call, by name, as they are now."""
 
-    def parameters(self) -> dict[str, Tensor]:
-        """Give the parameters themselves, by name, so that gradients can be taken."""
+    def parameters(self) -> Mapping[str, Tensor]:
+        """Give the parameters themselves, by name, so that gradients can be taken.
+
+        As long as they are the same ones, so is what holds them.
+        """
 
     def set_parameters(self, values: Mapping[str, Tensor]) -> None:
         """Overwrite some parameters in place."""
@@ -138,9 +141,9 @@ class LocalComponent:
         """Give the arguments of the last call, by name, which it may have changed."""
         return self._arguments
 
-    def parameters(self) -> dict[str, Tensor]:
+    def parameters(self) -> Mapping[str, Tensor]:
         """Give the parameters of a module by name; a function has none."""
-        return {} if self._own is None else dict(self._own.named())
+        return {} if self._own is None else self._own.named()
 
     def set_parameters(self, values: Mapping[str, Tensor]) -> None:
         """Overwrite some parameters in place."""

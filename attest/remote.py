@@ -491,9 +491,9 @@ class RemoteComponent:
             positional = dict(zip(self._positions, told["positional"], strict=True))
             return {**positional, **told["named"]}
 
-    def parameters(self) -> dict[str, Tensor]:
+    def parameters(self) -> Mapping[str, Tensor]:
         """Give its parameters by name: copies, by which gradients can be taken."""
-        return dict(self._parameters)
+        return self._parameters
 
     def set_parameters(self, values: Mapping[str, Tensor]) -> None:
         """Overwrite some parameters in place."""

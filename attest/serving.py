@@ -85,7 +85,7 @@ class Parameters:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        self._named: dict[str, Tensor] = {}
+        self._named: Mapping[str, Tensor] = {}
         self._members: list[tuple[dict[str, Any], list[str], list[Any]]] | None = None
         self._sure = False
 
@@ -93,8 +93,8 @@ class Parameters:
         """Note that something of the module has run, which may have changed what it has."""
         self._sure = False
 
-    def named(self) -> dict[str, Tensor]:
-        """Give them as they are now.
+    def named(self) -> Mapping[str, Tensor]:
+        """Give them as they are now; in the same dictionary as long as they are the same.
 
         Raises:
             TypeError: the module gives something else.
@@ -102,11 +102,12 @@ class Parameters:
         if self._sure:
             return self._named
         if self._members is None or not _as_they_were(self._members):
-            self._named = {}
+            named = {}
             for name, value in self._module.named_parameters():
                 if type(name) is not str or not issubclass(type(value), Tensor):
                     raise TypeError("named_parameters() gave something that is no parameter")
-                self._named[name] = value
+                named[name] = value
+            self._named = named
             modules = list(nn.Module.modules(self._module))
             usual = all(map(_walks_as_usual, modules))
             self._members = list(_members(modules)) if usual else None

@@ -50,6 +50,10 @@ _State = tuple[Any, ...]
 # So many calls are remembered.
 LATEST = 4
 
+# No weight starts so large. One that does, and is used for nothing, would widen every bound that
+# follows from the sizes of weights.
+LARGEST = 10.0
+
 Modules = dict[Any, "_Made"]
 """Modules by their sizes, dtype and use."""
 
@@ -71,7 +75,8 @@ class Setup:
         arguments: the constructor's integers by name.
         seed: seeds the initialisation and the redrawn weight matrices.
         gain: the size of redrawn weights: their variance is gain² / fan-in.
-        matrices: weight matrices by name; None redraws all of them from the seed.
+        matrices: weight matrices by name, beside which parameters are as they were made unless they
+            are larger than weights are; None redraws all of them from the seed.
     """
 
     arguments: Mapping[str, int]
@@ -107,15 +112,17 @@ class Subject:
     ) -> None:
         self.spec = spec
         self.setup = setup
+        self.dtype = dtype
         self._passed: Mapping[str, Any] = {}
         self._implementation = implementation
-        self._dtype = dtype
         self._device = device
         self._tape = tape or Tape(recording=False)
         self._label = ""
         self._component: Component | None = None
-        self._parameters: dict[str, Tensor] | None = None
+        self._all: Mapping[str, Tensor] | None = None
+        self._parameters: dict[str, Tensor] = {}
         self._version: int | None = None
+        self._written: dict[str, Tensor] = {}  # whatever it has made of them since
         self._sizes: dict[str, float] = {}
         self._modules = modules
         self._use = use
@@ -140,9 +147,7 @@ class Subject:
 
     def _construct(self, setup: Setup) -> None:
         if self.spec.is_module:
-            self._label = self._tape.constructed(
-                self.spec, setup.arguments, setup.seed, self._dtype
-            )
+            self._label = self._tape.constructed(self.spec, setup.arguments, setup.seed, self.dtype)
         self._implementation.seed(setup.seed)
         if self._modules is None or not self.spec.is_module:
             self._component, initial, blank = self._new(setup), {}, None
@@ -152,20 +157,23 @@ class Subject:
         if not self.spec.is_module:
             return
         own = self._own_parameters()
+        self._written = dict(initial) if initial else self.parameters()
         if setup.matrices is None:
             if blank is None or initial.keys() != own.keys():
                 blank = _blank({**own, **initial})
             matrices: Mapping[str, Tensor] = _redrawn(blank, setup)
             self._restore({**initial, **matrices})  # whatever an earlier example left
         else:
-            matrices = setup.matrices
+            left = {n: p for n, p in {**own, **initial}.items() if n not in setup.matrices}
+            large = {n: p for n, p in left.items() if _is_large(p)}
+            matrices = {**_redrawn(large, setup), **setup.matrices}
             self._restore(initial)
             self.set_parameters(matrices)
         self.setup = Setup(setup.arguments, setup.seed, setup.gain, matrices)
 
     def _kept(self, setup: Setup, modules: Modules) -> _Made:
         """Give a module of an earlier example, or a new one for later ones."""
-        key = (self.spec.name, self._dtype, self._device, *setup.arguments.items())
+        key = (self.spec.name, self.dtype, self._device, *setup.arguments.items())
         if (self._use, key) not in modules:
             # Whichever example comes first, later ones start from the same parameters.
             self._implementation.seed(zlib.crc32(repr(key).encode()))
@@ -179,7 +187,7 @@ class Subject:
         with self._tape.paused():
             try:
                 return self._implementation.construct(
-                    self.spec, setup.arguments, self._dtype, self._device
+                    self.spec, setup.arguments, self.dtype, self._device
                 )
             except BaseException as error:
                 if ours(error):
@@ -190,7 +198,7 @@ class Subject:
         """Draw every weight matrix from the setup's seed: normal, with variance gain² / fan-in.
 
         So is a vector that is zero, which may be a matrix of one row, and a single number that is
-        zero, which may be a gate: either would hide laws.
+        zero, which may be a gate: either would hide laws. So is what is larger than weights are.
         """
         return _redrawn(_blank(self._own_parameters()), setup)
 
@@ -203,7 +211,7 @@ class Subject:
         other = Subject(
             self._implementation,
             self.spec,
-            self._dtype,
+            self.dtype,
             self._device,
             Setup(arguments, seed, gain),
             self._tape,
@@ -342,7 +350,7 @@ class Subject:
                 raise
             raise Crash(spec.name, error) from None
         constructed = {} if self.setup is None else self.setup.arguments
-        dtype = self._dtype if self.spec.is_module else None
+        dtype = self.dtype if self.spec.is_module else None
         try:
             results = spec.check(answer, arguments, constructed, dtype)
         except ContractBroken as broken:
@@ -489,7 +497,7 @@ class Subject:
         own = {name: _content(value) for name, value in self._own_parameters().items()}
         given = {name: _content(value) for name, value in arguments.items()}
         sizes = None if self.setup is None else tuple(self.setup.arguments.items())
-        run = (self.spec.name, sizes, method, self._dtype, self._device)
+        run = (self.spec.name, sizes, method, self.dtype, self._device)
         text = repr((run, own, given)).encode()
         key = (what, hashlib.blake2b(text, digest_size=16).digest())
         if key not in kept:
@@ -513,18 +521,20 @@ class Subject:
 
     def _own_parameters(self) -> dict[str, Tensor]:
         component = self._constructed()
-        if self._parameters is None or self._version != component.version:
+        if self._version != component.version:
+            self._version = component.version
             own = component.parameters()
+            if own is self._all:
+                return self._parameters
+            self._all = own
             # A number that never learns, such as a scale or what hides a key, is a constant.
             self._parameters = {
                 name: p for name, p in own.items() if p.requires_grad or p.numel() != 1
             }
-            self._version = component.version
-            self._sizes.clear()
         return self._parameters
 
     def largest_parameter(self) -> float:
-        """Give the size of the largest entry of any parameter.
+        """Give the size of the largest entry of any parameter, as they were written last.
 
         A module may store its weights in any layout. Whatever it is, a row sum is at most this
         times the width of the row, and a bias at most this.
@@ -532,23 +542,19 @@ class Subject:
         return self._size("entry", lambda p: p.abs().max())
 
     def longest_row(self) -> float:
-        """Give the Euclidean length of the longest row or column of any parameter.
+        """Give the Euclidean length of the longest row or column of any parameter, likewise.
 
         Whatever the layout, no row of a matrix that the module multiplies by is longer.
         """
         return self._size("row", _longest)
 
     def _size(self, what: str, measure: Callable[[Tensor], Tensor]) -> float:
-        parameters = self._own_parameters()
+        self._constructed()
         if what not in self._sizes:
             with self._tape.paused(), torch.no_grad():
-                own = [measure(p) for p in parameters.values() if p.numel()]
+                own = [measure(p) for p in self._written.values() if p.numel()]
                 self._sizes[what] = float(torch.stack(own).max()) if own else 0.0
         return self._sizes[what]
-
-    def dtypes(self) -> set[torch.dtype]:
-        """Give the dtypes of the parameters."""
-        return {value.dtype for value in self._own_parameters().values()}
 
     def parameters(self) -> dict[str, Tensor]:
         """Give copies of the parameters by name."""
@@ -578,6 +584,8 @@ class Subject:
             self._before_a_change()
             with self._tape.paused():
                 self._constructed().set_parameters(values)
+            self._written.update(values)
+            self._sizes.clear()
             self._tape.overwrote(self._label, values)
 
     def parameter_gradients(self, scalar: Tensor) -> dict[str, Tensor]:
@@ -616,8 +624,12 @@ def _content(value: Any) -> Hashable:  # noqa: ANN401 - whatever an argument is
 
 
 def _blank(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give what is redrawn: matrices, and what is zero."""
-    return {name: p for name, p in parameters.items() if p.dim() >= 2 or not p.any()}
+    """Give what is redrawn: matrices, and what is zero, or larger than weights are."""
+    return {n: p for n, p in parameters.items() if p.dim() >= 2 or not p.any() or _is_large(p)}
+
+
+def _is_large(parameter: Tensor) -> bool:
+    return not bool((parameter.detach().abs() <= LARGEST).all())
 
 
 def _redrawn(blank: Mapping[str, Tensor], setup: Setup) -> dict[str, Tensor]:

@@ -302,7 +302,7 @@ def measured_bound(subject: Subject, arguments: Mapping[str, Any], method: str =
         measured only where γ_k · max |f(θ)|, which it is at least, does not decide.
     """
     tensors = [tensor for value in arguments.values() for _, tensor in tensors_in(value)]
-    dtypes = {tensor.dtype for tensor in tensors} | subject.dtypes()
+    dtypes = {tensor.dtype for tensor in tensors} | {subject.dtype}
     u = max(unit_roundoff(dtype) for dtype in dtypes if dtype.is_floating_point)
     still = subject.again(arguments, method)
     size, left = float(still.abs().max()), 0.0

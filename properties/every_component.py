@@ -506,9 +506,10 @@ def _moves_in_proportion(component: Subject, arguments: dict[str, Any], method: 
     bound = 4 * measured_bound(component, arguments, method)
     little = expected = torch.zeros(0)
     for place in (0.0, 0.01, 0.02):
-        base = _elsewhere(own, place)
-        little = _movement(component, arguments, method, base, LITTLE)
-        expected = _movement(component, arguments, method, base, MORE) * (LITTLE / MORE)
+        base = _elsewhere(own, place) if place else own
+        way = {n: p * torch.cos(1.0 + _count(p)) for n, p in base.items()}
+        little = _movement(component, arguments, method, base, way, LITTLE)
+        expected = _movement(component, arguments, method, base, way, MORE) * (LITTLE / MORE)
         if bool(((little - expected).abs() <= bound).all()):
             break
     component.set_parameters(own)
@@ -518,15 +519,18 @@ def _moves_in_proportion(component: Subject, arguments: dict[str, Any], method: 
 
 
 def _movement(
-    component: Subject, arguments: dict[str, Any], method: str, base: Mapping[str, Tensor], h: float
+    component: Subject,
+    arguments: dict[str, Any],
+    method: str,
+    base: Mapping[str, Tensor],
+    way: Mapping[str, Tensor],
+    h: float,
 ) -> Tensor:
-    """Give by how much the first result differs where parameters are moved to both sides."""
+    """Give by how much the first result differs where parameters go a part h of a way, and back."""
     call = getattr(component, method) if method else component
     ends = []
     for step in (h, -h):
-        component.set_parameters(
-            {n: p * (1 + step * torch.cos(1.0 + _count(p))) for n, p in base.items()}
-        )
+        component.set_parameters({n: torch.add(p, way[n], alpha=step) for n, p in base.items()})
         ends.append(_results(call(**arguments))[0].detach())
     return ends[0] - ends[1]
 

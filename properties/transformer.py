@@ -873,7 +873,7 @@ def every_matrix_that_is_used_learns(
 
 @law(
     MODEL,
-    inputs=st.tuples(st.sampled_from(((8, 6), (4, 66))), st.integers(0, 3)).map(
+    inputs=st.tuples(st.sampled_from(((8, 6), (4, 66))), st.integers(0, 1)).map(
         lambda drawn: {
             "source": torch.tensor([[0, 1, 2, 3], [4, 2, 2, 1]]),
             "target_in": torch.tensor([[0, 3, 1], [2, 6, 5]]),

@@ -39,15 +39,13 @@ def check_shapes(forms: str, *tensors: Any, **sizes: int) -> None:  # noqa: ANN4
         TypeError: something is no tensor, or its dtype is another.
         ValueError: the shapes do not fit.
     """
-    kinds = tuple([_dtype(x) for x in tensors])
+    kinds = tuple([x.dtype if isinstance(x, Tensor) else _kind(x) for x in tensors])
     shapes = tuple([getattr(x, "shape", None) for x in tensors])
     _check(forms, kinds, shapes, tuple(sizes.items()))
 
 
-def _dtype(x: Any) -> torch.dtype | str | None:  # noqa: ANN401 - it asks what it is
-    """Give a tensor's dtype; None for what stands for one, and for numbers of any dtype."""
-    if isinstance(x, Tensor):
-        return x.dtype
+def _kind(x: Any) -> str | None:  # noqa: ANN401 - it asks what it is
+    """Give the type of what is no tensor; None for what stands for one, of numbers of any dtype."""
     stands = isinstance(getattr(x, "dtype", None), torch.dtype)
     return None if stands else type(x).__name__
 

@@ -252,7 +252,7 @@ def test_how_many_examples_tell_is_counted_in_full_of_the_reference_alone():
     assert least.ratio >= full.ratio
 
 
-def calls_of(law_name, examples):
+def calls_of(law_name, examples, *, patient=True):
     """Count the calls of a law about an encoder's layer, and its examples."""
     calls = []
 
@@ -263,7 +263,8 @@ def calls_of(law_name, examples):
 
     own = LocalImplementation("own", SimpleNamespace(EncoderLayer=EncoderLayer))
     (law,) = (law for law in load_ledger().laws if law.id == law_name)
-    evidence = examine(law, own, Settings(examples=examples), load_reference())
+    settings = Settings(examples=examples, patient=patient)
+    evidence = examine(law, own, settings, load_reference())
     assert evidence.status == "holds"
     return len(calls), evidence
 
@@ -273,3 +274,12 @@ def test_a_law_that_holds_measures_few_bounds():
     many, other = calls_of("EncoderLayer.recording_gradients_changes_no_result", 60)
     further = (many - few) / (other.examples - one.examples)
     assert further < 2.5  # two calls of its own; two probes more where each is measured
+
+
+def test_a_law_that_is_looked_for_failures_alone_measures_no_bound_that_decides_nothing():
+    name = "EncoderLayer.recording_gradients_changes_no_result"
+    patient, _ = calls_of(name, 3)
+    impatient, evidence = calls_of(name, 3, patient=False)
+    assert impatient == 2 * 3  # calls of its own
+    assert patient > impatient
+    assert evidence.informative == 3

@@ -1188,6 +1188,31 @@ def test_the_oracle_judges_where_names_are_the_same():
 # --- Modules ------------------------------------------------------------------------------------
 
 
+class SlightlyOff(reference.LayerNorm):
+    def forward(self, x):
+        return 1.0001 * super().forward(x)
+
+
+class SlightlyOffWithMore(SlightlyOff):
+    """Has large numbers that are used for nothing."""
+
+    def __init__(self, d_model):
+        super().__init__(d_model)
+        self.more = nn.Parameter(torch.full((3,), 1e13))
+
+
+def test_numbers_that_are_used_for_nothing_hide_no_mistake():
+    norms = [one for one in load_ledger().laws if one.component == "LayerNorm"]
+    laws = [one for one in norms if one.applies is None and not one.named]
+    settings = Settings(examples=10, explain=False)
+    plain, more = (
+        {one.name for one in laws if not examine(one, submission(LayerNorm=it), settings).well}
+        for it in (SlightlyOff, SlightlyOffWithMore)
+    )
+    assert plain <= more
+    assert len(plain) >= 3
+
+
 class Counting(reference.MultiplicativeAttention):
     """Counts how often it is constructed, and starts with a bias of its own."""
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import reference
 from attest.evidence import Evidence
 from attest.ledger import load_ledger, load_reference
 from tests.mutants import Mutant, all_mutants
@@ -22,6 +23,7 @@ from tests.power.matrix import (
     _examined,
     _said_already,
     as_it_is,
+    changed_methods,
     costs_points,
 )
 from tests.power.pages import index, picture
@@ -243,6 +245,48 @@ def plain():
     return laws, {law.id: as_it_is(law) for law in laws}
 
 
+class Steps(reference.Seq2Seq):
+    """Has another step, and what that uses."""
+
+    def step(self, token, state):
+        return super().step(self.other(token), state)
+
+    def other(self, token):
+        return token.flip(0)
+
+
+class Larger(reference.Seq2Seq):
+    size = 3
+
+    def step(self, token, state):
+        return super().step(token, state * self.size)
+
+
+class Moves(reference.Seq2Seq):
+    def train(self, mode):
+        return super().train(not mode)
+
+
+class Kept(reference.Decoder):
+    def forward(self, x, memory, self_mask=None, memory_mask=None):
+        return super().forward(x, memory, memory_mask, self_mask)
+
+
+@pytest.mark.parametrize(
+    ("component", "target", "methods"),
+    [
+        ("Seq2Seq", Steps, {"Seq2Seq.step"}),
+        ("Seq2Seq", Larger, {"Seq2Seq.step"}),
+        ("Seq2Seq", Moves, set()),
+        ("Seq2Seq", reference.AttentionSeq2Seq, set()),
+        ("Decoder", Kept, {"Decoder.forward"}),
+        ("softmax", lambda x, dim: x, set()),
+    ],
+)
+def test_which_methods_a_version_has_of_its_own(component, target, methods):
+    assert changed_methods(Mutant("mutant", component, target)) == methods
+
+
 @pytest.mark.parametrize("method", ["Seq2Seq.step", "Seq2Seq.encode"])
 def test_a_law_that_does_not_run_what_is_changed_says_what_it_says_of_the_reference(method, plain):
     laws, said = plain
@@ -252,9 +296,8 @@ def test_a_law_that_does_not_run_what_is_changed_says_what_it_says_of_the_refere
     assert bool(known) is (method == "Seq2Seq.step")  # all laws encode
     quick = [law for law in laws if law.id in known]
     version = Wrong(changed, "generated")
-    reference = load_reference()
     none = {e.prop.name: 0 for e in known.values() if e.status != "not_applicable"}
-    assert _examined(version, quick, reference, FEW, {})["cells"] == none
+    assert _examined(version, quick, load_reference(), FEW, {})["cells"] == none
 
 
 def test_what_the_reference_itself_dies_of_is_copied_into_no_version(monkeypatch, plain):
@@ -265,7 +308,7 @@ def test_what_the_reference_itself_dies_of_is_copied_into_no_version(monkeypatch
 
 
 def test_a_version_of_which_it_is_not_known_what_is_changed_is_asked_everything(plain):
-    assert _said_already(Mutant("mutant", "Seq2Seq", None), plain[1]) == {}
+    assert _said_already(Mutant("mutant", "Seq2Seq", Moves), plain[1]) == {}
     outside = next(m for m in all_mutants() if isinstance(m, Generated) and not m.method)
     assert _said_already(outside, plain[1]) == {}
 

@@ -13,6 +13,7 @@ from attest.differentiation import leaf
 from attest.implementations import LocalImplementation
 from attest.specification import Kept, tensors_in
 from attest.subject import Setup, Subject
+from properties.bounds import measured_bound
 
 SIZES = {
     "source_vocab": 5,
@@ -266,6 +267,43 @@ def test_a_call_is_made_again_where_it_would_be_another_one(what):
     assert torch.equal(found, norm(**arguments))
 
 
+class WithMore(reference.LayerNorm):
+    """Has numbers that are used for nothing, and more of them once it was called."""
+
+    def __init__(self, d_model):
+        super().__init__(d_model)
+        self.more = nn.Parameter(torch.full((3,), 1e11))
+
+    def to(self, *args, **kwargs):
+        moved = super().to(*args, **kwargs)
+        moved.lower = nn.Parameter(torch.ones(3, dtype=torch.float16))
+        return moved
+
+    def forward(self, x):
+        with torch.no_grad():
+            self.more.fill_(1e13)
+        return super().forward(x)
+
+
+def test_numbers_that_are_used_for_nothing_widen_no_bound():
+    own = subject("LayerNorm", reference, {"d_model": 5})
+    more = subject("LayerNorm", Namespace(LayerNorm=WithMore), {"d_model": 5})
+    x = torch.randn(2, 5, dtype=torch.float64)
+    for norm in (own, more):
+        norm(x)
+        assert norm.largest_parameter() < 20
+        assert norm.longest_row() < 20
+    bounds = [float(measured_bound(norm, {"x": x})) for norm in (own, more)]
+    assert bounds[1] == pytest.approx(bounds[0], rel=0.5)
+
+
+def test_what_a_law_sets_counts_however_large():
+    norm = subject("LayerNorm", reference, {"d_model": 5})
+    norm.set_parameters({"gain": torch.full((5,), 1e6)})
+    assert norm.largest_parameter() == 1e6
+    assert norm.longest_row() == 1e6
+
+
 def test_a_call_with_a_state_is_made_again_since_the_state_may_be_another():
     model = subject("Transformer")
     memory = model.encode(SOURCE)
@@ -292,6 +330,7 @@ def test_an_answer_of_a_component_that_stays_in_inference_mode_is_an_answer():
         result = norm(x)
     finally:
         mode.__exit__(None, None, None)
+        torch.set_grad_enabled(True)  # which it had found off
     assert torch.equal(result, reference.layer_norm(x, *norm.parameters().values()))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from types import FrameType, SimpleNamespace
+from types import FrameType, FunctionType, SimpleNamespace
 from typing import Any, Literal
 
 import reference as source
@@ -46,9 +46,9 @@ __all__ = [
 MANY = Settings(examples=100, explain=False)
 FEW = replace(MANY, examples=FIRST, drawn_for=100, patient=False)
 # A version that a reason is given for why it is right, or that arguments alone are to notice, is
-# tried by every law to the end. It gets all examples too, lest the reason be false, but for the
-# components whose laws take longest.
-LESS = replace(MANY, examples=20, drawn_for=100)
+# tried by every law to the end. It gets all examples too, lest the reason be false, but twice as
+# many as others where laws take longest.
+LESS = replace(MANY, examples=2 * FIRST, drawn_for=100)
 DEAR = frozenset({"Encoder", "Decoder", "Transformer", "Seq2Seq", "AttentionSeq2Seq"})
 # A correct style gets as many as a wrong version, and more where a law waits for a change:
 # `make stability` tries it on hundreds of thousands.
@@ -157,7 +157,7 @@ def kills(
         if prop.grades:
             draw_shared(prop, FEW)
     # A component with methods has laws that run but some of them.
-    changed = {w.mutant.component for w in wrong if isinstance(w.mutant, Generated)}
+    changed = {w.mutant.component for w in wrong if changed_methods(w.mutant)}
     plain = {
         law.id: as_it_is(law)
         for component in sorted(changed)
@@ -190,10 +190,39 @@ def costs_points(cells: Mapping[str, int | str], laws: Collection[str]) -> bool:
 
 
 def _said_already(mutant: Mutant, plain: Mapping[str, AsItIs]) -> dict[str, Evidence]:
-    """Give what laws say of a version, by their ids, that do not run the method changed in it."""
-    if not isinstance(mutant, Generated) or not mutant.method:
-        return {}
-    return {law: one.evidence for law, one in plain.items() if mutant.method not in one.methods}
+    """Give what laws say of a version, by their ids, that run no method changed in it."""
+    changed = changed_methods(mutant)
+    alike = {law: one for law, one in plain.items() if not changed & one.methods}
+    return {law: one.evidence for law, one in alike.items()} if changed else {}
+
+
+def changed_methods(mutant: Mutant) -> frozenset[str]:
+    """Give the reference's methods, with their classes, that a version has others in place of.
+
+    Nothing is given where it may differ in anything else.
+    """
+    if isinstance(mutant, Generated):
+        return frozenset({mutant.method} - {""})
+    base, target = getattr(source, mutant.component), mutant.target
+    if not (isinstance(base, type) and isinstance(target, type) and issubclass(target, base)):
+        return frozenset()
+    found = set()
+    for kind in target.__mro__[: target.__mro__.index(base)]:
+        for name, value in vars(kind).items():
+            if name in SAYS_NOTHING or not hasattr(base, name):
+                continue  # a helper is called by what is changed
+            owner = next(one for one in base.__mro__ if name in vars(one))
+            if not isinstance(value, FunctionType) or owner.__module__.split(".")[0] != "reference":
+                return frozenset()
+            found.add(f"{owner.__name__}.{name}")
+    return frozenset(found)
+
+
+SAYS_NOTHING = {"__module__", "__doc__", "__dict__", "__weakref__", "__annotations__"} | {
+    "__firstlineno__",
+    "__static_attributes__",
+}
+"""What every class has of its own."""
 
 
 def _examined(
