@@ -117,14 +117,12 @@ def _section(
 
 
 def _fewer(data: Data) -> str:
-    """Say where examples are fewer, if anywhere."""
+    """Say where examples are fewer."""
+    argued = f" Where arguments alone are to notice a version, laws got {data['less']} examples"
     if not data["dear"]:
-        return ""
+        return f"{argued}."
     named = ", ".join(map(code, data["dear"]))
-    return (
-        " Where a reason is given why it is right, or arguments alone are to notice it, laws of "
-        f"{named} got {data['less']}."
-    )
+    return f"{argued}, and so did those of {named} where a reason is given why it is right."
 
 
 def _by_component(data: Data) -> list[str]:
