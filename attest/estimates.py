@@ -11,6 +11,20 @@ from torch import Tensor
 __all__ = ["Estimate"]
 
 
+def _as_a_tensor(operation: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Estimate, *others: Any) -> Any:  # noqa: ANN401 - as a tensor's
+        return operation(self.whole(), *map(_found_out, others))
+
+    return method
+
+
+def _reflected(operation: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Estimate, other: Any) -> Any:  # noqa: ANN401 - as a tensor's
+        return operation(other, self.whole())
+
+    return method
+
+
 class Estimate:
     """A bound of which a smaller one is known at once.
 
@@ -57,7 +71,16 @@ class Estimate:
             raise AttributeError(name)
         return getattr(self.whole(), name)
 
+    __sub__, __rsub__ = _as_a_tensor(operator.sub), _reflected(operator.sub)
+    __truediv__, __rtruediv__ = _as_a_tensor(operator.truediv), _reflected(operator.truediv)
+    __pow__, __rpow__ = _as_a_tensor(operator.pow), _reflected(operator.pow)
+    __lt__, __le__ = _as_a_tensor(operator.lt), _as_a_tensor(operator.le)
+    __gt__, __ge__ = _as_a_tensor(operator.gt), _as_a_tensor(operator.ge)
+    __eq__, __ne__ = _as_a_tensor(operator.eq), _as_a_tensor(operator.ne)
     __hash__ = object.__hash__
+    __neg__, __abs__ = _as_a_tensor(operator.neg), _as_a_tensor(operator.abs)
+    __getitem__, __bool__ = _as_a_tensor(operator.getitem), _as_a_tensor(bool)
+    __len__, __iter__ = _as_a_tensor(len), _as_a_tensor(iter)
 
     @classmethod
     def __torch_function__(
@@ -71,29 +94,6 @@ class Estimate:
         del types
         named = {name: _found_out(value) for name, value in (kwargs or {}).items()}
         return func(*(_found_out(value) for value in args), **named)
-
-
-def _as_a_tensor(operation: Callable[..., Any]) -> Callable[..., Any]:
-    def method(self: Estimate, *others: Any) -> Any:  # noqa: ANN401 - as a tensor's
-        return operation(self.whole(), *map(_found_out, others))
-
-    return method
-
-
-def _reflected(operation: Callable[..., Any]) -> Callable[..., Any]:
-    def method(self: Estimate, other: Any) -> Any:  # noqa: ANN401 - as a tensor's
-        return operation(other, self.whole())
-
-    return method
-
-
-# Python looks operators up in the type alone.
-for _name in ("sub", "truediv", "pow"):
-    setattr(Estimate, f"__{_name}__", _as_a_tensor(getattr(operator, _name)))
-    setattr(Estimate, f"__r{_name}__", _reflected(getattr(operator, _name)))
-for _name in ("eq", "ne", "lt", "le", "gt", "ge", "neg", "abs", "getitem"):
-    setattr(Estimate, f"__{_name}__", _as_a_tensor(getattr(operator, _name)))
-Estimate.__bool__ = _as_a_tensor(bool)  # type: ignore[attr-defined]
 
 
 def _found_out(value: Any) -> Any:  # noqa: ANN401 - whatever a function is given

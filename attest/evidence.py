@@ -113,7 +113,7 @@ class Evidence:
         examples: how many examples were tried; of an experiment, how many seeds.
         informative: in how many of them a plausible mistake would have shown. Of anything but the
             reference, in at least so many: once one would have, bounds are found out where they
-            decide alone.
+            decide alone. Where failures alone were looked for, in at most so many.
         seconds: how long it took.
         message: one line for a person; None when all is well.
         counterexample: the smallest one found; for a refutation, the one that refutes.

@@ -99,7 +99,7 @@ class Settings:
             are asked for.
         patient: whether a law gets more examples than are asked for where a change that should be
             seen has not come yet, and its bounds are known to be small enough to test anything.
-            Without, such a law decides nothing, and it is looked for failures alone.
+            Without, such a law decides nothing, and failures alone are looked for.
     """
 
     examples: int = 100

@@ -242,6 +242,7 @@ class Served:
         """Overwrite parameters: some by name, or all, as one tensor in their order."""
         own = held.parameters.named()
         if isinstance(values, Tensor):
+            own = {name: own[name] for name, *_ in held.layout}
             parts = self._cut(values, list(own.values()))
             held.flat = [values]
         else:
@@ -443,8 +444,8 @@ class Served:
 
     def _train(self, number: int, *, mode: bool) -> dict[str, Any]:
         held = self._held[number]
+        held.parameters.ran()  # also where it raises
         held.target.train(mode)
-        held.parameters.ran()
         return self._changes(held)
 
     def _gradients(

@@ -50,8 +50,8 @@ _State = tuple[Any, ...]
 # So many calls are remembered.
 LATEST = 4
 
-# No weight starts so large. One that does, and is used for nothing, would widen every bound that
-# follows from the sizes of weights.
+# Weights seldom start so large. Numbers that do, and are used for nothing, would widen every bound
+# that follows from the sizes of weights.
 LARGEST = 10.0
 
 Modules = dict[Any, "_Made"]
@@ -59,12 +59,28 @@ Modules = dict[Any, "_Made"]
 
 
 @dataclass(frozen=True)
+class _Start:
+    """What a module's parameters are when it was made.
+
+    Attributes:
+        initial: they themselves.
+        cut: the same, cut off where weights seldom are.
+        large: of what learns, several numbers some of which are beyond that.
+        blank: what is redrawn: these, matrices, and what is zero.
+    """
+
+    initial: dict[str, Tensor]
+    cut: dict[str, Tensor]
+    large: dict[str, Tensor]
+    blank: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
 class _Made:
-    """A module that is kept, the parameters that it started with, and which of them are redrawn."""
+    """A module that is kept."""
 
     component: Component
-    initial: dict[str, Tensor]
-    blank: dict[str, Tensor]
+    start: _Start
 
 
 @dataclass(frozen=True)
@@ -75,8 +91,8 @@ class Setup:
         arguments: the constructor's integers by name.
         seed: seeds the initialisation and the redrawn weight matrices.
         gain: the size of redrawn weights: their variance is gain² / fan-in.
-        matrices: weight matrices by name, beside which parameters are as they were made unless they
-            are larger than weights are; None redraws all of them from the seed.
+        matrices: weight matrices by name; None redraws all of them from the seed. What learns and
+            starts larger than weights do is redrawn in any case.
     """
 
     arguments: Mapping[str, int]
@@ -120,6 +136,7 @@ class Subject:
         self._label = ""
         self._component: Component | None = None
         self._all: Mapping[str, Tensor] | None = None
+        self._single: list[tuple[Tensor, bool]] = []  # numbers, and whether they learn
         self._parameters: dict[str, Tensor] = {}
         self._version: int | None = None
         self._written: dict[str, Tensor] = {}  # whatever it has made of them since
@@ -150,25 +167,25 @@ class Subject:
             self._label = self._tape.constructed(self.spec, setup.arguments, setup.seed, self.dtype)
         self._implementation.seed(setup.seed)
         if self._modules is None or not self.spec.is_module:
-            self._component, initial, blank = self._new(setup), {}, None
+            self._component, made = self._new(setup), None
         else:
             made = self._kept(setup, self._modules)
-            self._component, initial, blank = made.component, made.initial, made.blank
+            self._component = made.component
         if not self.spec.is_module:
             return
         own = self._own_parameters()
-        self._written = dict(initial) if initial else self.parameters()
+        # What an earlier example left is overwritten.
+        initial = {} if made is None else made.start.initial
+        same = made is not None and initial.keys() == own.keys()
+        start = made.start if made is not None and same else _started(own)
         if setup.matrices is None:
-            if blank is None or initial.keys() != own.keys():
-                blank = _blank({**own, **initial})
-            matrices: Mapping[str, Tensor] = _redrawn(blank, setup)
-            self._restore({**initial, **matrices})  # whatever an earlier example left
+            matrices: Mapping[str, Tensor] = _redrawn(start.blank, setup)
+            self._restore({**initial, **matrices})
         else:
-            left = {n: p for n, p in {**own, **initial}.items() if n not in setup.matrices}
-            large = {n: p for n, p in left.items() if _is_large(p)}
-            matrices = {**_redrawn(large, setup), **setup.matrices}
+            matrices = {**_redrawn(start.large, setup), **setup.matrices}
             self._restore(initial)
             self.set_parameters(matrices)
+        self._written = {**start.cut, **matrices}
         self.setup = Setup(setup.arguments, setup.seed, setup.gain, matrices)
 
     def _kept(self, setup: Setup, modules: Modules) -> _Made:
@@ -178,8 +195,8 @@ class Subject:
             # Whichever example comes first, later ones start from the same parameters.
             self._implementation.seed(zlib.crc32(repr(key).encode()))
             self._component = self._new(setup)
-            initial = self.parameters()
-            modules[self._use, key] = _Made(self._component, initial, _blank(initial))
+            start = _started(self._own_parameters())
+            modules[self._use, key] = _Made(self._component, start)
             self._implementation.seed(setup.seed)
         return modules[self._use, key]
 
@@ -198,9 +215,10 @@ class Subject:
         """Draw every weight matrix from the setup's seed: normal, with variance gain² / fan-in.
 
         So is a vector that is zero, which may be a matrix of one row, and a single number that is
-        zero, which may be a gate: either would hide laws. So is what is larger than weights are.
+        zero, which may be a gate: either would hide laws. So is what learns and is larger than
+        weights are.
         """
-        return _redrawn(_blank(self._own_parameters()), setup)
+        return _redrawn(_started(self._own_parameters()).blank, setup)
 
     def construct(self, seed: int = 0, gain: float = 1.0, **arguments: int) -> Subject:
         """Construct another module of the same class.
@@ -220,7 +238,7 @@ class Subject:
         return other
 
     def widened(self) -> Subject:
-        """Construct the module once more, in float64 and with the same parameters.
+        """Give the module once more, in float64 and with the same parameters.
 
         Raises:
             Crash: the constructor raised.
@@ -236,6 +254,7 @@ class Subject:
             "widened",
         )
         wide._restore({name: value.double() for name, value in self.parameters().items()})
+        wide._written = dict(self._written)
         return wide
 
     def _restore(self, values: Mapping[str, Tensor]) -> None:
@@ -524,9 +543,10 @@ class Subject:
         if self._version != component.version:
             self._version = component.version
             own = component.parameters()
-            if own is self._all:
+            if own is self._all and all(p.requires_grad is learns for p, learns in self._single):
                 return self._parameters
             self._all = own
+            self._single = [(p, p.requires_grad) for p in own.values() if p.numel() == 1]
             # A number that never learns, such as a scale or what hides a key, is a constant.
             self._parameters = {
                 name: p for name, p in own.items() if p.requires_grad or p.numel() != 1
@@ -623,13 +643,16 @@ def _content(value: Any) -> Hashable:  # noqa: ANN401 - whatever an argument is
     return other
 
 
-def _blank(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give what is redrawn: matrices, and what is zero, or larger than weights are."""
-    return {n: p for n, p in parameters.items() if p.dim() >= 2 or not p.any() or _is_large(p)}
-
-
-def _is_large(parameter: Tensor) -> bool:
-    return not bool((parameter.detach().abs() <= LARGEST).all())
+def _started(parameters: Mapping[str, Tensor]) -> _Start:
+    """Note what parameters are."""
+    initial = {name: p.detach().to("cpu", copy=True) for name, p in parameters.items()}
+    numbers = {name: p for name, p in initial.items() if p.is_floating_point()}
+    beyond = {n for n, p in numbers.items() if p.isfinite().all() and (p.abs() > LARGEST).any()}
+    several = {n for n, p in parameters.items() if p.requires_grad and p.numel() > 1}
+    large = {n: p for n, p in initial.items() if n in beyond & several}
+    blank = {n: p for n, p in initial.items() if p.dim() >= 2 or not p.any() or n in large}
+    cut = initial | {n: initial[n].clamp(-LARGEST, LARGEST) for n in beyond}
+    return _Start(initial, cut, large, blank)
 
 
 def _redrawn(blank: Mapping[str, Tensor], setup: Setup) -> dict[str, Tensor]:

@@ -267,6 +267,13 @@ class Moves(reference.Seq2Seq):
         return super().train(not mode)
 
 
+class Shadows(reference.Seq2Seq):
+    """Has a method where the reference keeps a module."""
+
+    def output(self, x):
+        return x
+
+
 class Kept(reference.Decoder):
     def forward(self, x, memory, self_mask=None, memory_mask=None):
         return super().forward(x, memory, memory_mask, self_mask)
@@ -278,6 +285,7 @@ class Kept(reference.Decoder):
         ("Seq2Seq", Steps, {"Seq2Seq.step"}),
         ("Seq2Seq", Larger, {"Seq2Seq.step"}),
         ("Seq2Seq", Moves, set()),
+        ("Seq2Seq", Shadows, set()),
         ("Seq2Seq", reference.AttentionSeq2Seq, set()),
         ("Decoder", Kept, {"Decoder.forward"}),
         ("softmax", lambda x, dim: x, set()),

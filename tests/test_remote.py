@@ -112,6 +112,12 @@ class LayerNorm(nn.Module):
         if x.dim() < 2:
             raise ValueError("a batch of tokens is expected")
         return x * self.gain
+
+    def train(self, mode=True):
+        if mode:
+            self.gain = nn.Parameter(self.gain.detach() + 1)
+            raise ValueError("a batch of tokens is expected")
+        return super().train(mode)
 """
 
 
@@ -130,7 +136,8 @@ def test_parameters_that_a_call_replaces_are_the_new_ones(holder, tmp_path, remo
 
 
 @pytest.mark.parametrize("remote", [False, True])
-def test_parameters_that_a_call_replaces_are_set_though_it_raises(holder, tmp_path, remote):
+@pytest.mark.parametrize("does", ["call", "train"])
+def test_parameters_that_are_replaced_are_set_though_it_raises(holder, tmp_path, remote, does):
     path = tmp_path / "replaces.py"
     path.write_text(REPLACES)
     implementation = holder.load(str(path)) if remote else load_submission(str(path))
@@ -140,7 +147,7 @@ def test_parameters_that_a_call_replaces_are_set_though_it_raises(holder, tmp_pa
         norm = implementation.construct(spec, {"d_model": 3}, torch.float64, "cpu")
         norm.set_parameters({"gain": torch.full((3,), 3.0, dtype=torch.float64)})
         with pytest.raises(ValueError, match="a batch of tokens"):
-            norm.call({"x": ones[0]})
+            norm.call({"x": ones[0]}) if does == "call" else norm.train(mode=True)
         norm.set_parameters({"gain": torch.full((3,), 6.0, dtype=torch.float64)})
         assert torch.equal(norm.call({"x": ones}), 7 * ones)
 

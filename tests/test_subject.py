@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -12,7 +14,7 @@ from attest.contract import CONTRACT, ContractBroken
 from attest.differentiation import leaf
 from attest.implementations import LocalImplementation
 from attest.specification import Kept, tensors_in
-from attest.subject import Setup, Subject
+from attest.subject import LARGEST, Setup, Subject
 from properties.bounds import measured_bound
 
 SIZES = {
@@ -32,10 +34,10 @@ class Namespace:
         self.__dict__.update(names)
 
 
-def subject(name, target=reference, sizes=None, device="cpu"):
+def subject(name, target=reference, sizes=None, device="cpu", matrices=None):
     sizes = sizes or (SIZES if name == "Transformer" else RECURRENT)
     implementation = LocalImplementation("mine", target)
-    setup = Setup(sizes, seed=3)
+    setup = Setup(sizes, seed=3, matrices=matrices)
     return Subject(implementation, CONTRACT[name], torch.float64, device, setup)
 
 
@@ -295,6 +297,34 @@ def test_numbers_that_are_used_for_nothing_widen_no_bound():
         assert norm.longest_row() < 20
     bounds = [float(measured_bound(norm, {"x": x})) for norm in (own, more)]
     assert bounds[1] == pytest.approx(bounds[0], rel=0.5)
+
+
+@pytest.mark.parametrize(
+    ("value", "learns", "stays"),
+    [(30.0, True, False), (30.0, False, True), (9.0, True, True), (math.nan, True, True)],
+)
+def test_what_learns_and_starts_larger_than_weights_do_is_redrawn(value, learns, stays):
+    class LayerNorm(reference.LayerNorm):
+        def __init__(self, d_model):
+            super().__init__(d_model)
+            self.scale = nn.Parameter(torch.full((3,), value), requires_grad=learns)
+
+    for setup in (None, {}):
+        norm = subject("LayerNorm", Namespace(LayerNorm=LayerNorm), {"d_model": 5}, matrices=setup)
+        found = norm.parameters()["scale"]
+        same = torch.allclose(found, torch.full_like(found, value), rtol=0, equal_nan=True)
+        assert same is stays
+        assert not norm.largest_parameter() > LARGEST
+
+
+def test_a_single_number_is_left_as_it_is():
+    class LayerNorm(reference.LayerNorm):
+        def __init__(self, d_model):
+            super().__init__(d_model)
+            self.hides = nn.Parameter(torch.tensor(-1e9))
+
+    norm = subject("LayerNorm", Namespace(LayerNorm=LayerNorm), {"d_model": 5})
+    assert norm.parameters()["hides"] == -1e9
 
 
 def test_what_a_law_sets_counts_however_large():

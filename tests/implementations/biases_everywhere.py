@@ -235,7 +235,7 @@ class Transformer(nn.Module):
         self.enc = Encoder(d_model, n_heads, d_hidden, n_layers)
         self.dec = Decoder(d_model, n_heads, d_hidden, n_layers)
         self.out = Biased(d_model, target_vocab)
-        self.register_buffer("pe", sinusoidal_positional_encoding(5000, d_model), persistent=False)
+        self.register_buffer("pe", sinusoidal_positional_encoding(1000, d_model), persistent=False)
         self.scale = d_model**0.5
 
     def encode(self, source, source_mask=None):

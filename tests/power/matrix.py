@@ -8,7 +8,7 @@ from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from types import FrameType, FunctionType, SimpleNamespace
+from types import FrameType, FunctionType
 from typing import Any, Literal
 
 import reference as source
@@ -54,7 +54,17 @@ DEAR = frozenset({"Encoder", "Decoder", "Transformer", "Seq2Seq", "AttentionSeq2
 # `make stability` tries it on hundreds of thousands.
 SOME = replace(FEW, patient=True)
 
-OWN = str(ROOT / "reference")
+OWN = str(Path(str(source.__file__)).parent)
+
+OF_EVERY_CLASS = {
+    "__annotations__",
+    "__dict__",
+    "__doc__",
+    "__firstlineno__",
+    "__module__",
+    "__static_attributes__",
+    "__weakref__",
+}
 
 STYLES = {path.stem: path for path in sorted((ROOT / "tests/implementations").glob("*.py"))}
 
@@ -65,8 +75,8 @@ class AsItIs:
 
     Attributes:
         evidence: what it says.
-        methods: the methods of the reference that it ran, with their classes. Of a version in which
-            another one is changed, and nothing else, it says the same.
+        methods: the functions of the reference that it ran, methods with their classes. Of a
+            version in which another one is changed, and nothing else, it says the same.
     """
 
     evidence: Evidence
@@ -75,8 +85,7 @@ class AsItIs:
 
 def as_it_is(law: Property) -> AsItIs:
     """Examine the reference as a version is, and note what runs."""
-    names = {name: getattr(source, name) for name in source.__all__}
-    own, methods = LocalImplementation("reference", SimpleNamespace(**names)), set[str]()
+    own, methods = LocalImplementation("reference", source), set[str]()
     own.kept = {}  # what another law has left would not run
 
     def note(frame: FrameType, event: str, _: object) -> None:
@@ -90,6 +99,8 @@ def as_it_is(law: Property) -> AsItIs:
         sys.setprofile(None)
     if evidence.status in DEAD or evidence.status == "timeout":
         raise RuntimeError(f"{law.id}, of the reference: {evidence.status}: {evidence.message}")
+    if not methods and evidence.status != "not_applicable":
+        raise RuntimeError(f"{law.id} ran nothing of {OWN}")
     return AsItIs(evidence, frozenset(methods))
 
 
@@ -147,8 +158,9 @@ def kills(
         that it died at, 0 where it survived; or "never" where it died of a change that never
         came; "crashes", a dict from the names of those properties of which it died by an error to
         what that said; "dies_after", the seconds from the beginning of its examination to its
-        first death, None where it survives; and "seconds", all that it took. Laws that do not
-        apply have no cell, and neither have those of a component that is the reference's own.
+        first death, None where it survives; and "seconds", all that it took, both without laws
+        that need not be run. Laws that do not apply have no cell, and neither have those of a
+        component that is the reference's own.
     """
     reference = load_reference()
     by_component: dict[str, list[Property]] = {}
@@ -206,23 +218,16 @@ def changed_methods(mutant: Mutant) -> frozenset[str]:
     base, target = getattr(source, mutant.component), mutant.target
     if not (isinstance(base, type) and isinstance(target, type) and issubclass(target, base)):
         return frozenset()
-    found = set()
+    found, made = set(), base(*(CONTRACT[mutant.component].example or {}).values())
     for kind in target.__mro__[: target.__mro__.index(base)]:
         for name, value in vars(kind).items():
-            if name in SAYS_NOTHING or not hasattr(base, name):
+            if name in OF_EVERY_CLASS or not hasattr(made, name):
                 continue  # a helper is called by what is changed
-            owner = next(one for one in base.__mro__ if name in vars(one))
+            owner = next((one for one in base.__mro__ if name in vars(one)), object)
             if not isinstance(value, FunctionType) or owner.__module__.split(".")[0] != "reference":
                 return frozenset()
             found.add(f"{owner.__name__}.{name}")
     return frozenset(found)
-
-
-SAYS_NOTHING = {"__module__", "__doc__", "__dict__", "__weakref__", "__annotations__"} | {
-    "__firstlineno__",
-    "__static_attributes__",
-}
-"""What every class has of its own."""
 
 
 def _examined(
@@ -252,7 +257,9 @@ def _examined(
         evidence = (settings is FEW and known.get(prop.id)) or examine(
             prop, implementation, settings, reference
         )
-        if evidence.status != "not_applicable":
+        if evidence.status == "not_applicable":
+            cells.pop(prop.name, None)
+        else:
             dead, said = evidence.status in DEAD, evidence.message or ""
             at: int | str = "never" if said.startswith("never in ") else evidence.examples + 1
             cells[prop.name] = at if dead else 0
