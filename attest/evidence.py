@@ -117,8 +117,8 @@ class Evidence:
         seconds: how long it took.
         message: one line for a person; None when all is well.
         counterexample: the smallest one found; for a refutation, the one that refutes.
-        ratio: the largest error over its bound; of anything but the reference, at least it, as
-            long as it is small.
+        ratio: the largest error over its bound; of anything but the reference, a small one may be
+            overstated, over a part of its bound.
         tried: how many examples were of each kind, by :mod:`attest.regimes`; an example is of one
             tier of sizes and may have several regimes of values. Empty where nothing was sampled,
             and where the law fails.

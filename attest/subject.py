@@ -64,13 +64,13 @@ class _Start:
 
     Attributes:
         initial: they themselves.
-        cut: the same, cut off where weights seldom are.
+        clipped: the same, clipped to where weights usually are.
         large: of what learns, several numbers some of which are beyond that.
         blank: what is redrawn: these, matrices, and what is zero.
     """
 
     initial: dict[str, Tensor]
-    cut: dict[str, Tensor]
+    clipped: dict[str, Tensor]
     large: dict[str, Tensor]
     blank: dict[str, Tensor]
 
@@ -139,7 +139,7 @@ class Subject:
         self._single: list[tuple[Tensor, bool]] = []  # numbers, and whether they learn
         self._parameters: dict[str, Tensor] = {}
         self._version: int | None = None
-        self._written: dict[str, Tensor] = {}  # whatever it has made of them since
+        self._written: dict[str, Tensor] = {}  # parameters, whatever it has made of them since
         self._sizes: dict[str, float] = {}
         self._modules = modules
         self._use = use
@@ -185,7 +185,7 @@ class Subject:
             matrices = {**_redrawn(start.large, setup), **setup.matrices}
             self._restore(initial)
             self.set_parameters(matrices)
-        self._written = {**start.cut, **matrices}
+        self._written = {**start.clipped, **matrices}
         self.setup = Setup(setup.arguments, setup.seed, setup.gain, matrices)
 
     def _kept(self, setup: Setup, modules: Modules) -> _Made:
@@ -651,8 +651,8 @@ def _started(parameters: Mapping[str, Tensor]) -> _Start:
     several = {n for n, p in parameters.items() if p.requires_grad and p.numel() > 1}
     large = {n: p for n, p in initial.items() if n in beyond & several}
     blank = {n: p for n, p in initial.items() if p.dim() >= 2 or not p.any() or n in large}
-    cut = initial | {n: initial[n].clamp(-LARGEST, LARGEST) for n in beyond}
-    return _Start(initial, cut, large, blank)
+    clipped = initial | {n: initial[n].clamp(-LARGEST, LARGEST) for n in beyond}
+    return _Start(initial, clipped, large, blank)
 
 
 def _redrawn(blank: Mapping[str, Tensor], setup: Setup) -> dict[str, Tensor]:

@@ -54,7 +54,8 @@ DEAR = frozenset({"Encoder", "Decoder", "Transformer", "Seq2Seq", "AttentionSeq2
 # `make stability` tries it on hundreds of thousands.
 SOME = replace(FEW, patient=True)
 
-OWN = str(Path(str(source.__file__)).parent)
+# Where the reference's own code is.
+HOME = f"{Path(str(source.__file__)).parent}/"
 
 OF_EVERY_CLASS = {
     "__annotations__",
@@ -89,7 +90,7 @@ def as_it_is(law: Property) -> AsItIs:
     own.kept = {}  # what another law has left would not run
 
     def note(frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and frame.f_code.co_filename.startswith(OWN):
+        if event == "call" and frame.f_code.co_filename.startswith(HOME):
             methods.add(frame.f_code.co_qualname)
 
     sys.setprofile(note)
@@ -100,7 +101,7 @@ def as_it_is(law: Property) -> AsItIs:
     if evidence.status in DEAD or evidence.status == "timeout":
         raise RuntimeError(f"{law.id}, of the reference: {evidence.status}: {evidence.message}")
     if not methods and evidence.status != "not_applicable":
-        raise RuntimeError(f"{law.id} ran nothing of {OWN}")
+        raise RuntimeError(f"{law.id} ran nothing of {HOME}")
     return AsItIs(evidence, frozenset(methods))
 
 
@@ -204,8 +205,9 @@ def costs_points(cells: Mapping[str, int | str], laws: Collection[str]) -> bool:
 def _said_already(mutant: Mutant, plain: Mapping[str, AsItIs]) -> dict[str, Evidence]:
     """Give what laws say of a version, by their ids, that run no method changed in it."""
     changed = changed_methods(mutant)
-    alike = {law: one for law, one in plain.items() if not changed & one.methods}
-    return {law: one.evidence for law, one in alike.items()} if changed else {}
+    if not changed:
+        return {}
+    return {law: one.evidence for law, one in plain.items() if not changed & one.methods}
 
 
 def changed_methods(mutant: Mutant) -> frozenset[str]:
