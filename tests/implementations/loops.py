@@ -1,4 +1,4 @@
-"""Explicit loops over batch, heads and queries that pick the allowed keys instead of masking."""
+"""Explicit loops that pick the allowed keys instead of masking: by query, or by what is allowed."""
 
 import math
 from typing import Protocol
@@ -11,12 +11,13 @@ class Score(Protocol):
     def __call__(self, query: Tensor, keys: Tensor, /) -> Tensor: ...
 
 
-def _normalise(row: Tensor) -> Tensor:
-    if len(row) == 0:
-        return row
-    wide = row.to(torch.promote_types(row.dtype, torch.float32))
-    raised = torch.exp(wide - wide.detach().max())
-    return (raised / raised.sum()).to(row.dtype)
+def _normalise(scores: Tensor) -> Tensor:
+    """Make scores add up to one along the first dimension."""
+    if len(scores) == 0:
+        return scores
+    wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    raised = torch.exp(wide - wide.detach().amax(0))
+    return (raised / raised.sum(0)).to(scores.dtype)
 
 
 def softmax(x: Tensor, dim: int = -1) -> Tensor:
@@ -128,6 +129,31 @@ class SelfAttention(nn.Module):
         return _attend_each(_scaled_dot, self.query(x), self.key(x), self.value(x), mask)
 
 
+def _attend_by_what_is_allowed(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Attend with those queries together that have the same keys to choose from.
+
+    query (B, L, h, d), key (B, S, h, d), value (B, S, h, d), mask (B, L, S)
+    """
+    batch, length, keys = mask.shape
+    choices, which = mask.reshape(-1, keys).unique(dim=0, return_inverse=True)
+    asked = query.flatten(0, 1)
+    taken, outputs, weights = [], [], []
+    for number, allowed in enumerate(choices):
+        chosen = torch.nonzero(which == number)[:, 0]
+        item = chosen // length
+        scores = torch.einsum("nhd,nshd->snh", asked[chosen], key[item][:, allowed])
+        shares = _normalise(scores / math.sqrt(query.shape[-1]))
+        outputs.append(torch.einsum("snh,nshv->nhv", shares, value[item][:, allowed]))
+        row = shares.new_zeros(keys, *shares.shape[1:])
+        weights.append(row.index_copy(0, torch.nonzero(allowed)[:, 0], shares).movedim(0, -1))
+        taken.append(chosen)
+    order = torch.cat(taken).argsort()
+    output, weight = torch.cat(outputs)[order], torch.cat(weights)[order]
+    return output.unflatten(0, (batch, length)), weight.unflatten(0, (batch, length))
+
+
 class MultiHeadAttention(nn.Module):
     def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__()
@@ -142,28 +168,27 @@ class MultiHeadAttention(nn.Module):
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        batch, length = query.shape[:2]
-        masks: list[Tensor | None] = [None] * self.n_heads
-        if mask is not None:
-            mask = mask.unsqueeze(1) if mask.dim() == 3 else mask
-            mask = mask.expand(batch, self.n_heads, length, key.shape[1])
-            masks = [*mask.unbind(1)]
-        heads, weights = [], []
-        for head_query, head_key, head_value, head_mask in zip(
-            self.query(query).chunk(self.n_heads, -1),
-            self.key(key).chunk(self.n_heads, -1),
-            self.value(value).chunk(self.n_heads, -1),
+        batch, length, keys = len(query), query.shape[1], key.shape[1]
+        if mask is None:
+            mask = torch.ones(1, 1, length, keys, dtype=torch.bool, device=query.device)
+        while mask.dim() < 4:
+            mask = mask.unsqueeze(-3)
+        masks = mask.expand(batch, mask.shape[1], length, keys).unbind(1)
+        answers = []
+        for *projected, head_mask in zip(  # heads under one mask together
+            self.query(query).chunk(len(masks), -1),
+            self.key(key).chunk(len(masks), -1),
+            self.value(value).chunk(len(masks), -1),
             masks,
             strict=True,
         ):
-            head = _attend_each(_scaled_dot, head_query, head_key, head_value, head_mask)
-            heads.append(head[0])
-            weights.append(head[1])
-        output = self.output(torch.cat(heads, -1))
-        if mask is not None:
-            attends = mask.any(-1).any(1)
-            output = torch.where(attends.unsqueeze(-1), output, 0.0)
-        return output, torch.stack(weights, 1)
+            heads = (tensor.unflatten(-1, (self.n_heads // len(masks), -1)) for tensor in projected)
+            answers.append(_attend_by_what_is_allowed(*heads, head_mask))
+        outputs, weights = zip(*answers, strict=True)
+        output = self.output(torch.cat(outputs, 2).flatten(2))
+        attends = mask.any(-1).any(1).expand(batch, length)
+        output = torch.where(attends.unsqueeze(-1), output, 0.0)
+        return output, torch.cat(weights, 2).transpose(1, 2)
 
 
 def sinusoidal_positional_encoding(length: int, d_model: int) -> Tensor:
@@ -208,12 +233,16 @@ class FeedForward(nn.Module):
         )
 
 
+def _network(d_model: int, d_hidden: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(d_model, d_hidden), nn.ReLU(), nn.Linear(d_hidden, d_model))
+
+
 class EncoderLayer(nn.Module):
     def __init__(self, d_model: int, n_heads: int, d_hidden: int) -> None:
         super().__init__()
         self.attention = MultiHeadAttention(d_model, n_heads)
-        self.feed_forward = FeedForward(d_model, d_hidden)
-        self.norms = nn.ModuleList([LayerNorm(d_model), LayerNorm(d_model)])
+        self.feed_forward = _network(d_model, d_hidden)
+        self.norms = nn.ModuleList([nn.LayerNorm(d_model), nn.LayerNorm(d_model)])
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         if mask is not None:
@@ -228,8 +257,8 @@ class DecoderLayer(nn.Module):
         self.attentions = nn.ModuleList(
             [MultiHeadAttention(d_model, n_heads), MultiHeadAttention(d_model, n_heads)]
         )
-        self.feed_forward = FeedForward(d_model, d_hidden)
-        self.norms = nn.ModuleList([LayerNorm(d_model) for _ in range(3)])
+        self.feed_forward = _network(d_model, d_hidden)
+        self.norms = nn.ModuleList([nn.LayerNorm(d_model) for _ in range(3)])
 
     def forward(
         self,
@@ -238,21 +267,11 @@ class DecoderLayer(nn.Module):
         self_mask: Tensor | None = None,
         memory_mask: Tensor | None = None,
     ) -> Tensor:
-        """Take token after token, each with the tokens up to itself."""
-        batch, length, _ = x.shape
-        if self_mask is not None:
-            self_mask = self_mask.expand(batch, length, length)
-        if memory_mask is not None:
-            memory_mask = memory_mask.expand(batch, length, memory.shape[1])
-        tokens = []
-        for t in range(length):
-            token, so_far = x[:, t : t + 1], x[:, : t + 1]
-            own = None if self_mask is None else self_mask[:, t : t + 1, : t + 1]
-            other = None if memory_mask is None else memory_mask[:, t : t + 1]
-            token = self.norms[0](token + self.attentions[0](token, so_far, so_far, own)[0])
-            token = self.norms[1](token + self.attentions[1](token, memory, memory, other)[0])
-            tokens.append(self.norms[2](token + self.feed_forward(token)))
-        return torch.cat(tokens, 1)
+        past = causal_mask(x.shape[1]).to(x.device)
+        past = past if self_mask is None else past & self_mask
+        x = self.norms[0](x + self.attentions[0](x, x, x, past)[0])
+        x = self.norms[1](x + self.attentions[1](x, memory, memory, memory_mask)[0])
+        return self.norms[2](x + self.feed_forward(x))
 
 
 class Encoder(nn.Module):
