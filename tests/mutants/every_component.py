@@ -32,9 +32,10 @@ _CALLS = [0]
 
 
 def a_little_more_every_time(right: Callable[..., Tensor], *inputs: Any) -> Tensor:
-    """Keep a count from call to call, and let it into the result."""
+    """Keep a count from call to call, and let it into the result: some roundings a call."""
     _CALLS[0] += 1
-    return right(*inputs) * (1 + 1e-9 * _CALLS[0])
+    result = right(*inputs)
+    return result * (1 + 4 * torch.finfo(result.dtype).eps * _CALLS[0])
 
 
 def storage_read_in_order(right: Callable[..., Tensor], *inputs: Any) -> Tensor:

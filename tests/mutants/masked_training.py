@@ -58,7 +58,11 @@ def weights_zeroed_and_not_normalised_again(
     return weights @ value, weights
 
 
-@mutant(SDPA, "weights_may_be_set_to_zero_and_normalised_again")
+@mutant(
+    SDPA,
+    "weights_may_be_set_to_zero_and_normalised_again",
+    "weights_are_the_softmax_of_the_scaled_scores",
+)
 def no_score_is_far_below_another(
     query: Tensor, key: Tensor, value: Tensor, mask: Any = None
 ) -> tuple[Tensor, Tensor]:
