@@ -645,14 +645,21 @@ def _content(value: Any) -> Hashable:  # noqa: ANN401 - whatever an argument is
 
 def _started(parameters: Mapping[str, Tensor]) -> _Start:
     """Note what parameters are."""
-    initial = {name: p.detach().to("cpu", copy=True) for name, p in parameters.items()}
-    numbers = {name: p for name, p in initial.items() if p.is_floating_point()}
-    beyond = {n for n, p in numbers.items() if p.isfinite().all() and (p.abs() > LARGEST).any()}
+    together = _Together([p.detach() for p in parameters.values()])
+    initial = dict(zip(parameters, together.copies(), strict=True))
+    beyond = set() if together.within(LARGEST) else {n for n, p in initial.items() if _beyond(p)}
     several = {n for n, p in parameters.items() if p.requires_grad and p.numel() > 1}
     large = {n: p for n, p in initial.items() if n in beyond & several}
     blank = {n: p for n, p in initial.items() if p.dim() >= 2 or not p.any() or n in large}
     clipped = initial | {n: initial[n].clamp(-LARGEST, LARGEST) for n in beyond}
     return _Start(initial, clipped, large, blank)
+
+
+def _beyond(parameter: Tensor) -> bool:
+    """Whether it has numbers that are larger than weights are, and all of them are numbers."""
+    if not parameter.is_floating_point() or not parameter.isfinite().all():
+        return False
+    return bool((parameter.abs() > LARGEST).any())
 
 
 def _redrawn(blank: Mapping[str, Tensor], setup: Setup) -> dict[str, Tensor]:
@@ -685,6 +692,11 @@ class _Together:
     def copies(self) -> list[Tensor]:
         """Give them as they were."""
         return [part for numbers, like in self._parts for part in cut(numbers, like)]
+
+    def within(self, limit: float) -> bool:
+        """Whether all numbers of floating point are finite, and as small as this."""
+        numbers = [part for part, _ in self._parts if part.is_floating_point()]
+        return all(bool((part.abs() <= limit).all()) for part in numbers)
 
     def nudged(self, seed: int, step: float) -> list[Tensor]:
         """Give them with each θ at θ (1 ± step)."""
