@@ -253,7 +253,7 @@ class _Examination:
         if self.prop.pinned is not None:
             return ("float64",)
         if wanted == MIXED:
-            return ("float64",) * 4 + ("float32",)
+            return ("float64",) * 3 + ("float32", "float64")
         return ("float32",) if wanted == "float32" else ("float64",)
 
     def search(self) -> BaseException | None:

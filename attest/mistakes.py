@@ -24,16 +24,18 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from attest.contract import CONTRACT
 from attest.evidence import Evidence
 from attest.examination import Settings
 from attest.ledger import own_package
 
-__all__ = ["FIRST", "TABLE", "Known", "Said", "known_mistakes", "nearest", "nearest_mistake"]
+__all__ = ["TABLE", "Known", "Said", "first_of", "known_mistakes", "nearest", "nearest_mistake"]
 
 TABLE = "mistakes.json"
 
-FIRST = 6
-"""A law counts as failed within so many examples; those that fail later are the chancy ones."""
+# A law counts as failed within so many examples; those that fail later are the chancy ones. One of
+# them is in float32. Where something runs layers or steps, laws take long and are alike.
+FIRST, FIRST_OF_MANY_PARTS = 6, 4
 
 # How alike two patterns are, from 0 to 1, is the share of what either fails that both fail. A law
 # that they fail at different examples counts for less. Of two components only the laws of both
@@ -237,6 +239,13 @@ def _fails(written: str, laws: Sequence[str]) -> dict[str, int]:
     return {laws[int(index)]: int(example) for index, example in pairs}
 
 
+def first_of(component: str) -> int:
+    """Say within how many examples a law of a component has to fail to count."""
+    spec = CONTRACT[component]
+    many = bool(spec.methods) or "n_layers" in (spec.constructor or ())
+    return FIRST_OF_MANY_PARTS if many else FIRST
+
+
 def nearest_mistake(evidence: Iterable[Evidence], settings: Settings) -> str | None:
     """Give the nearest mistake of one component, from what examining its laws gave.
 
@@ -261,4 +270,4 @@ def nearest_mistake(evidence: Iterable[Evidence], settings: Settings) -> str | N
 
 
 def _soon(evidence: Evidence) -> bool:
-    return evidence.status in _FAILED and evidence.examples < FIRST
+    return evidence.status in _FAILED and evidence.examples < first_of(evidence.prop.component)

@@ -18,7 +18,7 @@ from attest.examination import Settings, examine
 from attest.grading import grade
 from attest.implementations import LocalImplementation
 from attest.ledger import load_ledger, load_reference
-from attest.mistakes import FIRST, Known, Said, known_mistakes, nearest, nearest_mistake
+from attest.mistakes import Known, Said, first_of, known_mistakes, nearest, nearest_mistake
 from attest.sandbox import trusted
 from tests.mutants import Mutant
 from tests.power.held_out import (
@@ -29,7 +29,7 @@ from tests.power.held_out import (
     patterns,
     table_of_mistakes,
 )
-from tests.power.matrix import FEW, Wrong
+from tests.power.matrix import Wrong, few
 from tests.sources import ROOT
 
 # --- Patterns -------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ def test_the_table_of_this_repository_is_of_its_laws():
         assert one.fails
         assert {f"{one.component}.{law}" for law in one.laws} <= laws
         assert set(one.fails) <= one.laws
-        assert set(one.fails.values()) <= set(range(1, FIRST + 1))
+        assert set(one.fails.values()) <= set(range(1, first_of(one.component) + 1))
         assert bool(one.kind) == bool(one.mistake)
 
 
@@ -239,7 +239,7 @@ def softmax_laws():
 
 def test_a_version_is_known_by_what_it_fails_within_the_first_examples(softmax_laws):
     first, second, third, fourth, *_ = (prop.name for prop in softmax_laws)
-    cells = {first: 2, second: FIRST + 1, third: "never", fourth: 0, "a_proof": 1}
+    cells = {first: 2, second: first_of("softmax") + 1, third: "never", fourth: 0, "a_proof": 1}
     mutant = Mutant("over_all_entries", "softmax", lambda x: x)
     found = {"softmax.over_all_entries": {"cells": cells}, "softmax.right": {"cells": {first: 0}}}
     wrong = [Wrong(mutant, "written"), Wrong(replace(mutant, name="right"), "written")]
@@ -325,7 +325,10 @@ def upside_down(monkeypatch, softmax_laws):
 def test_evidence_of_a_component_is_compared_with_what_is_known(upside_down, softmax_laws):
     usual = Settings()
     assert nearest_mistake(upside_down, usual) == "it is upside down"
-    late = [replace(e, examples=FIRST) if e.status == "refuted" else e for e in upside_down]
+    late = [
+        replace(e, examples=first_of("softmax")) if e.status == "refuted" else e
+        for e in upside_down
+    ]
     assert nearest_mistake(late, usual) is None
     assert nearest_mistake(evidence_of(softmax_laws, []), usual) is None
     assert nearest_mistake([Evidence(p, "not_attempted") for p in softmax_laws], usual) is None
@@ -365,7 +368,7 @@ def said_of_a_submission(component, target):
     names = {name: getattr(reference, name) for name in reference.__all__}
     implementation = LocalImplementation("mine", SimpleNamespace(**{**names, component: target}))
     laws = [prop for prop in load_ledger().laws if prop.component == component]
-    evidence = [examine(prop, implementation, FEW, load_reference()) for prop in laws]
+    evidence = [examine(prop, implementation, few(component), load_reference()) for prop in laws]
     return nearest_mistake(evidence, Settings())
 
 

@@ -25,15 +25,14 @@ from tests.mutants.survivors import SURVIVORS
 from tests.power.held_out import figures, held_out, patterns, table_of_mistakes
 from tests.power.matrix import (
     DEAR,
-    FEW,
     LESS,
     MANY,
-    SOME,
     STYLES,
     Wrong,
     alarms,
     all_wrong,
     costs_points,
+    few,
     kills,
     rewritten,
 )
@@ -74,7 +73,7 @@ def _data(
     versions = [_version(w, found[w.id], components[w.mutant.component]["laws"]) for w in wrong]
     return {
         "kinds": ("written", "generated", "bug"),
-        "few": FEW.examples,
+        "few": {name: few(name).examples for name in components},
         "many": MANY.examples,
         "less": LESS.examples,
         "dear": [name for name in components if name in DEAR],
@@ -93,7 +92,7 @@ def _data(
             }
             for row, of in ROWS.items()
         ],
-        "alarms": {"examples": SOME.examples, "cases": alarmed},
+        "alarms": {"cases": alarmed},
     }
 
 
@@ -207,7 +206,12 @@ def main() -> int:
     resumed = any(path.exists() for path in partial)
     known = {f"{component}.{name}" for component, name in SURVIVORS}
     found = kills(ledger, wrong, partial[0], known)
-    cases = [(s, part, SOME) for s in STYLES for part in rewritten(s) if part in chosen]
+    cases = [
+        (style, part, few(part, patient=True))
+        for style in STYLES
+        for part in rewritten(style)
+        if part in chosen
+    ]
     given = alarms(ledger, cases, "correct styles", partial[1])
     alarmed = [
         {"style": style, "component": part, **result}

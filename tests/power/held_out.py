@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 
 from attest.contract import CONTRACT
 from attest.ledger import Ledger
-from attest.mistakes import FIRST, Known, nearest
+from attest.mistakes import Known, first_of, nearest
 from tests.mutants import Mutant
 from tests.mutants.mistakes import KINDS, kind_of, mistake_of
 from tests.power.matrix import Wrong
@@ -93,7 +93,7 @@ def patterns(
     for w in wrong:
         component = w.mutant.component
         cells = {n: d for n, d in found[w.id]["cells"].items() if n in laws[component]}
-        fails = failed_soon(cells)
+        fails = failed_soon(component, cells)
         if fails:
             mistake = mistake_of(w.mutant) or ""
             kind = kind_of(mistake) if mistake else ""
@@ -102,9 +102,10 @@ def patterns(
     return known
 
 
-def failed_soon(cells: Mapping[str, int | str]) -> dict[str, int]:
+def failed_soon(component: str, cells: Mapping[str, int | str]) -> dict[str, int]:
     """Give the laws that fail within the first examples, as a pattern counts them, and at which."""
-    return {name: at for name, at in cells.items() if isinstance(at, int) and 0 < at <= FIRST}
+    most = first_of(component)
+    return {name: at for name, at in cells.items() if isinstance(at, int) and 0 < at <= most}
 
 
 def _made(mutant: Mutant) -> tuple[str, str]:

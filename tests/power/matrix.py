@@ -18,7 +18,7 @@ from attest.examination import MIXED, Settings, draw_shared, examine
 from attest.implementations import Implementation, LocalImplementation, load_submission
 from attest.laws import Property
 from attest.ledger import Ledger, load_reference
-from attest.mistakes import FIRST
+from attest.mistakes import first_of
 from attest.sweeping import sweep
 from tests.bugs import all_bugs
 from tests.mutants import DEAD, Mutant, all_mutants
@@ -27,15 +27,14 @@ from tests.sources import ROOT, fingerprint
 
 __all__ = [
     "DEAR",
-    "FEW",
     "LESS",
     "MANY",
-    "SOME",
     "STYLES",
     "Wrong",
     "alarms",
     "all_wrong",
     "costs_points",
+    "few",
     "kills",
     "rewritten",
 ]
@@ -44,15 +43,11 @@ __all__ = [
 # that it names, that one gets them all; where it survives all laws, they do, up to the first that
 # it dies of.
 MANY = Settings(examples=100, explain=False)
-FEW = replace(MANY, examples=FIRST, drawn_for=100, patient=False)
 # A version that a reason is given for why it is right, or that arguments alone are to notice, is
 # tried by every law to the end. Lest the reason be false, it gets all examples too, but where laws
 # take longest; there, and where arguments are to notice, it gets twice as many as others.
-LESS = replace(MANY, examples=2 * FIRST, drawn_for=100)
+LESS = replace(MANY, examples=12, drawn_for=100)
 DEAR = frozenset({"Encoder", "Decoder", "Transformer", "Seq2Seq", "AttentionSeq2Seq"})
-# A correct style gets as many as a wrong version, and more where a law waits for a change:
-# `make stability` tries it on hundreds of thousands.
-SOME = replace(FEW, patient=True)
 
 # Where the reference's own code is.
 HOME = f"{Path(str(source.__file__)).parent}/"
@@ -84,6 +79,16 @@ class AsItIs:
     methods: frozenset[str]
 
 
+def few(component: str, *, patient: bool = False) -> Settings:
+    """Give the settings by which every law of a component examines every version of it.
+
+    Args:
+        component: the component.
+        patient: whether a law that waits for a change gets more: a correct style does.
+    """
+    return replace(MANY, examples=first_of(component), drawn_for=100, patient=patient)
+
+
 def as_it_is(law: Property) -> AsItIs:
     """Examine the reference as a version is, and note what runs."""
     own, methods = LocalImplementation("reference", source), set[str]()
@@ -95,7 +100,7 @@ def as_it_is(law: Property) -> AsItIs:
 
     sys.setprofile(note)
     try:
-        evidence = examine(law, own, FEW, load_reference())
+        evidence = examine(law, own, few(law.component), load_reference())
     finally:
         sys.setprofile(None)
     if evidence.status in DEAD or evidence.status == "timeout":
@@ -168,7 +173,7 @@ def kills(
     for prop in ledger.properties:
         by_component.setdefault(prop.component, []).append(prop)
         if prop.grades:
-            draw_shared(prop, FEW)
+            draw_shared(prop, few(prop.component))
     # A component with methods has laws that run but some of them.
     changed = {w.mutant.component for w in wrong if changed_methods(w.mutant)}
     plain = {
@@ -254,9 +259,10 @@ def _examined(
     # As for the reference, modules and bounds serve all laws: a matrix is long work.
     implementation.kept = {}
     start, dies_after = time.perf_counter(), None
+    a_few = few(mutant.component)
 
     def look(prop: Property, settings: Settings) -> Evidence:
-        evidence = (settings is FEW and known.get(prop.id)) or examine(
+        evidence = (settings is a_few and known.get(prop.id)) or examine(
             prop, implementation, settings, reference
         )
         if evidence.status == "not_applicable":
@@ -273,7 +279,7 @@ def _examined(
         return evidence
 
     laws = [] if wrong.instead_of else [prop for prop in properties if prop.grades]
-    first = [look(law, FEW) for law in laws]
+    first = [look(law, a_few) for law in laws]
     for prop in properties:
         if prop.name in mutant.killers and not cells.get(prop.name):
             look(prop, most)

@@ -49,7 +49,7 @@ def index(data: Data) -> str:
         f"that of the component itself. {len(survive)} survive for the reasons below. "
         f"{len(crashed)} die of errors alone.",
         "",
-        f"Every law of a component was tried on each of its versions with {data['few']} examples. "
+        f"Every law of a component was tried on each of its versions {_with(data['few'])}. "
         "A property that a version names and survives got "
         f"{data['many']}; where a version survived all laws, they got as many, up to the first "
         f"that it died of.{_fewer(data)} {laws} laws grade; {len(data['properties'])} properties "
@@ -96,7 +96,7 @@ def index(data: Data) -> str:
     lines += ["## The nearest mistake", ""]
     lines += _nearest(data)
     lines += ["## False alarms", ""]
-    lines += _alarms(data["alarms"])
+    lines += _alarms(data)
     return _page(lines)
 
 
@@ -114,6 +114,15 @@ def _section(
 ) -> list[str]:
     """Write a heading, a line and a table; nothing where the table has no rows."""
     return [f"## {title}", "", text, "", *table(titles, rows)] if rows else []
+
+
+def _with(few: Mapping[str, int]) -> str:
+    """Say how many examples a law gets, and where fewer."""
+    most = max(few.values())
+    fewer = [name for name, count in few.items() if count < most]
+    if not fewer:
+        return f"with {most} examples"
+    return f"with {most} examples, and {few[fewer[0]]} of {', '.join(map(code, fewer))}"
 
 
 def _fewer(data: Data) -> str:
@@ -160,20 +169,21 @@ def _by_component(data: Data) -> list[str]:
     return table(titles, [*shown, ["together", *together, ""]])
 
 
-def _alarms(alarms: Data) -> list[str]:
-    total = sum(len(found["alarms"]) for found in alarms["cases"])
-    laws = sum(found["laws"] for found in alarms["cases"])
-    examples = sum(found["examples"] for found in alarms["cases"])
-    styles = list(dict.fromkeys(found["style"] for found in alarms["cases"]))
+def _alarms(data: Data) -> list[str]:
+    cases = data["alarms"]["cases"]
+    total = sum(len(found["alarms"]) for found in cases)
+    laws = sum(found["laws"] for found in cases)
+    examples = sum(found["examples"] for found in cases)
+    styles = list(dict.fromkeys(found["style"] for found in cases))
     lines = [
         f"{total} in {laws:,} examinations of correct code, on {examples:,} examples: "
         f"{len(styles)} implementations in other styles, each by all laws of the components that "
-        f"it rewrites, with {alarms['examples']} examples a law.",
+        f"it rewrites, {_with(data['few'])}, or more where a law waits for a change.",
         "",
     ]
     rows = []
     for style in styles:
-        own = [found for found in alarms["cases"] if found["style"] == style]
+        own = [found for found in cases if found["style"] == style]
         failed = [f"{f['component']}.{law}" for f in own for law in f["alarms"]]
         rows.append(
             [

@@ -22,7 +22,7 @@ from attest.sweeping import carried_out
 from tests.mutants import Mutant
 from tests.mutants.mistakes import kind_of
 from tests.power.held_out import failed_soon
-from tests.power.matrix import FEW, MANY, Wrong, costs_points, kills
+from tests.power.matrix import MANY, Wrong, costs_points, kills
 from tests.power.pages import as_csv
 from tests.sources import PARTIAL, ROOT
 from tests.strangers import Stranger, all_strangers
@@ -40,7 +40,7 @@ def judged(stranger: Stranger, cells: dict[str, Any]) -> dict[str, Any]:
         stranger: the version.
         cells: where it died, by the names of the laws of its component.
     """
-    fails = failed_soon(cells)
+    fails = failed_soon(stranger.component, cells)
     said = nearest(stranger.component, fails, frozenset(cells), known_mistakes())
     true = [sentence for sentence in (stranger.mistake, *stranger.also) if sentence]
     return {
@@ -79,7 +79,7 @@ def page(found: list[dict[str, Any]]) -> str:
         "what nobody had in mind.",
         "",
         f"Of {len(sure)} wrong versions **{len(caught)} are caught**, {soon} of "
-        f"them within the first {FEW.examples} examples of a law; the others were given up to "
+        f"them within the first few examples of a law; the others were given up to "
         f"{MANY.examples}. Of {len(doubtful)} more the contract may not forbid what they "
         f"do; {sum(o['caught'] for o in doubtful)} of these are caught. Not counted are "
         f"{len(answered)} that survived once and brought laws or sizes of their own; "
