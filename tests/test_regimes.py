@@ -296,7 +296,7 @@ SLOPES = "of what is large, rounding leaves no slope to compare: most weights ar
 # The laws of floating inputs that do not try all regimes of values, by name, with the reason.
 VALUES_LEFT_OUT = {
     "outputs_span_no_more_than_the_hidden_width": COUNTS,
-    "a_large_batch_is_many_small_ones": "of forty examples, about how many there are",
+    "a_large_batch_is_many_small_ones": "its forty examples are about the size of a batch",
     "masks_work_in_low_precision": HALF,
     "every_precision_computes_the_same_function": HALF,
     "every_width_is_scaled_by_its_root": WIDTHS,
