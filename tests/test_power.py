@@ -10,6 +10,7 @@ import pytest
 import reference
 from attest.contract import CONTRACT
 from attest.evidence import Evidence
+from attest.examination import _Examination
 from attest.ledger import load_ledger, load_reference
 from tests.mutants import Mutant, all_mutants
 from tests.mutants.generated import Generated
@@ -328,7 +329,14 @@ def test_fewer_examples_are_the_first_ones_of_a_grade():
     for component in CONTRACT:
         assert LESS.drawn_for == few(component).drawn_for == MANY.examples
         assert few(component).examples < LESS.examples < MANY.examples
+    assert {"Encoder", "Decoder", "Transformer", "Seq2Seq", "AttentionSeq2Seq"} == DEAR
     assert {name for name in CONTRACT if few(name) != few("softmax")} == DEAR
+
+
+def test_the_fewest_examples_are_in_both_precisions():
+    law = next(law for law in load_ledger().laws if not law.dtypes)
+    dtypes = _Examination(law, load_reference(), None, MANY).dtypes
+    assert set(dtypes[: min(few(name).examples for name in CONTRACT)]) == {"float64", "float32"}
 
 
 # --- The pages ------------------------------------------------------------------------------------

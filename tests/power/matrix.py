@@ -18,7 +18,7 @@ from attest.examination import MIXED, Settings, draw_shared, examine
 from attest.implementations import Implementation, LocalImplementation, load_submission
 from attest.laws import Property
 from attest.ledger import Ledger, load_reference
-from attest.mistakes import first_of
+from attest.mistakes import FIRST_OF_MANY_PARTS, first_of
 from attest.sweeping import sweep
 from tests.bugs import all_bugs
 from tests.mutants import DEAD, Mutant, all_mutants
@@ -45,9 +45,9 @@ __all__ = [
 MANY = Settings(examples=100, explain=False)
 # A version that a reason is given for why it is right, or that arguments alone are to notice, is
 # tried by every law to the end. Lest the reason be false, it gets all examples too, but where laws
-# take longest; there, and where arguments are to notice, it gets twice as many as others.
+# take longest; there, and where arguments are to notice, it gets a few more than others.
 LESS = replace(MANY, examples=12, drawn_for=100)
-DEAR = frozenset({"Encoder", "Decoder", "Transformer", "Seq2Seq", "AttentionSeq2Seq"})
+DEAR = frozenset(name for name in CONTRACT if first_of(name) == FIRST_OF_MANY_PARTS)
 
 # Where the reference's own code is.
 HOME = f"{Path(str(source.__file__)).parent}/"
