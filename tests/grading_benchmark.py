@@ -1,5 +1,7 @@
 """How long grading takes: one submission, a class by the submission, and what the worker adds.
 
+What the submission itself takes, whoever calls it, is measured as well: no grader is faster.
+
 Run by ``make bench-grading`` on an idle machine; writes ``reports/grading.json``. Workers live in
 namespaces of their own, whose time no parent is told, so that what counts is the time of all
 processors of the machine. Nothing is asserted: timings are the machine's.
@@ -15,10 +17,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-from attest.examination import Settings
+import torch
+
+from attest.examination import Settings, examine
+from attest.implementations import Component, load_submission
+from attest.ledger import load_ledger, load_reference
 from attest.sandbox import isolation
 from attest.verification import environment
 from tests.benchmark import processor
@@ -45,6 +53,42 @@ def graded(*words: str) -> dict[str, float]:
     return {"seconds": round(clock, 1), "processor_seconds": round(processors, 1)}
 
 
+def own_seconds(components: Sequence[str]) -> dict[str, float]:
+    """Grade in this process; give how long the submission's own code took, and how often it ran.
+
+    That is the time of its constructors and calls. What it takes to differentiate them is left out.
+    """
+    torch.set_num_threads(1)
+    loaded, reference, ledger = load_submission(str(SUBMISSION)), load_reference(), load_ledger()
+    laws = ledger.only(components).laws if components else ledger.laws
+    construct = loaded.construct
+    spent = {"constructors": 0.0, "calls": 0.0}
+    counts = dict.fromkeys(spent, 0)
+
+    def timed(what: str, run: Callable[..., Any]) -> Callable[..., Any]:
+        def measured(*positional: Any, **named: Any) -> Any:
+            counts[what] += 1
+            start = time.process_time()
+            try:
+                return run(*positional, **named)
+            finally:
+                spent[what] += time.process_time() - start
+
+        return measured
+
+    def constructed(*arguments: Any) -> Component:
+        component = timed("constructors", construct)(*arguments)
+        component.call = timed("calls", component.call)
+        made: Component = component
+        return made
+
+    with patch.object(loaded, "construct", constructed):
+        for law in laws:
+            examine(law, loaded, Settings(), reference)
+    seconds = {f"seconds_in_{what}": round(value, 1) for what, value in spent.items()}
+    return {"laws": len(laws), **counts, **seconds}
+
+
 def class_of(count: int, words: list[str]) -> dict[str, float]:
     """Grade a class of so many copies of the submission."""
     with tempfile.TemporaryDirectory() as place:
@@ -63,6 +107,7 @@ def main() -> None:
     words = [word for name in options.only for word in ("--only", name)]
     few, many = options.class_sizes
     one, trusted = graded(str(SUBMISSION), *words), graded(str(SUBMISSION), "--trusted", *words)
+    ten = graded(str(SUBMISSION), "--examples", "10", *words)
     classes = {count: class_of(count, words) for count in (few, many)}
     further = classes[many]["processor_seconds"] - classes[few]["processor_seconds"]
     over = one["processor_seconds"] / trusted["processor_seconds"] - 1
@@ -71,6 +116,8 @@ def main() -> None:
         "one_submission": one,
         "trusted": trusted,
         "channel_adds_percent": round(100 * over),
+        "ten_examples": ten,
+        "own_code_of_the_submission": own_seconds(options.only),
         "classes": classes,
         "processor_seconds_for_each_further": round(further / (many - few), 1),
         "sandbox": isolation().sandbox,
