@@ -10,15 +10,14 @@ verify: .venv/installed
 report: .venv/installed
 	$(BIN)/attest report
 
-# The wrong versions and the correct styles, thousands of cases, run without coverage, which would
-# take half as long again and finds no line there that the other tests leave out.
-VERSIONS := $(addprefix tests/test_,bugs.py generated_mutants.py implementations.py mutants.py)
-EVERYTHING := -m "" -n auto --dist worksteal
+# What is slow, wrong versions by the thousand among it, and the correct styles run without coverage,
+# which would take half as long again and finds hardly a line there that the other tests leave out.
+SIDE_BY_SIDE := -n auto --dist worksteal
 
 test: .venv/installed
-	$(BIN)/python -m pytest $(EVERYTHING) $(addprefix --ignore=,$(VERSIONS)) \
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow and not styles" \
 		--cov --cov-branch --cov-report=term
-	$(BIN)/python -m pytest $(EVERYTHING) $(VERSIONS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "slow or styles"
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .

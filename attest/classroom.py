@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import re
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -50,6 +51,9 @@ MAIN = "submission.py"
 """Which file of a folder is the submission where there are several."""
 
 LONGEST_NAME = 200
+
+_SHORTENED = re.compile(r".{0,20}-[0-9a-f]{16}", re.DOTALL)
+"""What a name may look like that was too long; whatever looks so is shortened, too."""
 
 PAGE = Path(__file__).with_name("class.html.jinja")
 
@@ -230,7 +234,7 @@ def _known(place: Path, name: str, print_of_it: str) -> dict[str, Any] | None:
 
 def _file(place: Path, name: str, kind: str) -> Path:
     """Give where something of a submission is, whose name may be too long for a file's."""
-    if len(name.encode()) > LONGEST_NAME:
+    if len(name.encode()) > LONGEST_NAME or _SHORTENED.fullmatch(name):
         name = f"{name[:20]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
     return place / f"{name}.{kind}"
 

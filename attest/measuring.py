@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial as partial_of
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,28 @@ from attest.measurements import FIRST, SEEDS, file_of
 from attest.provenance import digest
 from attest.report import as_json
 from attest.statistics import check, compare
-from attest.sweeping import forget, sweep
+from attest.sweeping import apart, forget, sweep
 from attest.training import Seeds
 
-__all__ = ["GROUP", "ArmError", "arms_of", "judged", "measure", "numbers_of", "run_arm"]
+__all__ = [
+    "GROUP",
+    "ArmError",
+    "arms_of",
+    "judged",
+    "measure",
+    "numbers_of",
+    "processes",
+    "run_arm",
+]
 
 GROUP = SEEDS
 """How many seeds one program trains: all that decide. Never more or fewer, since a batch of another
 width rounds differently, and training makes much of a last digit: a seed's result must not depend
 on which others ran beside it."""
+
+# Small models wait for their kernels to be launched, so that a GPU has time for several processes;
+# each takes half a gigabyte of its memory.
+AT_A_GPU = 8
 
 # So many digits of a number are written down; float32 has no more.
 DIGITS = 7
@@ -46,9 +60,9 @@ class _Task:
     arm: Arm
     seeds: range
 
-    def name(self, code: str, device: str) -> str:
+    def name(self, code: str, device: str, processor: str) -> str:
         sizes, run = sorted(self.arm.sizes.items()), f"{self.seeds[0]}-{self.seeds[-1]}"
-        where = f"{device} {_processor(device)} {torch.__version__}"
+        where = f"{device} {processor} {torch.__version__}"
         return f"{self.arm.name} {run} {sizes} {code} {where}"
 
 
@@ -119,7 +133,8 @@ def measure(
         partial: where arms are kept that an interrupted run has finished.
         seeds: how many, from the first that decides on.
         device: where models live.
-        jobs: how many processes at once; on another device than a CPU, none is forked.
+        jobs: how many processes at once; by default one for each core, and a few where they share
+            a GPU.
 
     Returns:
         The files, in the order of the claims.
@@ -148,8 +163,10 @@ def measure(
         seconds = clock() - start
         return {"numbers": numbers, "seconds": seconds, "made": _made(device)}
 
-    names = [task.name(codes[task.arm.name], device) for task in tasks]
-    forked = jobs if device == "cpu" else 0
+    forked = processes(device, jobs)
+    find = partial_of(_processor, device)
+    processor = apart(find) if device.startswith("cuda") and forked else find()
+    names = [task.name(codes[task.arm.name], device, processor) for task in tasks]
     found = sweep("measuring", names, work, partial, mark=attest.__version__, jobs=forked)
     results: dict[str, dict[str, Any]] = {}
     for task, result in zip(tasks, found.values(), strict=True):
@@ -177,6 +194,19 @@ def measure(
                 draw(figure, numbers_of(results), folder / f"{figure.name}.svg")
     forget(partial, names)
     return paths
+
+
+def processes(device: str, jobs: int | None) -> int | None:
+    """Say how many processes to fork for models on a device; None is one for each core.
+
+    CUDA works in forked processes as long as this one has not used it. Elsewhere none is forked.
+    """
+    kind = torch.device(device).type
+    if kind == "cpu":
+        return jobs
+    if kind == "cuda" and hasattr(os, "fork") and not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return jobs or min(os.cpu_count() or 1, AT_A_GPU)
+    return 0
 
 
 def judged(experiment: Experiment, numbers: Numbers) -> dict[str, Any]:

@@ -63,7 +63,8 @@ def to_blame(
     """Find which failures are the fault of parts that have lost points for them.
 
     Nothing of a component is excused where one of its definitions fails with correct parts, too:
-    then it is not the parts alone that are wrong.
+    then it is not the parts alone that are wrong. Nor is it where something that holds with its own
+    parts fails then, which is said of a component that does one thing or another by its parts.
 
     Args:
         evidence: what examining the implementation gave.
@@ -75,6 +76,7 @@ def to_blame(
     Returns:
         By the ids of such properties, the parts: one where it explains all, else all that fail.
     """
+    evidence = list(evidence)
     failing = [e for e in evidence if e.status in {"refuted", "crashed", "timeout"}]
     blamed: dict[str, tuple[str, ...]] = {}
 
@@ -91,10 +93,12 @@ def to_blame(
         own = [e for e in failing if e.prop.component == component]
         if not parts or not own:
             continue
-        excused = hold(own, parts)
-        there = {e.prop.id for e in excused}
-        if any(_is_a_definition(e.prop) and e.prop.id not in there for e in own):
+        held = [e for e in evidence if e.prop.component == component and e.status == "holds"]
+        there = {e.prop.id: e for e in hold([*own, *held], parts)}
+        needed = [e for e in own if _is_a_definition(e.prop)] + held
+        if any(e.prop.id not in there for e in needed):
             continue
+        excused = [there[e.prop.id] for e in own if e.prop.id in there]
         for part in parts if len(parts) > 1 else ():
             if not excused:
                 break

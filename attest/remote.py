@@ -198,8 +198,13 @@ def _end_of(status: int | None) -> str:
     if status is None:
         return "no process could be started for it"
     if status & 0x7F:
-        return f"the process it ran in was ended by {signal.Signals(status & 0x7F).name}"
+        return f"the process it ran in was ended by {_named_signal(status & 0x7F)}"
     return f"it ended the process it ran in, with exit code {status >> 8}"
+
+
+def _named_signal(number: int) -> str:
+    known = {one.value: one.name for one in signal.Signals}
+    return known.get(number, f"signal {number}")  # such as those of real time
 
 
 class RemoteImplementation:
@@ -610,7 +615,7 @@ def _odd(name: str) -> type:
 
 
 def _without_numbers(told: Told) -> Tensor:
-    if told.device == "meta":
+    if told.device == "meta" or math.prod(told.shape) > MOST_NUMBERS:  # neither is an answer
         return torch.empty(told.shape, dtype=told.dtype, device="meta")
     if told.layout != str(torch.strided):
         return torch.empty(told.shape, dtype=told.dtype, layout=torch.sparse_coo)

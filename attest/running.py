@@ -53,6 +53,9 @@ SOUND = 20
 # How long a worker may overstay a property's time limit before it is ended from outside.
 GRACE = 5.0
 
+# From so many properties for each on, what a worker prepares for them pays.
+MANY = 20
+
 # What is said instead of evidence where a worker was lost.
 LOST = "lost"
 
@@ -124,6 +127,8 @@ def examine_all(
             found.append(examine(prop, implementation, settings, oracle))
             report(found[-1])
         return found
+    if workers and len(properties) >= MANY * len(workers):
+        _prepare(workers)
     # What is loaded stays; collecting it again and again in every worker costs a twentieth.
     gc.freeze()
     threshold = gc.get_threshold()
@@ -135,6 +140,16 @@ def examine_all(
         pool.close()
         gc.set_threshold(*threshold)
         gc.unfreeze()
+
+
+def _prepare(workers: list[WorkerProcess]) -> None:
+    for worker in workers:
+        worker.prepare()
+    for index, worker in enumerate(workers):
+        try:
+            worker.ready()
+        except WorkerError:
+            workers[index] = worker.another()
 
 
 def require_sound_laws(

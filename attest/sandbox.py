@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from attest.limits import WorkerError
-from attest.worker import FRESH
+from attest.worker import FRESH, PREPARE
 
 __all__ = [
     "FILES",
@@ -271,6 +271,7 @@ class WorkerProcess:
     def __init__(self, isolation: Isolation) -> None:
         self._isolation = isolation
         self._busy = False
+        self._prepared = False
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         inside = bool(isolation.sandbox)
         files = {
@@ -299,6 +300,18 @@ class WorkerProcess:
             WorkerError: it did not start.
         """
         return self._asked(b"?", START)
+
+    def prepare(self) -> None:
+        """Let it import what takes long and few submissions use, which pays for many properties.
+
+        It does so on its own; :meth:`ready` waits for it.
+        """
+        if not self._prepared:
+            if self._busy:  # whoever was interrupted has left a process
+                self.end()
+            self._prepared = True
+            with contextlib.suppress(OSError):  # one that is gone is noticed when it is waited for
+                self._control.send(PREPARE)
 
     def start(self, limits: Limits) -> tuple[socket.socket, socket.socket]:
         """Fork a process for one property; give its channel and what it prints into.

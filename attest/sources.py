@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +127,13 @@ def _imported(text: str) -> list[str]:
 
 
 def _beside(folder: Path, name: str) -> Iterable[Path]:
-    alone = folder / f"{name}.py"
+    alone, package = folder / f"{name}.py", folder / name
     try:
-        return [alone] if alone.is_file() else sorted((folder / name).rglob("*.py"))
+        if alone.is_file():
+            return [alone]
+        if not package.resolve().is_relative_to(folder.resolve()):  # a link, to who knows how much
+            return []
+        return sorted(islice(package.rglob("*.py"), MOST_FILES + 1))
     except OSError:  # a name that no file can have
         return []
 

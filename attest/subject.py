@@ -50,9 +50,10 @@ _State = tuple[Any, ...]
 # So many calls are remembered.
 LATEST = 4
 
-# Weights seldom start so large. Numbers that do, and are used for nothing, would widen every bound
-# that follows from the sizes of weights.
+# Weights seldom start so large, and biases and gains hardly ever. Numbers that do, and are used for
+# nothing, would widen every bound that follows from the sizes of weights.
 LARGEST = 10.0
+LARGEST_OF_A_VECTOR = 2.0
 
 Modules = dict[Any, "_Made"]
 """Modules by their sizes, dtype and use."""
@@ -65,7 +66,8 @@ class _Start:
     Attributes:
         initial: they themselves.
         clipped: the same, clipped to where weights usually are.
-        large: of what learns, several numbers some of which are beyond that.
+        large: of what learns, several numbers some of which are beyond that, or beyond less in a
+            vector.
         blank: what is redrawn: these, matrices, and what is zero.
     """
 
@@ -379,8 +381,16 @@ class Subject:
         own = {name: value for name, value in arguments.items() if not isinstance(value, Kept)}
         self._require_same_device(spec, results, {name: private[name] for name in own})
         self._passed = own
-        # Copies: a component may give the same buffer twice, changed in between.
-        return tuple(mapped(result, lambda t: t.to("cpu", copy=True)) for result in results)
+        # Copies: a component may give the same buffer twice, changed in between. Within one answer
+        # there is one of it, however often it is named.
+        given: dict[int, Tensor] = {}
+
+        def own_copy(tensor: Tensor) -> Tensor:
+            if id(tensor) not in given:
+                given[id(tensor)] = tensor.to("cpu", copy=True)
+            return given[id(tensor)]
+
+        return tuple(mapped(result, own_copy) for result in results)
 
     def _require_same_device(
         self, spec: CallSpec, results: tuple[Any, ...], private: Mapping[str, Any]
@@ -647,19 +657,22 @@ def _started(parameters: Mapping[str, Tensor]) -> _Start:
     """Note what parameters are."""
     together = _Together([p.detach() for p in parameters.values()])
     initial = dict(zip(parameters, together.copies(), strict=True))
-    beyond = set() if together.within(LARGEST) else {n for n, p in initial.items() if _beyond(p)}
-    several = {n for n, p in parameters.items() if p.requires_grad and p.numel() > 1}
-    large = {n: p for n, p in initial.items() if n in beyond & several}
+    beyond, large = set[str](), dict[str, Tensor]()
+    if not together.within(LARGEST_OF_A_VECTOR):
+        beyond = {n for n, p in initial.items() if _beyond(p, LARGEST)}
+        vectors = {n for n, p in initial.items() if p.dim() < 2 and _beyond(p, LARGEST_OF_A_VECTOR)}
+        several = {n for n, p in parameters.items() if p.requires_grad and p.numel() > 1}
+        large = {n: p for n, p in initial.items() if n in (beyond | vectors) & several}
     blank = {n: p for n, p in initial.items() if p.dim() >= 2 or not p.any() or n in large}
     clipped = initial | {n: initial[n].clamp(-LARGEST, LARGEST) for n in beyond}
     return _Start(initial, clipped, large, blank)
 
 
-def _beyond(parameter: Tensor) -> bool:
-    """Whether it has numbers that are larger than weights are, and all of them are numbers."""
+def _beyond(parameter: Tensor, largest: float) -> bool:
+    """Whether it has numbers that are larger than this, and all of them are numbers."""
     if not parameter.is_floating_point() or not parameter.isfinite().all():
         return False
-    return bool((parameter.abs() > LARGEST).any())
+    return bool((parameter.abs() > largest).any())
 
 
 def _redrawn(blank: Mapping[str, Tensor], setup: Setup) -> dict[str, Tensor]:

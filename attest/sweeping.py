@@ -18,7 +18,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Self, TypeVar
 
 import torch
 from rich.console import Console
@@ -32,12 +32,15 @@ __all__ = [
     "BrokenProcessPool",
     "BusyError",
     "Shown",
+    "apart",
     "carried_out",
     "each_done",
     "forget",
     "locked",
     "sweep",
 ]
+
+Value = TypeVar("Value")
 
 ENDED = "a process was ended from outside, perhaps for want of memory; the same command goes on"
 
@@ -155,6 +158,17 @@ def each_done(
             for child in set(multiprocessing.active_children()) - others:
                 child.kill()
             raise
+
+
+def apart(work: Callable[[], Value]) -> Value:
+    """Give what something gives, or raises, in a process that is forked from this one.
+
+    Raises:
+        BrokenProcessPool: it ended its process.
+    """
+    ((_, result),) = each_done([0], lambda _: work(), 1)
+    found: Value = result
+    return found
 
 
 def _settle() -> None:

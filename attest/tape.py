@@ -360,8 +360,9 @@ class Tape(TorchFunctionMode):
                 made.tokens = [*(made.tokens or []), ".requires_grad_()"]
                 return
         if name == "__setitem__" or (name.endswith("_") and not name.endswith("__")):
-            base = args[0]._base  # noqa: SLF001 - what a view is a view of has no other name
-            changes, results = [args[0]] if base is None else [args[0], base], []
+            changed = args[0] if isinstance(args[0], list | tuple) else [args[0]]  # as of _foreach_
+            bases = [t._base for t in changed]  # noqa: SLF001 - of what it is a view has no name
+            changes, results = [*changed, *(base for base in bases if base is not None)], []
         # An operation such as .double() may give back what it was given.
         results = [r for r in results if not any(r is argument for argument in args)]
         if not results and not changes:

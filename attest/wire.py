@@ -386,6 +386,8 @@ def _unpack_what_is_only_told(tree: dict[str, Any]) -> Reference | Told | Odd:
     known = getattr(torch, str(dtype), None)
     if not isinstance(known, torch.dtype) or not all(_index(n) < 1 << 31 for n in shape):
         raise ValueError("no such tensor")
+    if known in _NAMES and layout == str(torch.strided) and device != "meta":
+        raise ValueError("a tensor that has numbers, and none of them")
     return Told(known, tuple(shape), str(device), str(layout))
 
 

@@ -299,7 +299,9 @@ def measured_bound(subject: Subject, arguments: Mapping[str, Any], method: str =
 
     Returns:
         A bound for all entries of the call's first result, as a tensor without dimensions. It is
-        measured only where γ_k · max |f(θ)|, which it is at least, does not decide.
+        measured only where γ_k · max |f(θ)|, which it is at least, does not decide. A probe counts
+        for no more than a few times max(1, max |θ|, max |f(θ)|), or whoever tells a probe from
+        another call could choose the bound.
     """
     tensors = [tensor for value in arguments.values() for _, tensor in tensors_in(value)]
     dtypes = {tensor.dtype for tensor in tensors} | {subject.dtype}
@@ -312,6 +314,7 @@ def measured_bound(subject: Subject, arguments: Mapping[str, Any], method: str =
     if width == 2:
         left = max(1.0, largest_input(arguments), size) / math.sqrt(LAYER_NORM_EPS)
     rounded = gamma(_roundings(subject, tensors), u)
+    most = _LARGEST_MOVE * max(1.0, largest_input(arguments), size)
     # Copies: a law may overwrite its own before the bound is wanted.
     given = {name: mapped(value, lambda t: t.detach().clone()) for name, value in arguments.items()}
 
@@ -319,7 +322,7 @@ def measured_bound(subject: Subject, arguments: Mapping[str, Any], method: str =
         step, slope = math.sqrt(u), 0.0
         probes = (1, 2, 3, 4) if width == 3 else (1, 2)
         for moved in subject.nudged(given, method, seeds=probes, step=step):
-            slope = max(slope, float((moved - still).abs().nan_to_num(0.0).max()) / step)
+            slope = max(slope, min(_largest_move(moved, still), most) / step)
         return torch.tensor(rounded * (slope + left + size), dtype=torch.float64)
 
     def find() -> Tensor:
@@ -345,11 +348,20 @@ def likely_bound(wide: Subject, arguments: Mapping[str, Any], u: float) -> Tenso
         A bound for all entries, as a tensor without dimensions.
     """
     still, slope = wide.again(arguments), 0.0
-    for moved in wide.nudged(arguments, seeds=(1, 2, 3), step=u):
-        slope = max(slope, float((moved - still).abs().max()) / u)
-    k = _roundings(wide, [value for value in arguments.values() if isinstance(value, Tensor)])
     size = float(still.abs().max())
+    most = _LARGEST_MOVE * max(1.0, largest_input(arguments), size)
+    for moved in wide.nudged(arguments, seeds=(1, 2, 3), step=u):
+        slope = max(slope, min(_largest_move(moved, still), most) / u)
+    k = _roundings(wide, [value for value in arguments.values() if isinstance(value, Tensor)])
     return torch.tensor(likely_gamma(k, u) * (slope + size), dtype=torch.float64)
+
+
+# No rounding is what moves a result by more than so many times its size, or that of its inputs.
+_LARGEST_MOVE = 16.0
+
+
+def _largest_move(moved: Tensor, still: Tensor) -> float:
+    return float((moved - still).abs().nan_to_num(0.0).max())
 
 
 # Roundings within a sublayer beside its sums: a softmax or a normalisation, a residual, a bias.

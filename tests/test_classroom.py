@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,18 +47,29 @@ def how() -> Class:
     return Class(chosen, SETTINGS, Rubric(), load_reference(), "en", holder, command)
 
 
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    place = tmp_path / "class"
+def a_class(place: Path) -> Path:
     place.mkdir()
     for name, text in (("ann", RIGHT), ("bob", WRONG), ("cyd", RIGHT), ("dan", "def softmax(:")):
         (place / f"{name}.py").write_text(text)
     return place
 
 
-def graded(folder: Path, how: Class, out: Path, *, jobs: int = 2) -> dict[str, dict[str, Any]]:
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return a_class(tmp_path / "class")
+
+
+def graded(folder: Path, how: Class, out: Path, *, jobs: int = 1) -> dict[str, dict[str, Any]]:
     found, _ = entries(folder)
     return {data["submission"]: data for data in grade_class(found, how, out, jobs=jobs)}
+
+
+@pytest.fixture(scope="module")
+def results(how, tmp_path_factory) -> Path:
+    """Where such a class was graded."""
+    place = tmp_path_factory.mktemp("graded")
+    graded(a_class(place / "class"), how, place / "out")
+    return place / "out"
 
 
 def written(out: Path) -> dict[str, str]:
@@ -123,7 +135,7 @@ def test_neither_jobs_nor_order_nor_company_changes_a_result(folder, how, tmp_pa
 
 
 def test_what_was_graded_is_not_graded_again(folder, how, tmp_path, asked):
-    graded(folder, how, tmp_path / "out")
+    graded(folder, how, tmp_path / "out", jobs=2)
     before = written(tmp_path / "out")
     assert sorted(asked) == ["ann", "bob", "cyd", "dan"]
     asked.clear()
@@ -133,9 +145,8 @@ def test_what_was_graded_is_not_graded_again(folder, how, tmp_path, asked):
 
 
 @pytest.mark.parametrize("change", ["file", "new", "results", "examples", "rubric", "language"])
-def test_what_has_changed_is_graded_again(folder, how, tmp_path, asked, change):
-    graded(folder, how, tmp_path / "out")
-    asked.clear()
+def test_what_has_changed_is_graded_again(folder, how, results, tmp_path, asked, change):
+    shutil.copytree(results, tmp_path / "out")
     everybody = ["ann", "bob", "cyd", "dan"]
     expected = {"file": ["bob"], "new": ["eve"], "results": ["ann"]}.get(change, everybody)
     match change:

@@ -21,7 +21,7 @@ pytest.importorskip("distributed")
 
 RIGHT = "def softmax(x, dim=-1):\n    return x.softmax(dim)\n"
 WRONG = "def softmax(x, dim=-1):\n    return 2 * x.softmax(dim)\n"
-SLOW = "import time\ntime.sleep(4)\n"
+SLOW = "import time\ntime.sleep(1)\n"
 ONLY = ["--only", "softmax.entries_along_the_axis_sum_to_one", "--examples", "5"]
 
 

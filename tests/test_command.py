@@ -290,18 +290,6 @@ def test_verifying_one_claim_gives_its_verdict_as_data(tmp_path, capsys):
     assert "ATT-04" in capsys.readouterr().out
 
 
-@pytest.mark.slow
-def test_the_whole_ledger_comes_out_as_it_says(tmp_path):
-    data = tmp_path / "ledger.json"
-    assert main(["verify", "--examples", "20", "--json", str(data)]) == WELL
-    ledger = json.loads(data.read_text())
-    assert len(ledger["claims"]) == len(load_ledger().claims)
-    for claim in ledger["claims"]:
-        assert claim["as_expected"], claim["id"]
-        for part in claim.get("parts", [claim]):
-            assert part["evidence"] or part["reason"], claim["id"]
-
-
 def test_an_interrupt_ends_quietly(monkeypatch, capsys):
     def interrupt(*_):
         raise KeyboardInterrupt

@@ -40,7 +40,7 @@ from attest.implementations import LocalImplementation
 from attest.laws import ATTRIBUTE, law, proof, refutation
 from attest.ledger import load_ledger, load_reference
 from attest.limits import TimeLimit
-from attest.running import examine_all
+from attest.running import default_jobs, examine_all
 from attest.strategies import (
     attention_inputs,
     component_inputs,
@@ -735,7 +735,7 @@ def test_evidence_is_the_same_where_nothing_can_be_forked(monkeypatch):
     reported = []
     apart = examine_all(PROPERTIES, HALF_WRONG, FEW, REFERENCE, 2, lambda _: None)
     monkeypatch.setattr(running, "_can_fork", lambda: False)
-    assert running.default_jobs("cpu") == 1
+    assert default_jobs("cpu") == 1
     here = examine_all(PROPERTIES, HALF_WRONG, FEW, REFERENCE, 2, reported.append)
     assert [timeless(e) for e in here] == [timeless(e) for e in apart]
     assert reported == here

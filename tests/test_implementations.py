@@ -16,6 +16,8 @@ from reference import Transformer
 from tests.mutants import Mutant
 from tests.power.matrix import MANY
 
+pytestmark = pytest.mark.styles
+
 FOLDER = Path(__file__).parent / "implementations"
 STYLES = {path.stem: load_submission(str(path)) for path in sorted(FOLDER.glob("*.py"))}
 LAWS = load_ledger().laws

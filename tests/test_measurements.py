@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -20,7 +22,15 @@ from attest.experiments import Arm, Comparison, Control, Experiment
 from attest.figures import draw
 from attest.ledger import Ledger, LedgerError, load_ledger
 from attest.measurements import age, file_of, measured, own_folder, read, summary
-from attest.measuring import ArmError, judged, measure, numbers_of
+from attest.measuring import (
+    AT_A_GPU,
+    ArmError,
+    judged,
+    measure,
+    numbers_of,
+    processes,
+    run_arm,
+)
 from attest.terminal import verification_report
 from attest.verification import verify
 
@@ -378,12 +388,42 @@ def test_a_claim_is_measured_whole(tmp_path, capsys, monkeypatch):
     assert "goes on from here" in capsys.readouterr().err
 
 
+def test_models_on_a_gpu_are_trained_in_processes_that_share_it(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: False)
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    assert processes("cpu", None) is None
+    assert processes("cuda:0", None) == AT_A_GPU
+    assert processes("cuda", 3) == 3
+    assert processes("mps", 3) == 0
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    assert processes("cuda", 3) == 0
+
+
+def test_whoever_forks_does_not_use_cuda(tmp_path, monkeypatch):
+    """Here, who asks for the GPU's name uses it; a process that has cannot be forked."""
+    here, asked = os.getpid(), tmp_path / "asked"
+
+    def name(_):
+        assert os.getpid() != here
+        asked.write_text("once")
+        return "a GPU"
+
+    monkeypatch.setattr("torch.cuda.get_device_name", name)
+    here_too = partial(run_arm, device="cpu")
+    monkeypatch.setattr("attest.measuring.run_arm", lambda arm, seeds, _: here_too(arm, seeds))
+    (path,) = measure([experiment()], tmp_path, tmp_path / "partial", device="cuda", jobs=1)
+    made = json.loads(path.read_text())["experiments"][0]["made"]
+    assert (made["device"], made["processor"]) == ("cuda", "a GPU")
+    assert asked.exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--only", "softmax"], "no experiment"),
         (["--only", "nothing"], "nothing"),
         (["--device", "tpu9"], "tpu9"),
+        (["--device", "cuda:99"], "cuda:99"),
         (["--seeds", "3"], "fewer than 12 decide nothing"),
     ],
 )

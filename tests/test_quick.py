@@ -77,4 +77,8 @@ def test_the_whole_ledger_comes_out_as_it_says_in_a_quick_pass(tmp_path):
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == WELL, run.stdout
     ledger = json.loads(data.read_text())
-    assert all(claim["as_expected"] for claim in ledger["claims"])
+    assert len(ledger["claims"]) == len(load_ledger().claims)
+    for claim in ledger["claims"]:
+        assert claim["as_expected"], claim["id"]
+        for part in claim.get("parts", [claim]):
+            assert part["evidence"] or part["reason"], claim["id"]

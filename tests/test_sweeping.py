@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from concurrent.futures.process import BrokenProcessPool
-from os import _exit
+from os import _exit, getpid
 
 import pytest
 
-from attest.sweeping import BusyError, carried_out, sweep
+from attest.sweeping import BusyError, apart, carried_out, sweep
 from tests import sources
 from tests.power.matrix import STYLES, rewritten
 from tests.sources import fingerprint
@@ -25,6 +25,12 @@ def test_every_task_is_done_once_and_in_order(tmp_path):
     assert sweep("test", NAMES, double, tmp_path / "p", mark="m", jobs=2) == dict(
         zip(NAMES, (0, 2, 4, 6), strict=True)
     )
+
+
+def test_what_is_done_apart_is_done_in_another_process():
+    assert apart(getpid) != getpid()
+    with pytest.raises(KeyError, match="'c'"):
+        apart(lambda: {}["c"])
 
 
 def test_what_was_done_is_not_done_again(tmp_path):
