@@ -42,7 +42,7 @@ class Command:
     rubric: bytes | None
 
     @staticmethod
-    def of(options: argparse.Namespace) -> Command:
+    def of(options: argparse.Namespace, rubric: bytes | None) -> Command:
         """Give the command for one submission that is as one for a class."""
         named = {
             "--device": options.device,
@@ -59,7 +59,6 @@ class Command:
         words += [f"--properties={folder.resolve()}" for folder in options.properties]
         words += ["--trusted"] if options.trusted else []
         words += ["--require-sandbox"] if options.require_sandbox else []
-        rubric = None if options.rubric is None else options.rubric.read_bytes()
         return Command(tuple(words), rubric)
 
 

@@ -140,7 +140,8 @@ def entries(folder: Path) -> tuple[list[Entry], list[str]]:
         OSError: the folder cannot be read.
     """
     found, others = list[Entry](), list[str]()
-    for path in sorted(folder.iterdir()):
+    # Files before folders: a folder that comes later takes no file's name.
+    for path in sorted(folder.iterdir(), key=lambda path: (path.is_dir(), path)):
         if path.name.startswith(".") or path.name == "__pycache__":
             continue
         if path.suffix == ".py" and path.is_file():
@@ -149,6 +150,7 @@ def entries(folder: Path) -> tuple[list[Entry], list[str]]:
             found.append(_of_a_folder(path))
         else:
             others.append(printable(path.name))
+    found.sort(key=lambda entry: entry.name)
     if not found:
         raise LedgerError(f"{folder}: there is no submission, neither a .py file nor a folder")
     names = set[str]()
@@ -208,23 +210,27 @@ def grade_class(
         prints = {entry.name: how.fingerprint(entry) for entry in found}
         known = {entry.name: _known(place, entry.name, prints[entry.name]) for entry in found}
         waiting = [entry for entry in found if known[entry.name] is None]
-        with Shown("grading", len(found), len(found) - len(waiting)) as shown:
-            for index, result in _graded(waiting, how, jobs, elsewhere):
-                name = waiting[index].name
-                # What failed for want of something of ours is tried again by the next run.
-                mark = "" if result["failed"] else prints[name]
-                data = {**result["data"], "fingerprint": mark}
-                _put(_file(place, name, "md"), result["feedback"])
-                _put(_file(place, name, "json"), as_json(data))
-                known[name] = data
-                shown.advance()
-        graded = [data for data in known.values() if data is not None]
-        _put(out / "class.csv", _csv(graded))
-        _put(out / "class.html", _page(graded))
+        try:
+            with Shown("grading", len(found), len(found) - len(waiting)) as shown:
+                for index, result in _graded(waiting, how, jobs, elsewhere):
+                    name = waiting[index].name
+                    # What failed for want of something of ours is tried again by the next run.
+                    mark = "" if result["failed"] else prints[name]
+                    data = {**result["data"], "fingerprint": mark}
+                    _put(_file(place, name, "md"), result["feedback"])
+                    _put(_file(place, name, "json"), as_json(data))
+                    known[name] = data
+                    shown.advance()
+        finally:  # of those that are graded, whatever came in between
+            graded = [data for data in known.values() if data is not None]
+            _put(out / "class.csv", _csv(graded))
+            _put(out / "class.html", _page(graded))
     return graded
 
 
 def _known(place: Path, name: str, print_of_it: str) -> dict[str, Any] | None:
+    if not _file(place, name, "md").is_file():
+        return None
     try:
         data = json.loads(_file(place, name, "json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -8,6 +8,7 @@ submission's number, and never unpickled from anything that a submission could h
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,8 +22,7 @@ from attest.sources import read_submission
 
 __all__ = ["graded_on"]
 
-# How many workers may be lost under one submission before it is taken to be what ends them.
-LOSSES = 5
+_ADDRESS = re.compile(r"(\w+://)?[^/\s]+:\d+")
 
 WAIT = "30s"
 """How long the scheduler, and a first worker, may take to answer."""
@@ -45,6 +45,8 @@ def graded_on(
     except ImportError:
         raise LedgerError("--scheduler needs Dask: pip install 'attest[cluster]'") from None
     distributed: Any = untyped
+    if not _ADDRESS.fullmatch(scheduler):  # for which Dask would look for minutes
+        raise LedgerError(f"--scheduler {scheduler}: expected an address, as tcp://10.0.0.1:8786")
     if any(word.startswith("--properties") for word in command.arguments):
         raise LedgerError("--scheduler: workers do not have the folders of --properties")
 
@@ -61,7 +63,7 @@ def graded_on(
                 given = command, source.files, entry.path.name, entry.name
                 # A key of its own, so that two that are alike are two.
                 key = f"attest-{index}-{entry.name}"
-                tasks[client.submit(_grade, *given, key=key, retries=LOSSES)] = index
+                tasks[client.submit(_grade, *given, key=key)] = index
             try:
                 for task in distributed.as_completed(list(tasks), loop=client.loop):
                     try:

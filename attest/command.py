@@ -499,7 +499,9 @@ def _grade(options: argparse.Namespace, console: Console, errors: Console) -> in
         _say(errors, "--scheduler is for a class: say with --out where its results go")
         return UNUSABLE
     try:
-        rubric = Rubric() if options.rubric is None else read_rubric(options.rubric)
+        rubric, text = Rubric(), None
+        if options.rubric is not None:
+            rubric, text = read_rubric(options.rubric)
     except RubricError as error:
         _say(errors, str(error))
         return UNUSABLE
@@ -528,7 +530,7 @@ def _grade(options: argparse.Namespace, console: Console, errors: Console) -> in
         )
         require_sound_laws(laws, session.reference, session.settings, session.jobs)
         if options.out is not None:
-            return _class(session, holder, rubric)
+            return _class(session, holder, rubric, text)
         with holder(session.jobs) as held:
             return _alone(session, held, rubric)
     except (LedgerError, RubricError, WorkerError) as error:
@@ -585,7 +587,7 @@ def _class_folder(options: argparse.Namespace) -> Path:
     return folder
 
 
-def _class(session: _Session, holder: Any, rubric: Any) -> int:  # noqa: ANN401
+def _class(session: _Session, holder: Any, rubric: Any, text: bytes | None) -> int:  # noqa: ANN401
     """Grade all submissions of a folder, and say where the results are."""
     from attest.apart import Command
     from attest.classroom import Class, entries, grade_class
@@ -595,7 +597,7 @@ def _class(session: _Session, holder: Any, rubric: Any) -> int:  # noqa: ANN401
 
     options = session.options
     folder = _class_folder(options)
-    command = Command.of(options)
+    command = Command.of(options, text)
     how = Class(
         session.ledger.laws,
         session.settings,
@@ -629,7 +631,11 @@ def _class(session: _Session, holder: Any, rubric: Any) -> int:  # noqa: ANN401
     except OSError as error:
         raise LedgerError(f"--out {options.out}: {error.strerror}") from None
     show(session.console, class_table(graded, options.out, session.seconds))
-    return WELL  # all are graded, however well
+    ours = [data["submission"] for data in graded if not data["fingerprint"]]
+    if ours:
+        names = ", ".join(ours)
+        _say(session.errors, f"not graded, by a fault of ours or of this machine's: {names}")
+    return FAILED if ours else WELL  # all others are graded, however well
 
 
 def _measure(options: argparse.Namespace, console: Console, errors: Console) -> int:

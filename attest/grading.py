@@ -82,6 +82,11 @@ class ComponentGrade:
     marks: tuple[Mark, ...]
 
     @property
+    def works(self) -> bool:
+        """Whether some law holds of it, or would with correct parts, or may."""
+        return any(mark.counts or mark.evidence.status == "undecided" for mark in self.marks)
+
+    @property
     def score(self) -> float:
         """The points that it earned."""
         return _sum(mark.earned for mark in self.marks)
@@ -116,14 +121,12 @@ class Grade:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The required components that are not there, or of which nothing works.
+        """The required components that are not there, or of which nothing works: no law holds.
 
         One of which nothing was examined, or nothing applies, is not among them.
         """
-        status = {part.name: part.status for part in self.components}
-        return tuple(
-            name for name in self.rubric.required if status.get(name, "attempted") != "attempted"
-        )
+        works = {part.name: part.works for part in self.components}
+        return tuple(name for name in self.rubric.required if not works.get(name, True))
 
     @property
     def score(self) -> float:
@@ -153,8 +156,10 @@ class Grade:
 
     @property
     def well(self) -> bool:
-        """Whether nothing that was attempted lost a point."""
-        return self.problem is None and not any(mark.failed for mark in self.marks)
+        """Whether something was attempted, and nothing is wrong or missing that should be there."""
+        attempted = any(part.status == "attempted" for part in self.components)
+        lost = any(mark.failed and not mark.because_of for mark in self.marks)
+        return self.problem is None and attempted and not lost and not self.missing
 
     def as_data(self, seconds: float) -> dict[str, Any]:
         """Give the grade in the form that ``attest grade --json`` writes."""

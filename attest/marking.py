@@ -68,7 +68,7 @@ class Marker:
         try:
             loaded = self.holder.load(submission, alone=alone)
         except SubmissionError as error:
-            problem = str(error).replace(submission, name)
+            problem = _as_called(str(error), submission, name)
             return self.unloadable(name, problem)
         evidence = self.examine(laws, loaded, settings, f"grading {name}")
         left = settings.total - math.fsum(e.seconds for e in evidence)
@@ -92,6 +92,11 @@ class Marker:
         if elsewhere:
             evidence = [_without_folder(e, Path(submission).resolve()) for e in evidence]
         return grade(name, evidence, settings, isolation, self.rubric, blamed)
+
+
+def _as_called(problem: str, submission: str, name: str) -> str:
+    """Say of a name what is said of a path or module, at which the line begins."""
+    return name + problem.removeprefix(submission) if problem.startswith(submission) else problem
 
 
 def _without_folder(evidence: Evidence, path: Path) -> Evidence:

@@ -131,21 +131,25 @@ def _meant(name: str, known: Iterable[str]) -> str:
     return f"; is {near[0]!r} meant?" if near else ""
 
 
-def read_rubric(path: Path) -> Rubric:
+def read_rubric(path: Path) -> tuple[Rubric, bytes]:
     """Read a rubric from a TOML file whose keys are a rubric's attributes, all of them optional.
+
+    Returns:
+        The rubric, and what the file holds: it may be a pipe, which gives it once.
 
     Raises:
         RubricError: it cannot be read, or says what cannot be meant.
     """
     where = printable(str(path))
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        content = path.read_bytes()
+        data = tomllib.loads(content.decode("utf-8-sig"))
     except OSError as error:
         raise RubricError(f"{where}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # of bytes, of TOML, of a number's digits
         raise RubricError(f"{where} is no TOML: {printable(str(error))}") from None
     try:
-        return _rubric(data)
+        return _rubric(data), content
     except RubricError as error:
         raise RubricError(f"{where}: {error}") from None
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
@@ -64,6 +65,9 @@ NARROW = 60
 SHORT = 20
 # Whole counterexamples shown for one component; the others are in --json.
 SHOWN = 1
+
+# So many characters of what a submission says stand in a table.
+LONGEST_NOTE = 200
 
 
 def progress(console: Console) -> Progress:
@@ -390,7 +394,8 @@ def class_table(
     for data in graded:
         score, most = data["score"], data["max_score"]
         missing = f"missing: {', '.join(data['missing'])}" if data["missing"] else ""
-        note = Text(data["problem"] or missing, "bold red" if data["problem"] else "yellow")
+        problem = shorten(data["problem"] or "", LONGEST_NOTE, placeholder=" …")
+        note = Text(problem or missing, "bold red" if problem else "yellow")
         table.add_row(
             Text(data["submission"]), f"{score:g}/{most:g}", f"{percent(score, most)}%", note
         )

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import io
 import json
 import os
 import random
@@ -89,6 +90,9 @@ PREPARE = b"+"
 
 # Seconds until whatever a property has started is given up, and the whole worker with it.
 LONGEST_END = 10.0
+
+# So many bytes of what is printed are passed on; the judge keeps fewer.
+MOST_PRINTED = 1 << 16
 
 # When garbage is looked for, in processes whose memory is copied by being looked at.
 SELDOM = (100_000, 50, 100)
@@ -382,6 +386,8 @@ def _serve(answers: int, output: int, limits: Mapping[str, Any]) -> None:
     os.closerange(201, 4096)
     answered = os.dup2(connection, 3, inheritable=False)
     os.close(connection)
+    sys.stdout, sys.stderr = _Beginning(1).text(), _Beginning(2).text()
+    sys.argv = ["submission"]  # whose own words nobody gave
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     home = os.environ.get("TMPDIR", "/tmp")  # noqa: S108
     os.environ.clear()
@@ -405,6 +411,37 @@ def _serve(answers: int, output: int, limits: Mapping[str, Any]) -> None:
         code = 1
     finally:
         os._exit(code)
+
+
+class _Beginning(io.RawIOBase):
+    """What is printed, of which the judge keeps the beginning: the rest costs no system call.
+
+    It goes there at once, since a process may be ended at any time.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._left = MOST_PRINTED
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def write(self, text: Any) -> int:  # noqa: ANN401 - whatever has bytes
+        if self._left > 0:
+            self._left -= os.write(self._descriptor, bytes(text)[: self._left])
+        return len(text)
+
+    def text(self) -> io.TextIOWrapper:
+        """Give a stream for text that ends here."""
+        # A raw stream that takes all it is given needs no buffer, as with ``python -u``.
+        stream: Any = self
+        return io.TextIOWrapper(
+            stream, encoding="utf-8", errors="backslashreplace", write_through=True
+        )
 
 
 # What a submission has no use for, and what leads out of limits: calls of the system, with their

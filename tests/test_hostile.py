@@ -284,6 +284,19 @@ def test_a_flood_of_output_is_cut_and_harms_nothing(examined):
     assert found[0].status == "timeout"
 
 
+def test_who_prints_a_lot_loses_no_time(examined):
+    text = """
+        for number in range(40000):
+            print(number)
+    """
+    assert set(statuses(examined(softmax(text)))) == {"holds"}
+
+
+def test_a_submission_finds_no_words_of_ours(examined):
+    text = "import argparse\nargparse.ArgumentParser().parse_args()\n" + RIGHT
+    assert set(statuses(examined(text))) == {"holds"}
+
+
 def test_forged_results_are_not_read(examined):
     forged = """
         import json, os

@@ -49,7 +49,7 @@ def read(tmp_path):
     def written(text: str) -> Rubric:
         path = tmp_path / "rubric.toml"
         path.write_text(text, encoding="utf-8")
-        return read_rubric(path)
+        return read_rubric(path)[0]
 
     return written
 
@@ -175,7 +175,7 @@ def test_what_is_not_assigned_is_not_graded(read):
     assert all(Rubric().grades(law) for law in LAWS.values())
 
 
-@pytest.mark.parametrize("status", ["not_attempted", "crashed", "timeout"])
+@pytest.mark.parametrize("status", ["not_attempted", "crashed", "timeout", "refuted"])
 def test_without_a_required_component_only_a_share_counts(status, read):
     rubric = read('required = ["scaled_dot_product_attention", "softmax"]\nkept = 0.25\n')
     result = graded(rubric, {SUM: "holds", DIAGONAL: "holds", ROWS: status, QUERY: status})
@@ -188,12 +188,20 @@ def test_without_a_required_component_nothing_counts_unless_a_rubric_says_so(rea
     assert graded(rubric, {SUM: "holds", ROWS: "not_attempted"}).score == 0
 
 
-@pytest.mark.parametrize("status", ["holds", "refuted", "undecided"])
+@pytest.mark.parametrize("status", ["holds", "undecided"])
 def test_a_required_component_of_which_something_works_is_there(status, read):
     rubric = read('required = ["scaled_dot_product_attention"]\n')
     result = graded(rubric, {SUM: "holds", ROWS: status, QUERY: "crashed"})
     assert result.missing == ()
     assert result.score == (5 if status == "holds" else 3)
+    assert not result.well
+
+
+def test_nobody_does_well_who_leaves_out_what_is_required_or_everything(read):
+    holds = {SUM: "holds", DIAGONAL: "holds", ROWS: "not_attempted", QUERY: "not_attempted"}
+    assert graded(Rubric(), holds).well
+    assert not graded(read('required = ["scaled_dot_product_attention"]\n'), holds).well
+    assert not graded(Rubric(), dict.fromkeys(holds, "not_attempted")).well
 
 
 def test_a_required_component_that_fails_because_of_its_part_is_there(read):
@@ -381,7 +389,7 @@ ODD = (
 
 def is_a_rubric_or_refused(path: Path) -> None:
     try:
-        rubric = read_rubric(path)
+        rubric, _ = read_rubric(path)
     except RubricError as error:
         said = str(error)
         assert said.isprintable()
