@@ -150,7 +150,6 @@ def entries(folder: Path) -> tuple[list[Entry], list[str]]:
             found.append(_of_a_folder(path))
         else:
             others.append(printable(path.name))
-    found.sort(key=lambda entry: entry.name)
     if not found:
         raise LedgerError(f"{folder}: there is no submission, neither a .py file nor a folder")
     names = set[str]()
@@ -159,7 +158,7 @@ def entries(folder: Path) -> tuple[list[Entry], list[str]]:
         name = next(name for name in chain([entry.name], numbered) if name not in names)
         names.add(name)
         found[index] = replace(entry, name=name)
-    return found, others
+    return sorted(found, key=lambda entry: entry.name), others
 
 
 def _link(path: Path) -> str | None:

@@ -157,9 +157,11 @@ class Grade:
     @property
     def well(self) -> bool:
         """Whether something was attempted, and nothing is wrong or missing that should be there."""
-        attempted = any(part.status == "attempted" for part in self.components)
+        statuses = {part.status for part in self.components}
         lost = any(mark.failed and not mark.because_of for mark in self.marks)
-        return self.problem is None and attempted and not lost and not self.missing
+        return (
+            self.problem is None and statuses != {"not_attempted"} and not lost and not self.missing
+        )
 
     def as_data(self, seconds: float) -> dict[str, Any]:
         """Give the grade in the form that ``attest grade --json`` writes."""

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from html.parser import HTMLParser
@@ -144,11 +145,14 @@ def test_what_was_graded_is_not_graded_again(folder, how, tmp_path, asked):
     assert written(tmp_path / "out") == before
 
 
-@pytest.mark.parametrize("change", ["file", "new", "results", "examples", "rubric", "language"])
+@pytest.mark.parametrize(
+    "change", ["file", "new", "results", "report", "examples", "rubric", "language"]
+)
 def test_what_has_changed_is_graded_again(folder, how, results, tmp_path, asked, change):
     shutil.copytree(results, tmp_path / "out")
     everybody = ["ann", "bob", "cyd", "dan"]
-    expected = {"file": ["bob"], "new": ["eve"], "results": ["ann"]}.get(change, everybody)
+    some = {"file": ["bob"], "new": ["eve"], "results": ["ann"], "report": ["ann"]}
+    expected = some.get(change, everybody)
     match change:
         case "file":
             (folder / "bob.py").write_text(RIGHT)
@@ -156,6 +160,8 @@ def test_what_has_changed_is_graded_again(folder, how, results, tmp_path, asked,
             (folder / "eve.py").write_text(RIGHT)
         case "results":
             (tmp_path / "out" / "submissions" / "ann.json").write_text('{"submission": "an')
+        case "report":
+            (tmp_path / "out" / "submissions" / "ann.md").unlink()
         case "examples":
             how = replace(how, settings=replace(SETTINGS, examples=6))
         case "rubric":
@@ -180,6 +186,9 @@ def test_an_interrupted_run_goes_on_where_it_was(folder, how, tmp_path, monkeypa
             graded(folder, how, tmp_path / "out")
     kept = {path.stem for path in (tmp_path / "out" / "submissions").glob("*.json")}
     assert len(kept) == 2
+    with (tmp_path / "out" / "class.csv").open() as file:
+        assert {row["submission"] for row in csv.DictReader(file)} == kept
+    assert (tmp_path / "out" / "class.html").is_file()
     asked.clear()
     assert len(graded(folder, how, tmp_path / "out")) == 4
     assert kept.isdisjoint(asked)
@@ -239,9 +248,16 @@ def test_two_of_one_name_are_two(tmp_path):
     (tmp_path / "ann.py").write_text(RIGHT)
     (tmp_path / "ann (2).py").write_text(RIGHT)
     (tmp_path / "ann").mkdir()
-    names = [entry.name for entry in entries(tmp_path)[0]]
-    assert len(names) == len(set(names)) == 3
-    assert {"ann", "ann (2)"} < set(names)
+    names = {entry.name: entry.path.name for entry in entries(tmp_path)[0]}
+    assert names == {"ann": "ann.py", "ann (2)": "ann (2).py", "ann (3)": "ann"}
+    assert list(names) == sorted(names)
+
+
+def test_nobody_is_called_what_another_was_shortened_to(tmp_path):
+    long = "b" * 210
+    short = classroom._file(tmp_path, long, "json").stem
+    assert len(short) < 40
+    assert classroom._file(tmp_path, short, "json").stem != short
 
 
 def test_what_no_file_can_be_called_stops_nobody_else(folder, how, tmp_path):
@@ -268,9 +284,33 @@ def test_a_fault_of_ours_is_no_result(folder, how, tmp_path, monkeypatch, asked)
         patched.setattr(classroom.Marker, "mark", faulty)
         found = graded(folder, how, tmp_path / "out")
     assert "not the submission's: ValueError: something of ours" in found["bob"]["problem"]
+    assert found["bob"]["fingerprint"] == ""
     asked.clear()
     assert graded(folder, how, tmp_path / "out")["bob"]["score"] == 3.0
     assert asked == ["bob"]
+
+
+def test_a_fault_of_ours_ends_the_command_with_one(folder, tmp_path, monkeypatch, capsys):
+    def faulty(*_: Any, **__: Any) -> None:
+        raise ValueError("something of ours")
+
+    monkeypatch.setattr(classroom.Marker, "mark", faulty)
+    assert main(["grade", str(folder), *ONLY, "--out", str(tmp_path / "out")]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "by a fault of ours or of this machine's: ann, bob, cyd, dan" in said
+
+
+def test_a_rubric_may_come_from_a_pipe(how, tmp_path):
+    place = tmp_path / "class"
+    place.mkdir()
+    (place / "ann.py").write_text(RIGHT)
+    os.mkfifo(tmp_path / "rubric")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit((tmp_path / "rubric").write_text, "out_of = 100\n")
+        words = ["--rubric", str(tmp_path / "rubric"), "--out", str(tmp_path / "out"), "--trusted"]
+        assert main(["grade", str(place), *ONLY, *words]) == 0
+    data = json.loads((tmp_path / "out" / "submissions" / "ann.json").read_text())
+    assert data["max_score"] == 100
 
 
 @pytest.mark.slow

@@ -114,6 +114,16 @@ def test_a_scheduler_that_is_not_there_is_said(tmp_path, capsys, monkeypatch):
     assert "--scheduler tcp://127.0.0.1:1: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("address", ["nonsense", "tcp://127.0.0.1", "tcp://", "a b:1"])
+def test_what_is_no_address_is_said(address, tmp_path, capsys):
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class" / "ann.py").write_text(RIGHT)
+    command = ["grade", str(tmp_path / "class"), *ONLY, "--out", str(tmp_path / "out")]
+    assert main([*command, "--scheduler", address]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"--scheduler {address}: expected an address, as tcp://10.0.0.1:8786" in said
+
+
 def test_what_workers_do_not_have_is_said(tmp_path, capsys):
     (tmp_path / "class").mkdir()
     (tmp_path / "class" / "ann.py").write_text(RIGHT)

@@ -171,6 +171,26 @@ def test_a_request_that_cannot_be_carried_out_gives_one_line_and_two(options, sa
     assert len(printed.err.strip().splitlines()) == 1
 
 
+def test_a_name_is_all_that_changes_in_what_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["grade", "m", "--only", "softmax", "--name", "Kim"]) == UNUSABLE
+    said = " ".join(capsys.readouterr().err.split())
+    assert said == "attest: Kim does not exist; a submission is one .py file or a module"
+
+
+def test_nothing_is_a_command_for_github(submission, monkeypatch, capsys):
+    options = ["--only", "causal_mask", "--examples", "5"]
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    assert main(["grade", str(submission), *options]) == WELL
+    assert "::" not in capsys.readouterr().out
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert main(["grade", str(submission), *options]) == WELL
+    first, *_, last = capsys.readouterr().out.splitlines()
+    word = first.removeprefix("::stop-commands::")
+    assert len(word) == 32
+    assert last == f"::{word}::"
+
+
 def test_a_module_is_graded_by_its_name(capsys):
     assert main(["grade", "reference", "--only", "causal_mask", "--examples", "10"]) == WELL
     assert "7 of 7 points" in capsys.readouterr().out

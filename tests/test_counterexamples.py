@@ -5,15 +5,17 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+import reference
 from attest.checks import close
 from attest.counterexamples import render
 from attest.differentiation import leaf
 from attest.examination import Settings, examine
-from attest.implementations import load_submission
+from attest.implementations import LocalImplementation, load_submission
 from attest.laws import ATTRIBUTE, law
 from attest.ledger import load_ledger, load_reference
 from attest.strategies import attention_inputs, softmax_inputs
@@ -159,6 +161,18 @@ def test_a_script_fails_on_the_wrong_submission_and_passes_on_the_right_one(fail
     assert "came out" in capsys.readouterr().out
     path.write_text(source, encoding="utf-8")
     assert run(evidence.counterexample.script) is None
+
+
+def test_a_law_that_sets_the_reference_has_a_counterexample():
+    class LayerNorm(reference.LayerNorm):
+        def forward(self, x):
+            return (super().forward(x) - self.bias) * self.gain.sign() + self.bias
+
+    law = "LayerNorm.gain_and_bias_act_entry_by_entry"
+    (prop,) = (prop for prop in load_ledger().laws if prop.id == law)
+    mine = LocalImplementation("mine", SimpleNamespace(LayerNorm=LayerNorm))
+    evidence = examine(prop, mine, Settings(examples=20), load_reference())
+    assert (evidence.status, evidence.counterexample is None) == ("refuted", False), evidence
 
 
 @pytest.mark.slow

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
 import reference
 from attest.contract import CONTRACT
@@ -88,6 +90,31 @@ def test_rounding_stays_within_the_bound_in_hundreds_of_examples(component):
     found = compared(component, 200, 1)
     assert all(error <= bound for error, bound, _, _ in found)
     assert all(tight < size / 4 for _, _, tight, size in found if size)
+
+
+class _TellsAProbe(nn.Module):
+    """Answers what makes the bound large whenever its weights are nearly those of before."""
+
+    def __init__(self, d_model, d_hidden):
+        super().__init__()
+        self.inner, self.outer = nn.Linear(d_model, d_hidden), nn.Linear(d_hidden, d_model)
+        self.before = [torch.zeros(())]
+
+    def forward(self, x):
+        weight, before = self.inner.weight.detach(), self.before[0]
+        self.before[0] = weight.clone()
+        probed = before.shape == weight.shape and 0 < (weight - before).abs().max() < 1e-3
+        return self.outer(torch.relu(self.inner(x))) + (1e30 if probed else 0.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_who_tells_a_probe_from_a_call_does_not_choose_the_bound(dtype):
+    own = LocalImplementation("mine", SimpleNamespace(FeedForward=_TellsAProbe))
+    network = Subject(
+        own, CONTRACT["FeedForward"], dtype, "cpu", Setup({"d_model": 3, "d_hidden": 4})
+    )
+    x = torch.ones(1, 2, 3, dtype=dtype)
+    assert float(measured_bound(network, {"x": x})) < (1e-4 if dtype == torch.float64 else 0.5)
 
 
 def test_a_method_has_a_bound_of_its_own():

@@ -112,6 +112,31 @@ def test_a_component_that_is_its_part_by_another_name_is_not_excused(mark):
         assert result.score == 0
 
 
+def test_nobody_is_excused_for_what_he_does_with_correct_parts_alone(mark):
+    """A softmax that pays, and attention that is wrong in another way without it."""
+    two = """
+        import torch
+
+        def softmax(x, dim=-1):
+            return 2 * x.softmax(dim) if {spoilt} else x.softmax(dim)
+
+        _mine = (softmax,)
+
+        def scaled_dot_product_attention(query, key, value, mask=None):
+            scores = query @ key.mT / query.shape[-1] ** 0.5
+            if mask is not None:
+                scores = scores.masked_fill(~mask, -torch.inf)
+            weights = softmax(scores, -1)
+            if softmax is not _mine[0]:
+                weights = weights * 0.5 if mask is None else weights
+            return weights @ value, weights
+    """
+    text = textwrap.dedent(two.format(spoilt="x.dim() == 1 or x.shape[-1] == 1"))
+    found = blamed(mark(text, *LAWS))
+    assert found
+    assert set(found.values()) == {()}
+
+
 def test_only_parts_that_have_paid_are_an_excuse(mark):
     free = Rubric(properties={"softmax": 0})
     assert set(blamed(mark(DOUBLED + attention(), rubric=free)).values()) == {()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 
 import pytest
 
@@ -97,6 +98,15 @@ def test_a_link_does_not_reach_what_is_not_the_submissions(tmp_path):
     (tmp_path / "his" / "answer.py").symlink_to(tmp_path / "hers" / "answer.py")
     (tmp_path / "his" / "parts").symlink_to(tmp_path / "hers")
     assert set(held(read_submission(str(tmp_path / "his" / "mine.py")))) == {"mine.py"}
+
+
+def test_a_link_to_a_folder_is_not_walked(tmp_path, monkeypatch):
+    write(tmp_path, {"his/answer.py": "import much\n", "hers/x.py": ""})
+    (tmp_path / "his" / "much").symlink_to(tmp_path / "hers")
+    walked = []
+    monkeypatch.setattr(Path, "rglob", lambda path, _: walked.append(path) or [])
+    assert set(held(read_submission(str(tmp_path / "his" / "answer.py")))) == {"answer.py"}
+    assert walked == []
 
 
 def test_a_link_of_a_class_is_refused(tmp_path):

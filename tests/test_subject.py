@@ -301,7 +301,10 @@ def test_numbers_that_are_used_for_nothing_widen_no_bound():
 
 @pytest.mark.parametrize(
     ("value", "learns", "stays"),
-    [(30.0, True, False), (30.0, False, True), (9.0, True, True), (math.nan, True, True)],
+    [
+        *((30.0, True, False), (30.0, False, True), (3.0, True, False)),
+        *((1.5, True, True), (math.nan, True, True)),
+    ],
 )
 def test_what_learns_and_starts_larger_than_weights_do_is_redrawn(value, learns, stays):
     class LayerNorm(reference.LayerNorm):
@@ -315,6 +318,29 @@ def test_what_learns_and_starts_larger_than_weights_do_is_redrawn(value, learns,
         same = torch.allclose(found, torch.full_like(found, value), rtol=0, equal_nan=True)
         assert same is stays
         assert not norm.largest_parameter() > LARGEST
+
+
+def test_a_matrix_may_start_larger_than_a_vector():
+    class LayerNorm(reference.LayerNorm):
+        def __init__(self, d_model):
+            super().__init__(d_model)
+            self.table = nn.Parameter(torch.full((3, 2), 3.0))
+
+    norm = subject("LayerNorm", Namespace(LayerNorm=LayerNorm), {"d_model": 5}, matrices={})
+    assert torch.equal(norm.parameters()["table"], torch.full((3, 2), 3.0))
+
+
+def test_an_answer_that_names_a_tensor_often_has_one_of_it():
+    class Seq2Seq(reference.Seq2Seq):
+        def encode(self, source, lengths=None):
+            states, state = super().encode(source, lengths)
+            return states, (state,) * 200
+
+    sizes = CONTRACT["Seq2Seq"].example
+    model = subject("Seq2Seq", Namespace(Seq2Seq=Seq2Seq), sizes)
+    _, state = model.encode(torch.tensor([[1, 2]]))
+    assert len(state) == 200
+    assert len({id(tensor) for tensor in state}) == 1
 
 
 def test_a_single_number_is_left_as_it_is():

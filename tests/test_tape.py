@@ -53,6 +53,12 @@ def adding_in_place(x):
     return y
 
 
+def adding_to_several_in_place(x):
+    y, z = x + 1, x.exp()
+    torch._foreach_add_([y, z[0]], 2.0)
+    return y * z
+
+
 def used_twice(x):
     y = x.exp() + 1
     return y * y.sum() + y
@@ -84,6 +90,7 @@ ONE = {
     "boolean indices": lambda x: x[x > 0],
     "item assignment": setting,
     "in place": adding_in_place,
+    "several in place": adding_to_several_in_place,
     "used twice": used_twice,
     "reductions": lambda x: x.sum(-1, keepdim=True) + x.amax(dim=0) + x.mean() + x.prod(1).max(),
     "a reduction by a tuple": lambda x: x.sum((0, 1)) + x.abs().amax(dim=(0,)).sum(),
