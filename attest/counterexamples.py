@@ -23,6 +23,8 @@ __all__ = ["describe", "difference", "plain", "reproduces"]
 
 # A tensor with more entries than this is summarised in text; the script has all of them.
 MOST_ENTRIES = 64
+# With more entries, what is expected is computed by the script.
+MOST_TOLD = 256
 DIGITS = 6
 FEW_DIGITS = 3
 AGREEMENT = "the same as "
@@ -294,7 +296,12 @@ def _script(
     if isinstance(failure, Violation) and failure.relation in _ASSERTIONS:
         wanted = {"actual": failure.actual, "expected": failure.expected}
         tensors = {name: t for name, t in wanted.items() if t is not None}
+        told = _told(failure.expected, tape)
+        if told is not None:
+            del tensors["expected"]
         lines += tape.script(tensors, brief=brief, copies=copies)
+        if told is not None:
+            lines.append(f"expected = {told}")
         if failure.bound is not None:
             lines.append(f"bound = {_bound(failure.bound)}")
         lines.append('print("came out ", actual)')
@@ -309,6 +316,16 @@ def _script(
         lines += tape.script({})
         lines += _last_words(failure, lines.pop)
     return "\n".join(lines) + "\n"
+
+
+def _told(expected: Tensor | None, tape: Tape) -> str | None:
+    """Give what should have come out as numbers, where the component had no part in it.
+
+    A statement that computes it would be the answer to the exercise.
+    """
+    if expected is None or expected.numel() > MOST_TOLD or tape.follows_from_answers(expected):
+        return None
+    return literal(expected.detach())
 
 
 def _last_words(failure: BaseException | None, last_line: Callable[[], str]) -> list[str]:

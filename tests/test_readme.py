@@ -63,14 +63,17 @@ def test_the_example_claim_is_refuted(my_laws, capsys):
 
 
 def test_the_example_component_is_graded(my_laws, tmp_path, capsys):
-    assert graded("reference", my_laws, "RMSNorm") == WELL
-    wrong = tmp_path / "my_norms.py"
-    wrong.write_text(
+    assert graded("reference", my_laws, "RMSNorm") == FAILED  # which has none
+    mine = tmp_path / "my_norms.py"
+    text = (
         "import torch\n\n\nclass RMSNorm(torch.nn.Module):\n"
         "    def __init__(self, d_model):\n        super().__init__()\n\n"
-        "    def forward(self, x):\n        return x / (x.norm(dim=-1, keepdim=True) + 1e-5)\n"
+        "    def forward(self, x):\n        return x / (x.square().mean(-1, keepdim=True) + 1e-5){}\n"
     )
-    assert graded(wrong, my_laws, "RMSNorm") == FAILED
+    mine.write_text(text.format(".sqrt()"))
+    assert graded(mine, my_laws, "RMSNorm") == WELL
+    mine.write_text(text.format(""))
+    assert graded(mine, my_laws, "RMSNorm") == FAILED
     assert "entries have a mean square of one" in capsys.readouterr().out
 
 
