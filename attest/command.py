@@ -519,6 +519,10 @@ def _grade(options: argparse.Namespace, console: Console, errors: Console) -> in
             raise LedgerError(  # noqa: TRY301 - said like the others
                 "no law is left by --only and the rubric, and grades are given by laws"
             )
+        if rubric.worthless(laws):
+            raise LedgerError(  # noqa: TRY301 - said like the others
+                "by this rubric no law is worth a point, but for a bonus"
+            )
         if not options.only:  # which may leave out what the rubric speaks of
             rubric.require_known(laws)
         holder = partial(

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from attest.evidence import Labels
+from attest.evidence import Evidence, Labels
 from attest.grading import ComponentGrade, Grade, Mark, readable
 from attest.laws import Property
 from attest.ledger import own_package
@@ -23,7 +23,10 @@ __all__ = [
     "Said",
     "Words",
     "feedback",
+    "hints",
+    "lost",
     "percent",
+    "points",
     "said",
     "words",
 ]
@@ -44,6 +47,9 @@ class Words:
     statuses: Mapping[str, str]
     holds: str
     hidden: str
+    without_hidden: str
+    bonus: str
+    same: str
     hint: str
     notes: str
     because_of: str
@@ -72,6 +78,9 @@ _ENGLISH = Words(
     },
     holds="Holds",
     hidden="Hidden, named only",
+    without_hidden="without what is hidden",
+    bonus="bonus, not earned",
+    same="The same happens in {count} more",
     hint="Hint",
     notes="The notes",
     because_of="Fails because of {parts}, and loses no points: with a correct one it holds.",
@@ -99,6 +108,9 @@ _KOREAN = Words(
     },
     holds="성립함",
     hidden="비공개 항목 (이름만 표시)",
+    without_hidden="비공개 항목 제외",
+    bonus="보너스, 얻지 못함",
+    same="같은 일이 다음 {count}개 항목에서도 일어납니다",
     hint="힌트",
     notes="강의 노트",
     because_of="{parts} 때문에 성립하지 않습니다. 올바른 것을 쓰면 성립하므로 감점은 없습니다.",
@@ -156,6 +168,15 @@ def percent(score: float, most: float) -> int:
     return int(100 * Fraction(str(score)) / Fraction(str(most))) if most else 0
 
 
+def points(result: Grade, language: Language) -> str:
+    """Say how many points a student has: of hidden properties, points would tell how they went."""
+    said_by = words(language)
+    score, most = result.open_points
+    text = said_by.points.format(score=score, most=most, percent=percent(score, most))
+    hides = any(mark.hidden for mark in result.marks)
+    return f"{text}, {said_by.without_hidden}" if hides else text
+
+
 def feedback(result: Grade, language: Language = "en") -> str:
     """Write the student's report, as Markdown.
 
@@ -163,9 +184,7 @@ def feedback(result: Grade, language: Language = "en") -> str:
     counterexample, the notes' sentence and a hint.
     """
     said_by = words(language)
-    score, most = result.score, result.max_score
-    lines = [f"# {_literal(result.submission)}", ""]
-    lines += [f"**{said_by.points.format(score=score, most=most, percent=percent(score, most))}**"]
+    lines = [f"# {_literal(result.submission)}", "", f"**{points(result, language)}**"]
     if result.problem is not None:
         lines += ["", f"{said_by.not_loaded}: {_literal(result.problem)}", ""]
         return readable("\n".join(lines))
@@ -182,31 +201,52 @@ def feedback(result: Grade, language: Language = "en") -> str:
 
 
 def _component(part: ComponentGrade, mistake: str | None, language: Language) -> Iterable[str]:
-    said_by = words(language)
+    said_by, open_part = words(language), part.open
     status = said_by.statuses[part.status]
-    yield f"## {part.name}: {part.score:g} / {part.max_score:g}{f' ({status})' if status else ''}"
+    scored = f"{open_part.score:g} / {open_part.max_score:g}"
+    yield f"## {part.name}: {scored}{f' ({status})' if status else ''}"
     if part.status == "not_attempted":
         return
-    open_marks = [mark for mark in part.marks if not mark.hidden]
+    open_marks = open_part.marks
     if mistake is not None:
         yield f"\n{said_by.behaves_like}: {mistake}."
     holding = [mark for mark in open_marks if mark.evidence.status == "holds"]
     if holding:
         sentences = "; ".join(said(mark.prop, language).sentence for mark in holding)
         yield f"\n✓ {said_by.holds} ({len(holding)}): {sentences}."
-    for mark in sorted(open_marks, key=lambda mark: -mark.worth):
-        if mark.failed:
-            yield from _failed(mark, language)
+    failed = sorted((mark for mark in open_marks if mark.failed), key=lambda mark: -mark.worth)
+    told: dict[object, list[Mark]] = {}
+    for mark in failed:
+        told.setdefault(_happened(mark), []).append(mark)
+    for first, *others in told.values():
+        yield from _failed(first, language, alone=not others)
+        if others:
+            yield f"\n{said_by.same.format(count=len(others))}:\n"
+            for mark in others:
+                yield f"- {said(mark.prop, language).sentence}{lost(mark, language)}"
     names = [mark.prop.name for mark in part.marks if mark.hidden]
     if names:
         yield f"\n{said_by.hidden}: {', '.join(names)}."
 
 
-def _failed(mark: Mark, language: Language) -> Iterable[str]:
+def _happened(mark: Mark) -> object:
+    """Give what is the same for failures of which one tells all: a crash, or a limit of time."""
+    evidence = mark.evidence
+    alike = evidence.status in {"crashed", "timeout"} and not mark.because_of
+    return (evidence.status, evidence.message) if alike else mark.prop.id
+
+
+def lost(mark: Mark, language: Language) -> str:
+    """Say what a failure costs, in brackets; nothing where it costs nothing."""
+    if mark.because_of or not mark.worth:
+        return ""
+    return f" ({words(language).bonus if mark.bonus else f'−{mark.worth:g}'})"
+
+
+def _failed(mark: Mark, language: Language, *, alone: bool) -> Iterable[str]:
     said_by, evidence = words(language), mark.evidence
     prop, law = mark.prop, said(mark.prop, language)
-    lost = "" if mark.because_of else f" (−{mark.worth:g})"
-    yield f"\n### ✗ {law.sentence}{lost}\n"
+    yield f"\n### ✗ {law.sentence}{lost(mark, language)}\n"
     yield f"{law.explanation}\n\n    {prop.formula}"
     if prop.claim is not None:
         yield f"\n{said_by.notes}: «{prop.claim.quote}»"
@@ -220,8 +260,13 @@ def _failed(mark: Mark, language: Language) -> Iterable[str]:
         yield f"\n{said_by.statuses[evidence.status]}: {_literal(evidence.message or '')}"
     if evidence.printed:
         yield f"\n{said_by.printed}:\n\n{_fenced(evidence.printed)}"
-    if law.hint:
+    if law.hint and alone and hints(evidence):
         yield f"\n**{said_by.hint}**: {law.hint}"
+
+
+def hints(evidence: Evidence) -> bool:
+    """Whether a hint about the law helps: not where nothing is known of it."""
+    return evidence.status != "timeout"
 
 
 def _fenced(text: str) -> str:

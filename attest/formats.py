@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from attest.feedback import Language, feedback, percent, said, words
+from attest.feedback import Language, feedback, hints, points, said, words
 from attest.grading import Grade, Mark, readable
 
 __all__ = ["FORMATS", "as_csv", "cell", "gradescope", "junit", "summary"]
@@ -24,16 +24,14 @@ def gradescope(result: Grade, seconds: float, language: Language = "en") -> dict
     Source: Gradescope's autograder documentation, "Output format".
     """
     said_by = words(language)
-    score, most = result.score, result.max_score
-    whole = said_by.points.format(score=score, most=most, percent=percent(score, most))
-    lines = [whole]
+    lines = [points(result, language)]
     if result.problem is not None:
         lines.append(f"{said_by.not_loaded}: {result.problem}")
     if result.missing:
         names, kept = ", ".join(result.missing), 100 * result.rubric.kept
         lines.append(said_by.missing.format(names=names, kept=kept))
     return {
-        "score": score,
+        "score": result.score,
         "execution_time": round(seconds),
         "output": readable("\n".join(lines)),
         "output_format": "text",
@@ -68,7 +66,7 @@ def _output(mark: Mark, language: Language) -> str:
             lines += ["", found.shown(said_by.labels)]
         else:
             lines.append(f"{said_by.statuses[evidence.status]}: {evidence.message or ''}")
-        if law.hint and not mark.because_of:
+        if law.hint and hints(evidence) and not mark.because_of:
             lines += ["", f"{said_by.hint}: {law.hint}"]
     elif evidence.status == "not_attempted":
         lines.append(said_by.statuses["not_attempted"])
@@ -173,11 +171,12 @@ def summary(result: Grade, seconds: float, language: Language = "en") -> str:
         held = sum(mark.evidence.status == "holds" for mark in part.marks if not mark.hidden)
         seen = sum(not mark.hidden for mark in part.marks)
         note = said_by.statuses[part.status] or said_by.held.format(held=held, seen=seen)
-        rows.append(f"| {part.name} | {part.score:g} / {part.max_score:g} | {note} |")
+        seen_part = part.open
+        rows.append(f"| {part.name} | {seen_part.score:g} / {seen_part.max_score:g} | {note} |")
     head, _, rest = feedback(result, language).partition("\n\n")
-    points, _, rest = rest.partition("\n\n")
+    total, _, rest = rest.partition("\n\n")
     text = "\n".join(
-        [head, "", points, "", *rows, "", said_by.took.format(seconds=seconds), "", rest]
+        [head, "", total, "", *rows, "", said_by.took.format(seconds=seconds), "", rest]
     )
     return _cut(text, MOST_OF_A_SUMMARY)
 

@@ -96,6 +96,11 @@ class ComponentGrade:
         """The points that it could have earned, without a bonus."""
         return _sum(mark.worth for mark in self.marks if not mark.bonus)
 
+    @property
+    def open(self) -> ComponentGrade:
+        """The same without what is hidden, of which points would tell how it went."""
+        return replace(self, marks=tuple(mark for mark in self.marks if not mark.hidden))
+
 
 @dataclass(frozen=True)
 class Grade:
@@ -138,6 +143,13 @@ class Grade:
     def max_score(self) -> float:
         """The points that a submission of all components could have earned, without a bonus."""
         return _sum(mark.worth for mark in self.marks if not mark.bonus)
+
+    @property
+    def open_points(self) -> tuple[float, float]:
+        """The points earned, and those that could have been, without what is hidden."""
+        parts = [part.open for part in self.components]
+        share = self.rubric.kept if self.missing else 1.0
+        return _sum(share * part.score for part in parts), _sum(part.max_score for part in parts)
 
     @property
     def marks(self) -> tuple[Mark, ...]:

@@ -102,6 +102,12 @@ class Rubric:
         own = [worth for pattern, worth in self.properties.items() if _fits(pattern, prop)]
         return own[-1] if own else self.kinds[prop.kind]
 
+    def worthless(self, properties: Iterable[Property]) -> bool:
+        """Whether none of the properties that are graded is worth anything, without a bonus."""
+        graded = [prop for prop in properties if self.grades(prop)]
+        worth = self.points(graded)
+        return not any(worth[prop.id] for prop in graded if not self.is_bonus(prop))
+
     def require_known(self, properties: Sequence[Property]) -> None:
         """Make sure that every pattern fits something.
 

@@ -339,15 +339,16 @@ def _lost(result: Grade, language: Language) -> Iterator[RenderableType]:
         for mark in sorted(component.marks, key=lambda mark: -mark.worth):
             if not mark.failed or mark.hidden or mark.because_of:
                 continue
-            evidence, lost, law = mark.evidence, mark.worth, said(mark.prop, language)
+            evidence, law = mark.evidence, said(mark.prop, language)
+            price = "bonus" if mark.bonus else f"−{mark.worth:g}"
             found = evidence.counterexample
             if found is not None and shown < SHOWN:
                 shown += 1
-                yield Rule(Text(f"−{lost:g} points", "bold red"), align="left", style="red")
+                yield Rule(Text(f"{price} points", "bold red"), align="left", style="red")
                 yield _told(found, law, language) + "\n"
                 continue
             mark_of_it, name = MARKS[evidence.status], (component.name, "bold")
-            cost = (f"  −{lost:g}", "bold red")
+            cost = (f"  {price}", "bold red")
             yield Text.assemble(mark_of_it, " ", name, ": ", law.sentence, cost)
             yield Text(f"    {evidence.message}", "dim")
 

@@ -272,8 +272,25 @@ def test_that_all_holds_is_said_where_all_that_was_attempted_does():
 
 def test_of_what_was_not_attempted_there_is_a_line_alone():
     missing, rubric = Evidence(LAWS[DIAGONAL], "not_attempted"), Rubric(hidden=("causal_mask",))
-    for result in (graded(missing), graded(missing, rubric=rubric)):
-        assert feedback(result).endswith("\n\n## causal_mask: 0 / 3 (not attempted)\n")
+    for result, most in ((graded(missing), 3), (graded(missing, rubric=rubric), 0)):
+        assert feedback(result).endswith(f"\n\n## causal_mask: 0 / {most} (not attempted)\n")
+
+
+def test_one_crash_is_told_once_with_all_that_it_costs():
+    rubric = Rubric(bonus=(OVERFLOW,))
+    crashes = [
+        Evidence(LAWS[name], "crashed", message="no mask") for name in (SUM, SHIFT, OVERFLOW)
+    ]
+    report = feedback(
+        graded(*crashes, Evidence(LAWS[DIAGONAL], "timeout", message="late"), rubric=rubric)
+    )
+    assert report.count("no mask") == 1
+    same = report.partition("The same happens in 2 more:\n")[2]
+    assert f"- {LAWS[SHIFT].sentence} (−3)\n- {LAWS[OVERFLOW].sentence} (bonus, not earned)" in same
+    assert "**Hint**" not in report
+    alone = feedback(graded(*holds(SUM), crashes[1]))
+    assert "The same happens" not in alone
+    assert "**Hint**" in alone
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -309,7 +326,7 @@ def test_what_cannot_be_loaded_has_no_points_and_says_why(language):
 
 # --- What is hidden -------------------------------------------------------------------------------
 
-FREE = Rubric(hidden=(SHIFT,), properties={SHIFT: 0})
+FREE = Rubric(hidden=(SHIFT,))
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

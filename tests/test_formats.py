@@ -97,7 +97,7 @@ def test_gradescope_gets_the_points_and_what_they_are_of(mixed):
     found = gradescope(mixed, 4.2)
     assert found["score"] == 3 + 1 + 2
     assert found["execution_time"] == 4
-    assert found["output"] == "6 of 14.25 points (42%)"
+    assert found["output"] == "6 of 11.25 points (53%), without what is hidden"
     assert (found["visibility"], found["stdout_visibility"]) == ("visible", "hidden")
     tests = scoped(mixed)
     assert {name: (one["score"], one["max_score"]) for name, one in tests.items()} == {
@@ -307,7 +307,7 @@ def test_a_summary_has_a_table_of_points_before_the_report(language, mixed):
     assert lines[4:9] == [
         f"| {said_by.component} | {said_by.worth} | |",
         "| --- | ---: | --- |",
-        f"| softmax | 4 / 7.25 | {note} |",
+        f"| softmax | 4 / 4.25 | {note} |",
         f"| causal_mask | 0 / 3 | {said_by.statuses['not_attempted']} |",
         f"| scaled_dot_product_attention | 2 / 4 | {said_by.held.format(held=0, seen=2)} |",
     ]
@@ -354,7 +354,7 @@ def test_a_summary_that_is_short_enough_is_whole():
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "csv"])
 @pytest.mark.parametrize("status", ["refuted", "crashed", "timeout", "undecided"])
 def test_no_file_of_a_student_tells_how_a_hidden_law_went(status, name, language):
-    rubric = Rubric(hidden=(ORDER,), properties={ORDER: 0})
+    rubric = Rubric(hidden=(ORDER,))
 
     def seen(hidden: Evidence) -> Any:
         result = graded(*holds(SUM), refuted(SHIFT), hidden, rubric=rubric)
@@ -365,6 +365,7 @@ def test_no_file_of_a_student_tells_how_a_hidden_law_went(status, name, language
         if name != "gradescope":
             return text
         data = json.loads(text)
+        del data["score"]  # of which Gradescope shows students nothing while a test is hidden
         data["tests"] = [one for one in data["tests"] if one["visibility"] == "visible"]
         return data
 
@@ -445,7 +446,7 @@ def test_all_formats_agree_on_the_points(statuses, worths, out_of, required, cho
     assert (data["score"], data["max_score"]) == (result.score, result.max_score)
     for language in LANGUAGES:
         points = words(language).points
-        most, score = f"{result.max_score:g}", f"{result.score:g}"
+        score, most = (f"{number:g}" for number in result.open_points)
         line = re.sub(r" ?\(.*", "", points.format(score=float(score), most=float(most), percent=0))
         scope = gradescope(result, 1.0, language)
         assert scope["score"] == result.score
@@ -454,7 +455,8 @@ def test_all_formats_agree_on_the_points(statuses, worths, out_of, required, cho
         text = summary(result, 1.0, language)
         assert text.splitlines()[2].startswith(f"**{line}")
         for part in result.components:
-            assert f"| {part.name} | {part.score:g} / {part.max_score:g} |" in text
+            seen = f"{part.open.score:g} / {part.open.max_score:g}"
+            assert f"| {part.name} | {seen} |" in text
     tests, table_of = scope["tests"], rows(as_csv(result, 1.0))
     for row, one, found in zip(data["properties"], tests, table_of, strict=True):
         assert row["points"] == one["score"] == float(found["points"])

@@ -68,7 +68,8 @@ def test_the_example_component_is_graded(my_laws, tmp_path, capsys):
     text = (
         "import torch\n\n\nclass RMSNorm(torch.nn.Module):\n"
         "    def __init__(self, d_model):\n        super().__init__()\n\n"
-        "    def forward(self, x):\n        return x / (x.square().mean(-1, keepdim=True) + 1e-5){}\n"
+        "    def forward(self, x):\n        mean = x.square().mean(-1, keepdim=True)\n"
+        "        return x / (mean + 1e-5){}\n"
     )
     mine.write_text(text.format(".sqrt()"))
     assert graded(mine, my_laws, "RMSNorm") == WELL

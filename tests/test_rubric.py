@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attest.command import main
 from attest.contract import CONTRACT
 from attest.evidence import Evidence
 from attest.examination import Settings
@@ -473,3 +474,12 @@ def test_points_are_finite_and_scaled_whatever_laws_are_worth(worths, components
     else:
         assert result.max_score == 0
     assert result.score >= result.max_score
+
+
+@pytest.mark.parametrize("text", ["bonus = ['softmax']\n", "[properties]\nsoftmax = 0\n"])
+def test_a_rubric_by_which_nothing_counts_is_refused(text, tmp_path, capsys):
+    (tmp_path / "rubric.toml").write_text(text)
+    (tmp_path / "mine.py").write_text("from torch import softmax\ndef softmax(x, dim=-1): pass\n")
+    command = ["grade", str(tmp_path / "mine.py"), "--only", "softmax"]
+    assert main([*command, "--rubric", str(tmp_path / "rubric.toml")]) == 2
+    assert "no law is worth a point" in " ".join(capsys.readouterr().err.split())
