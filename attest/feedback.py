@@ -11,7 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from attest.evidence import Evidence, Labels
+from attest import korean
+from attest.evidence import Counterexample, Evidence, Labels
 from attest.grading import ComponentGrade, Grade, Mark, readable
 from attest.laws import Property
 from attest.ledger import own_package
@@ -27,7 +28,9 @@ __all__ = [
     "lost",
     "percent",
     "points",
+    "problem",
     "said",
+    "shown",
     "words",
 ]
 
@@ -186,7 +189,7 @@ def feedback(result: Grade, language: Language = "en") -> str:
     said_by = words(language)
     lines = [f"# {_literal(result.submission)}", "", f"**{points(result, language)}**"]
     if result.problem is not None:
-        lines += ["", f"{said_by.not_loaded}: {_literal(result.problem)}", ""]
+        lines += ["", f"{said_by.not_loaded}: {_literal(problem(result, language))}", ""]
         return readable("\n".join(lines))
     if result.missing:
         names, kept = ", ".join(result.missing), 100 * result.rubric.kept
@@ -209,7 +212,8 @@ def _component(part: ComponentGrade, mistake: str | None, language: Language) ->
         return
     open_marks = open_part.marks
     if mistake is not None:
-        yield f"\n{said_by.behaves_like}: {mistake}."
+        own = korean.mistake(mistake) if language == "ko" else mistake
+        yield f"\n{said_by.behaves_like}: {own}."
     holding = [mark for mark in open_marks if mark.evidence.status == "holds"]
     if holding:
         sentences = "; ".join(said(mark.prop, language).sentence for mark in holding)
@@ -255,13 +259,25 @@ def _failed(mark: Mark, language: Language, *, alone: bool) -> Iterable[str]:
         return
     found = evidence.counterexample
     if found is not None:
-        yield "\n" + _fenced(found.shown(said_by.labels))
+        yield "\n" + _fenced(shown(found, language))
     else:
         yield f"\n{said_by.statuses[evidence.status]}: {_literal(evidence.message or '')}"
     if evidence.printed:
         yield f"\n{said_by.printed}:\n\n{_fenced(evidence.printed)}"
     if law.hint and alone and hints(evidence):
         yield f"\n**{said_by.hint}**: {law.hint}"
+
+
+def shown(found: Counterexample, language: Language) -> str:
+    """Write out a counterexample in a language."""
+    own = korean.counterexample(found) if language == "ko" else found
+    return own.shown(words(language).labels)
+
+
+def problem(result: Grade, language: Language) -> str:
+    """Say in a language why a submission could not be loaded."""
+    text = result.problem or ""
+    return korean.problem(text) if language == "ko" else text
 
 
 def hints(evidence: Evidence) -> bool:

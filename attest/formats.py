@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from attest.feedback import Language, feedback, hints, points, said, words
+from attest.feedback import Language, feedback, hints, points, problem, said, shown, words
 from attest.grading import Grade, Mark, readable
 
 __all__ = ["FORMATS", "as_csv", "cell", "gradescope", "junit", "summary"]
@@ -26,7 +26,7 @@ def gradescope(result: Grade, seconds: float, language: Language = "en") -> dict
     said_by = words(language)
     lines = [points(result, language)]
     if result.problem is not None:
-        lines.append(f"{said_by.not_loaded}: {result.problem}")
+        lines.append(f"{said_by.not_loaded}: {problem(result, language)}")
     if result.missing:
         names, kept = ", ".join(result.missing), 100 * result.rubric.kept
         lines.append(said_by.missing.format(names=names, kept=kept))
@@ -63,7 +63,7 @@ def _output(mark: Mark, language: Language) -> str:
         if mark.because_of:
             lines.append(said_by.because_of.format(parts=", ".join(mark.because_of)))
         elif found is not None:
-            lines += ["", found.shown(said_by.labels)]
+            lines += ["", shown(found, language)]
         else:
             lines.append(f"{said_by.statuses[evidence.status]}: {evidence.message or ''}")
         if law.hint and hints(evidence) and not mark.because_of:

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from attest.claims import Verdict
 from attest.evidence import Counterexample, Evidence
-from attest.feedback import Language, Said, percent, said, words
+from attest.feedback import Language, Said, percent, said, shown, words
 from attest.grading import Grade
 from attest.ledger import Ledger
 from attest.measurements import summary
@@ -411,7 +411,7 @@ def _told(found: Counterexample, law: Said, language: Language) -> str:
     lines = [f"{found.component}: {law.sentence}", f"  {law.explanation}", f"  {found.formula}"]
     if found.quote:
         lines.append(f"  {said_by.notes}: «{found.quote}»")
-    lines += ["", found.shown(said_by.labels)]
+    lines += ["", shown(found, language)]
     if law.hint:
         lines += ["", f"  {said_by.hint}: {law.hint}"]
     return "\n".join(lines)

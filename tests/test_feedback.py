@@ -7,7 +7,7 @@ import re
 from dataclasses import astuple, replace
 from itertools import pairwise
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,12 +17,14 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from rich.cells import cell_len
 
+from attest import korean
 from attest.evidence import Counterexample, Evidence
-from attest.examination import Settings
+from attest.examination import Settings, examine
 from attest.feedback import LANGUAGES, TABLE, feedback, percent, said, words
 from attest.grading import Grade, grade, unloadable
+from attest.implementations import LocalImplementation
 from attest.laws import Property, law
-from attest.ledger import own_package
+from attest.ledger import load_reference, own_package
 from attest.mistakes import known_mistakes, nearest
 from attest.rubric import Rubric
 from attest.sandbox import trusted
@@ -244,6 +246,62 @@ def test_a_report_is_in_one_language(language):
     around += [said_by.missing, said_by.not_loaded, said_by.all_well, *said_by.statuses.values()]
     around += [said_by.because_of, said_by.behaves_like, said_by.printed, *astuple(said_by.labels)]
     assert all(bool(HANGUL.search(text)) == (language == "ko") for text in around if text)
+
+
+def test_a_counterexample_is_in_korean_but_for_the_laws_own_words():
+    doubled = SimpleNamespace(softmax=lambda x, dim=-1: 2 * x.softmax(dim))
+    mine = LocalImplementation("mine", doubled)
+    law = LAWS["softmax.it_is_the_normalised_exponential"]
+    found = examine(law, mine, Settings(examples=5), load_reference())
+    report = feedback(graded(found), "ko")
+    assert "만큼 다름" in report
+    assert "반올림으로 설명되는 크기는" in report
+    for english in ("off by", "where rounding", "should be  ", "came out  "):
+        assert english not in report.partition("다시 확인하려면")[0]
+
+
+@pytest.mark.parametrize(
+    ("english", "wanted"),
+    [
+        ("off by 0.1 at [0, 1], where rounding explains 1e-15", "0.1만큼 다름: [0, 1], 반올림으로"),
+        ("off by 2, where rounding explains nothing", "2만큼 다름, 반올림으로는 설명되지 않음"),
+        ("off by 3 at [2] (5 for 2), where rounding explains 1", "3만큼 다름: [2] (2이어야"),
+        ("it is not a finite number", "유한한 수가 아님"),
+        ("the difference of 1e-9 is rounding", "1e-9의 차이는 반올림"),
+    ],
+)
+def test_by_how_much_is_said_in_korean(english, wanted):
+    own = odd(SUM, difference=english, expected="at most [1,\n         2]", what="x")
+    found = korean.counterexample(own)
+    assert found.difference is not None
+    assert found.difference.startswith(wanted)
+    assert not re.search("[a-z]{3}", found.difference)
+    assert found.expected == "최대 [1,\n      2]"
+
+
+@pytest.mark.parametrize(
+    ("english", "wanted"),
+    [
+        ("a.py, line 3: this is not Python: bad", "a.py: Python 문법 오류 (3행): bad"),
+        ("a.py: this is not Python: bad", "a.py: Python 문법 오류: bad"),
+        ("a.py raised E: x when imported (line 2)", "a.py: import 도중 E: x 발생 (2행)"),
+        ("a.py raised E when imported", "a.py: import 도중 E 발생"),
+        ("a.py was not imported after 60 seconds", "a.py: 60초 안에 import되지 않음"),
+        ("something else", "something else"),
+    ],
+)
+def test_why_something_does_not_load_is_said_in_korean(english, wanted):
+    assert korean.problem(english) == wanted
+
+
+def test_every_mistake_has_korean_words():
+    table = {text for one in known_mistakes() for text in (one.kind, one.mistake) if text}
+    told = korean._mistakes()
+    assert table <= set(told)
+    assert all(HANGUL.search(text) and not text.endswith(".") for text in told.values())
+    kind, likely = "the scores have the wrong scale", "the exponentials have base two"
+    said_both = korean.mistake(f"{kind}; most likely {likely}")
+    assert said_both == f"{told[kind]}. 가장 그럴듯한 것: {told[likely]}"
 
 
 def test_no_sentence_ends_with_two_full_stops():
