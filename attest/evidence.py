@@ -81,7 +81,13 @@ class Counterexample:
         Args:
             labels: what to call these, in another language.
         """
-        labels, lines = labels or Labels(), list[str]()
+        labels = labels or Labels()
+        script = [f"    {line}".rstrip() for line in self.script.splitlines()]
+        return "\n".join([self.compared_text(labels), "", f"  {labels.again}:", "", *script])
+
+    def compared_text(self, labels: Labels) -> str:
+        """Write out what was given, what came out and what should have."""
+        lines = list[str]()
         width = max((len(name) for name, _ in self.inputs), default=0)
         for name, value in self.inputs:
             lines.append(_hang(f"  {name:<{width}} = ", value))
@@ -93,8 +99,6 @@ class Counterexample:
             lines.append(_hang(f"  {labels.expected}", self.expected))
         if self.difference is not None:
             lines.append(f"  {self.difference}")
-        lines += ["", f"  {labels.again}:", ""]
-        lines += [f"    {line}".rstrip() for line in self.script.splitlines()]
         return "\n".join(lines)
 
 

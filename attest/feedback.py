@@ -259,7 +259,9 @@ def _failed(mark: Mark, language: Language, *, alone: bool) -> Iterable[str]:
         return
     found = evidence.counterexample
     if found is not None:
-        yield "\n" + _fenced(shown(found, language))
+        own = in_language(found, language)
+        yield "\n" + _fenced(own.compared_text(said_by.labels))
+        yield f"\n{said_by.labels.again}:\n\n{_fenced(own.script.rstrip(), 'python')}"
     else:
         yield f"\n{said_by.statuses[evidence.status]}: {_literal(evidence.message or '')}"
     if evidence.printed:
@@ -268,10 +270,14 @@ def _failed(mark: Mark, language: Language, *, alone: bool) -> Iterable[str]:
         yield f"\n**{said_by.hint}**: {law.hint}"
 
 
+def in_language(found: Counterexample, language: Language) -> Counterexample:
+    """Give a counterexample in the words of a language."""
+    return korean.counterexample(found) if language == "ko" else found
+
+
 def shown(found: Counterexample, language: Language) -> str:
     """Write out a counterexample in a language."""
-    own = korean.counterexample(found) if language == "ko" else found
-    return own.shown(words(language).labels)
+    return in_language(found, language).shown(words(language).labels)
 
 
 def problem(result: Grade, language: Language) -> str:
@@ -285,11 +291,11 @@ def hints(evidence: Evidence) -> bool:
     return evidence.status != "timeout"
 
 
-def _fenced(text: str) -> str:
+def _fenced(text: str, kind: str = "") -> str:
     """Set text apart by a fence that it cannot end."""
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}\n{text}\n{fence}"
+    return f"{fence}{kind}\n{text}\n{fence}"
 
 
 def _literal(text: str) -> str:

@@ -190,7 +190,7 @@ def _cut(text: str, most: int) -> str:
     if len(whole) <= most:
         return text
     kept, fence = whole[:most].decode(errors="ignore").rpartition("\n\n")[0], ""
-    for line in re.findall("^`{3,}$", kept, re.MULTILINE):
+    for line in re.findall("^(`{3,})(?:python)?$", kept, re.MULTILINE):
         if not fence or len(line) >= len(fence):
             fence = "" if fence else line
     return kept + (f"\n{fence}" if fence else "") + "\n\n…\n"

@@ -18,7 +18,7 @@ from markdown_it.token import Token
 from rich.cells import cell_len
 
 from attest import korean
-from attest.evidence import Counterexample, Evidence
+from attest.evidence import Counterexample, Evidence, Labels
 from attest.examination import Settings, examine
 from attest.feedback import LANGUAGES, TABLE, feedback, percent, said, words
 from attest.grading import Grade, grade, unloadable
@@ -206,7 +206,7 @@ def test_a_report_says_what_holds_what_fails_and_how_to_see_it(language, texts):
         assert f"**{words(language).hint}**: {found.hint}\n" in report
     assert said(LAWS[SUM], language).sentence in report
     assert "\n```\n  x   = [1, 2]\n  dim = -1\n" in report
-    assert "    print('again')\n```\n" in report
+    assert "```python\nimport torch\nprint('again')\n```\n" in report
     assert said(LAWS[SUM], language).hint not in report
     assert said(LAWS[DIAGONAL], language).sentence not in report
 
@@ -500,10 +500,11 @@ def test_a_counterexample_does_not_end_its_fence(text):
     )
     report = feedback(graded(refuted(SUM, counterexample=found, printed=text or "x")))
     tokens = structure(report)
-    shown, printed = (token for token in tokens if token.type == "fence")
+    shown, script, printed = (token for token in tokens if token.type == "fence")
     control = str.maketrans(dict.fromkeys("\x0b\x0c", "�"))
     assert printed.content == (text or "x").translate(control) + "\n"
-    assert shown.content == found.shown().translate(control) + "\n"
+    assert shown.content == found.compared_text(Labels()).translate(control) + "\n"
+    assert script.content.rstrip("\n") == text.rstrip().translate(control)
     kinds = {token.type.partition("_")[0] for token in tokens}
     assert kinds == {"heading", "paragraph", "inline", "code", "fence"}
     assert headings(report) == [
