@@ -166,14 +166,24 @@ def _link(path: Path) -> str | None:
 
 
 def _of_a_folder(folder: Path) -> Entry:
+    name, problem = printable(folder.name), _link(folder)
+    inside = _only_folder(folder)
+    while problem is None and inside is not None:  # as archives are unpacked
+        folder, problem = inside, _link(inside)
+        inside = _only_folder(folder)
     files = sorted(path for path in folder.glob("*.py") if path.is_file())
     main = [path for path in files if path.name == MAIN] or files
-    name, problem = printable(folder.name), _link(folder)
     if problem is None and len(main) != 1:
         several = f"{len(files)} Python files, and none of them is {MAIN}"
         problem = f"the folder has {several if files else 'no Python file'}"
     path = main[0] if len(main) == 1 else folder
     return Entry(name, path, alone=False, problem=problem or _link(path))
+
+
+def _only_folder(folder: Path) -> Path | None:
+    """Give the folder that is all there is in a folder, but for what starts with a dot or __."""
+    inside = [path for path in folder.iterdir() if not path.name.startswith((".", "__"))]
+    return inside[0] if len(inside) == 1 and inside[0].is_dir() else None
 
 
 def grade_class(

@@ -586,6 +586,8 @@ def _class_folder(options: argparse.Namespace) -> Path:
     if alone:
         raise LedgerError(f"{', '.join(alone)}: for one submission, and --out is for a class")
     place = options.out.resolve()
+    if place.exists() and not place.is_dir():
+        raise LedgerError(f"--out {options.out} is a file; choose a folder for the results")
     if folder.resolve() in {place, *place.parents, (place / "submissions")}:
         raise LedgerError(f"--out {options.out}: choose a folder apart from the submissions")
     return folder

@@ -214,11 +214,13 @@ def test_folders_are_submissions_too(folder, how, tmp_path):
         "hal": {"mine.py": RIGHT},
         "ida": {"a.py": RIGHT, "b.py": RIGHT},
         "jim": {"notes.txt": ""},
+        "nan": {"nan/work/submission.py": RIGHT, "nan/work/notes.py": "", "__MACOSX/x": ""},
         ".git": {"x.py": ""},
         "__pycache__": {"x.py": ""},
     }.items():
         (folder / name).mkdir()
         for file, text in files.items():
+            (folder / name / file).parent.mkdir(parents=True, exist_ok=True)
             (folder / name / file).write_text(text)
     (folder / "kim").symlink_to(folder / "hal")
     (folder / "lea.py").symlink_to(folder / "ann.py")
@@ -232,6 +234,7 @@ def test_folders_are_submissions_too(folder, how, tmp_path):
         "jim": 0.0,
         "kim": 0.0,
         "lea": 0.0,
+        "nan": 6.0,
     }
     assert "2 Python files, and none of them is submission.py" in found["ida"]["problem"]
     assert "no Python file" in found["jim"]["problem"]
@@ -375,6 +378,9 @@ def test_a_class_is_a_folder_with_a_place_for_its_results(folder, tmp_path, caps
     out = ["--out", str(tmp_path / "out")]
     assert main(["grade", str(folder), *ONLY, *out, "--json", "y.json"]) == 2
     assert "--json: for one submission, and --out is for a class" in capsys.readouterr().err
+    (tmp_path / "a file").write_text("")
+    assert main(["grade", str(folder), *ONLY, "--out", str(tmp_path / "a file")]) == 2
+    assert "is a file; choose a folder for the results" in capsys.readouterr().err
     assert main(["grade", str(folder / "ann.py"), *ONLY, *out]) == 2
     assert "ann.py is no folder" in capsys.readouterr().err
     assert main(["grade", str(folder), *ONLY, *out, "--name", "x"]) == 2
