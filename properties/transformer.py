@@ -543,6 +543,9 @@ _WORDS = 43
 _SURE = 2e-9
 """Limits of a power of two between which it is as good as known."""
 
+_HOLLOWS = 4
+"""So many of the hollows between factors are looked into."""
+
 
 @st.composite
 def _many_words(draw: Any) -> dict[str, Any]:
@@ -601,15 +604,24 @@ def _as_if_at_the_first_place(
         rows = written(start + factors[:, None] * away[1], pairs)
         return (rows[1:, 1] - rows[1:, 0]).abs().amax(-1)
 
-    # The factor, as a power of two, lies between narrower and narrower limits; at first many are
-    # tried, since it may be far from 1 and what lies between it and the rest can have hollows.
-    low, high, tables = -14.0, 14.0, 4
-    while high - low > _SURE:
-        exponents = torch.linspace(low, high, tables * (_WORDS - 1), dtype=torch.float64)
-        apart = torch.cat([compared(part) for part in exponents.chunk(tables)])
-        best, step = int(apart.argmin()), (high - low) / (len(exponents) - 1)
-        factor = 2.0 ** float(exponents[best])
-        low, high, tables = (*(float(exponents[best]) + 2 * side * step for side in (-1, 1)), 1)
+    def narrowed(low: float, high: float) -> tuple[float, float]:
+        """Look for the factor, as a power of two, between narrower and narrower limits."""
+        while high - low > _SURE:
+            exponents = torch.linspace(low, high, _WORDS - 1, dtype=torch.float64)
+            apart, step = compared(exponents), (high - low) / (_WORDS - 2)
+            best = float(exponents[int(apart.argmin())])
+            low, high = best - 2 * step, best + 2 * step
+        return float(apart.min()), 2.0**best
+
+    # At first many are tried, since it may be far from 1. It need not lie in the deepest hollow
+    # that so few of them find.
+    exponents = torch.linspace(-14.0, 14.0, 4 * (_WORDS - 1), dtype=torch.float64)
+    apart, step = torch.cat([compared(part) for part in exponents.chunk(4)]), 28.0 / len(exponents)
+    hollow = torch.ones_like(apart, dtype=torch.bool)
+    hollow[1:] &= apart[1:] <= apart[:-1]
+    hollow[:-1] &= apart[:-1] <= apart[1:]
+    deepest = exponents[hollow][apart[hollow].argsort()[:_HOLLOWS]].tolist()
+    least, factor = min(narrowed(at - 2 * step, at + 2 * step) for at in deepest)
     table = start + factor * away
     rows = written(table, words)
     # A position may be off by as much as the contract says: so much is it moved, at random.
@@ -621,7 +633,7 @@ def _as_if_at_the_first_place(
         bound = torch.maximum(bound, (moved - rows).abs().amax(-1, keepdim=True))
     model.set_parameters({name: before})
     bound = 4 * bound.cummax(1).values + _clear(rows)
-    return float(apart.min() / bound[0, 1, 0]), rows, bound
+    return least / float(bound[0, 1, 0]), rows, bound
 
 
 @law(

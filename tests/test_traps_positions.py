@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
@@ -11,6 +13,7 @@ from attest.laws import law
 from attest.strategies import attention_inputs
 from attest.subject import Subject
 from properties.bounds import attention_bounds, position_bounds
+from properties.transformer import _WORDS, _as_if_at_the_first_place
 from reference import SelfAttention, masked_softmax
 from tests.mutants.positional_encoding import base_of_one_thousand, table_starts_anew_after_2048
 from tests.mutants.self_attention import BonusForNearTokens
@@ -137,3 +140,35 @@ def test_rotations_do_not_know_the_wavelengths() -> None:
     wrong = with_wrong(SINUSOIDS, base_of_one_thousand)
     found = {p.id: examined(p, wrong).status for p in LEDGER.properties if p.id in expected}
     assert found == expected
+
+
+# --- 4: a search that stops in the first hollow --------------------------------------------------
+
+
+class _WithHollows:
+    """A table of words, of which the second cancels its position at a factor beside a hollow."""
+
+    def __init__(self, table: Tensor) -> None:
+        self.table = table
+
+    def parameters(self) -> dict[str, Tensor]:
+        return {"words": self.table}
+
+    def set_parameters(self, values: dict[str, Tensor]) -> None:
+        self.table = values["words"]
+
+    def outputs(self, tokens: Tensor) -> Tensor:
+        start = 2 * torch.cos(1.0 + torch.arange(2, dtype=torch.float64))
+        exponents = ((self.table[tokens] - start)[..., 0].clamp_min(1e-9)).log2()
+        hollow, cancels = 5e-4 + (exponents - 0.42).abs(), 0.02 * (exponents + 0.001).abs()
+        apart = torch.where(tokens > 0, torch.minimum(hollow, cancels), 0.0)
+        return apart[..., None]
+
+
+def test_a_factor_is_looked_for_in_more_than_the_deepest_hollow():
+    model: Any = _WithHollows(torch.zeros(_WORDS, 2, dtype=torch.float64))
+    away = torch.ones(_WORDS, 2, dtype=torch.float64)
+    off = 1e-9 * torch.ones_like(away)
+    apart, rows, _ = _as_if_at_the_first_place(model, model.outputs, "words", away, off)
+    assert apart <= 1
+    assert float(rows.abs().max()) < 1e-6
