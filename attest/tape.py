@@ -311,7 +311,8 @@ class Tape(TorchFunctionMode):
             wanted: tensors by the name that the script gives them at the end.
             brief: leave out calls that nothing wanted follows from, which is another script where
                 the component remembers them.
-            copies: copy every answer, which a component may overwrite in a later call.
+            copies: copy every answer, which a component may overwrite in a later call, and keep from
+                recording gradients, where it may do something else.
         """
         originals = {id(tensor): original for tensor, original in self._aliases}
         wanted = {name: originals.get(id(t), t) for name, t in wanted.items()}
@@ -479,7 +480,7 @@ class _Writer:
                     text = each if len(names) > 1 else f"{text}.clone()"
                 text = f"{', '.join(names)} = {text}"
             # A module's parameters record them, too, and it may take another path then.
-            if step.graded is False and (self._mixed or step.uses):
+            if step.graded is False and (self._mixed or step.uses or self._copies):
                 self._lines += ["with torch.no_grad():", f"    {text}"]
             else:
                 self._lines.append(_bare(text))

@@ -163,6 +163,22 @@ def test_a_script_fails_on_the_wrong_submission_and_passes_on_the_right_one(fail
     assert run(evidence.counterexample.script) is None
 
 
+def test_what_is_done_only_without_gradients_can_be_run_again(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import torch\n\ndef softmax(x, dim=-1):\n"
+        "    if not torch.is_grad_enabled():\n        x.sub_(x.amax(dim, keepdim=True))\n"
+        "    return x.softmax(dim)\n"
+    )
+    name = "softmax.inputs_are_left_unchanged"
+    (prop,) = (prop for prop in load_ledger().laws if prop.id == name)
+    found = examine(prop, load_submission(str(path)), Settings(examples=10), load_reference())
+    assert found.status == "refuted"
+    assert found.counterexample is not None
+    assert "earlier calls" not in found.counterexample.what
+    assert "with torch.no_grad():\n    " in found.counterexample.script
+
+
 def test_a_law_that_sets_the_reference_has_a_counterexample():
     class LayerNorm(reference.LayerNorm):
         def forward(self, x):
