@@ -311,8 +311,8 @@ class Tape(TorchFunctionMode):
             wanted: tensors by the name that the script gives them at the end.
             brief: leave out calls that nothing wanted follows from, which is another script where
                 the component remembers them.
-            copies: copy every answer, which a component may overwrite in a later call, and keep from
-                recording gradients, where it may do something else.
+            copies: copy every answer, which a component may overwrite in a later call, and record
+                no gradients that the law has not recorded, with which it may do something else.
         """
         originals = {id(tensor): original for tensor, original in self._aliases}
         wanted = {name: originals.get(id(t), t) for name, t in wanted.items()}
