@@ -422,7 +422,8 @@ def single_precision_learns_what_double_precision_learns(
     """Gradients in float32, in which models are trained, are those in float64, but rounded.
 
     Two digits of the largest one are compared, by inputs and parameters at once. Where an
-    activation happens to have its kink between the two precisions, other parameters are tried.
+    activation happens to have its kink between the two precisions, other parameters are tried. In
+    float32 parameters learn from inputs that need no gradient themselves, as data do not.
     """
     sizes = component.setup.arguments if component.setup is not None else {}
     normalises = "n_heads" in sizes or component.spec.name == "LayerNorm"
@@ -439,7 +440,7 @@ def single_precision_learns_what_double_precision_learns(
             component.set_parameters(base)
             if wide is not component:
                 wide.set_parameters({name: value.double() for name, value in base.items()})
-        found = _whole_gradient(component, arguments, floating)
+        found = _whole_gradient(component, arguments, floating, data=True)
         expected = _whole_gradient(wide, arguments, widened)
         bound = TWO_DIGITS * float(expected.abs().max())
         if bool(((found - expected).abs() <= bound).all()):
@@ -458,15 +459,28 @@ TWO_DIGITS = 2.0**-8
 
 
 def _whole_gradient(
-    component: Subject, arguments: dict[str, Any], floating: Mapping[str, Tensor]
+    component: Subject,
+    arguments: dict[str, Any],
+    floating: Mapping[str, Tensor],
+    *,
+    data: bool = False,
 ) -> Tensor:
-    """Give the gradient by all floating inputs, then all parameters, of all results together."""
-    with component.learning():
-        answer = _results(component(**{**arguments, **floating}))
-    result = torch.cat([one.flatten() for one in answer])
+    """Give the gradient by all floating inputs, then all parameters, of all results together.
+
+    With ``data`` that by parameters is of a call whose inputs need none.
+    """
+
+    def called(inputs: Mapping[str, Tensor]) -> Tensor:
+        with component.learning():
+            answer = _results(component(**{**arguments, **inputs}))
+        return torch.cat([one.flatten() for one in answer])
+
+    result = called(floating)
     probe = torch.sin(1.0 + _count(result))
     distinct = {id(value): value for value in floating.values()}.values()
     found = [*gradients(result, probe, *distinct)] if distinct else []
+    if data and distinct and component.spec.is_module:
+        result = called({name: value.detach() for name, value in floating.items()})
     scalar = weighted_sum(result, probe, *distinct)
     found += component.parameter_gradients(scalar).values()
     return torch.cat([gradient.flatten().double() for gradient in found])
