@@ -543,8 +543,8 @@ _WORDS = 43
 _SURE = 2e-9
 """Limits of a power of two between which it is as good as known."""
 
-_HOLLOWS = 4
-"""So many of the hollows between factors are looked into."""
+_HOLLOWS, _SEEN = 4, 0.05
+"""So many of the hollows between factors are looked into, up to such limits."""
 
 
 @st.composite
@@ -604,24 +604,26 @@ def _as_if_at_the_first_place(
         rows = written(start + factors[:, None] * away[1], pairs)
         return (rows[1:, 1] - rows[1:, 0]).abs().amax(-1)
 
-    def narrowed(low: float, high: float) -> tuple[float, float]:
+    def narrowed(at: float, side: float, narrow: float) -> tuple[float, float, float]:
         """Look for the factor, as a power of two, between narrower and narrower limits."""
-        while high - low > _SURE:
-            exponents = torch.linspace(low, high, _WORDS - 1, dtype=torch.float64)
-            apart, step = compared(exponents), (high - low) / (_WORDS - 2)
-            best = float(exponents[int(apart.argmin())])
-            low, high = best - 2 * step, best + 2 * step
-        return float(apart.min()), 2.0**best
+        least = math.inf
+        while side > narrow:
+            exponents = torch.linspace(at - side, at + side, _WORDS - 1, dtype=torch.float64)
+            apart, side = compared(exponents), 4 * side / (_WORDS - 2)
+            at, least = float(exponents[int(apart.argmin())]), float(apart.min())
+        return least, at, side
 
-    # At first many are tried, since it may be far from 1. It need not lie in the deepest hollow
-    # that so few of them find.
+    # At first many are tried, since it may be far from 1. It need not lie in the hollow that is the
+    # deepest at these: a few are looked into.
     exponents = torch.linspace(-14.0, 14.0, 4 * (_WORDS - 1), dtype=torch.float64)
     apart, step = torch.cat([compared(part) for part in exponents.chunk(4)]), 28.0 / len(exponents)
     hollow = torch.ones_like(apart, dtype=torch.bool)
     hollow[1:] &= apart[1:] <= apart[:-1]
     hollow[:-1] &= apart[:-1] <= apart[1:]
     deepest = exponents[hollow][apart[hollow].argsort()[:_HOLLOWS]].tolist()
-    least, factor = min(narrowed(at - 2 * step, at + 2 * step) for at in deepest)
+    _, at, side = min(narrowed(at, 2 * step, _SEEN) for at in deepest)
+    least, at, _ = narrowed(at, side, _SURE / 2)
+    factor = 2.0**at
     table = start + factor * away
     rows = written(table, words)
     # A position may be off by as much as the contract says: so much is it moved, at random.
