@@ -166,11 +166,12 @@ def _link(path: Path) -> str | None:
 
 
 def _of_a_folder(folder: Path) -> Entry:
-    name, problem = printable(folder.name), _link(folder)
-    inside = _only_folder(folder)
-    while problem is None and inside is not None:  # as archives are unpacked
-        folder, problem = inside, _link(inside)
-        inside = _only_folder(folder)
+    name = printable(folder.name)
+    try:
+        folder = _innermost(folder)
+    except OSError as error:
+        return Entry(name, folder, alone=False, problem=f"it cannot be read: {error.strerror}")
+    problem = _link(folder)
     files = sorted(path for path in folder.glob("*.py") if path.is_file())
     main = [path for path in files if path.name == MAIN] or files
     if problem is None and len(main) != 1:
@@ -180,10 +181,17 @@ def _of_a_folder(folder: Path) -> Entry:
     return Entry(name, path, alone=False, problem=problem or _link(path))
 
 
-def _only_folder(folder: Path) -> Path | None:
-    """Give the folder that is all there is in a folder, but for what starts with a dot or __."""
-    inside = [path for path in folder.iterdir() if not path.name.startswith((".", "__"))]
-    return inside[0] if len(inside) == 1 and inside[0].is_dir() else None
+def _innermost(folder: Path) -> Path:
+    """Follow folders that are all there is in a folder, as archives are unpacked, up to a link.
+
+    What starts with a dot or two underscores, as systems leave it, does not count.
+    """
+    while not folder.is_symlink():
+        inside = [path for path in folder.iterdir() if not path.name.startswith((".", "__"))]
+        if len(inside) != 1 or not inside[0].is_dir():
+            break
+        folder = inside[0]
+    return folder
 
 
 def grade_class(

@@ -83,9 +83,9 @@ class Counterexample:
         """
         labels = labels or Labels()
         script = [f"    {line}".rstrip() for line in self.script.splitlines()]
-        return "\n".join([self.compared_text(labels), "", f"  {labels.again}:", "", *script])
+        return "\n".join([self.without_script(labels), "", f"  {labels.again}:", "", *script])
 
-    def compared_text(self, labels: Labels) -> str:
+    def without_script(self, labels: Labels) -> str:
         """Write out what was given, what came out and what should have."""
         lines = list[str]()
         width = max((len(name) for name, _ in self.inputs), default=0)

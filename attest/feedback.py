@@ -25,7 +25,6 @@ __all__ = [
     "Words",
     "feedback",
     "hints",
-    "lost",
     "percent",
     "points",
     "problem",
@@ -260,7 +259,7 @@ def _failed(mark: Mark, language: Language, *, alone: bool) -> Iterable[str]:
     found = evidence.counterexample
     if found is not None:
         own = in_language(found, language)
-        yield "\n" + _fenced(own.compared_text(said_by.labels))
+        yield "\n" + _fenced(own.without_script(said_by.labels))
         yield f"\n{said_by.labels.again}:\n\n{_fenced(own.script.rstrip(), 'python')}"
     else:
         yield f"\n{said_by.statuses[evidence.status]}: {_literal(evidence.message or '')}"

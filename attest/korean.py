@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.cells import cell_len
 
+from attest.counterexamples import AGREEMENT, EITHER, LATER
 from attest.evidence import Counterexample
 from attest.ledger import own_package
 
@@ -25,19 +26,18 @@ _BY_HOW_MUCH = (
     (r" \((\S+) for (\S+)\)", r" (\2이어야 하는데 \1)"),
     (r", where rounding explains nothing", ", 반올림으로는 설명되지 않음"),
     (r", where rounding explains (\S+?)(?=;|$)", r", 반올림으로 설명되는 크기는 \1"),
-    (r"; either of the two may be the wrong one", "; 둘 중 어느 쪽이 틀렸는지는 알 수 없음"),
+    (f"; {EITHER}", "; 둘 중 어느 쪽이 틀렸는지는 알 수 없음"),
     (r"^the difference of (\S+) is rounding$", r"\1의 차이는 반올림"),
     (r"^it is not a finite number$", "유한한 수가 아님"),
 )
 _HOW = {
-    "the same as ": "다음과 같은 값: ",
+    AGREEMENT: "다음과 같은 값: ",
     "at most ": "최대 ",
     "at least ": "최소 ",
     "above ": "다음보다 큰 값: ",
     "anything but ": "다음이 아닌 값: ",
     "finite numbers": "유한한 수",
 }
-_LATER = (" (only after earlier calls: something is remembered from them)", " (이전 호출 뒤에만)")
 _PROBLEMS = (
     (r"^(.+), line (\d+): this is not Python: (.*)$", r"\1: Python 문법 오류 (\2행): \3"),
     (r"^(.+): this is not Python: (.*)$", r"\1: Python 문법 오류: \2"),
@@ -54,7 +54,7 @@ _PROBLEMS = (
 
 def counterexample(found: Counterexample) -> Counterexample:
     """Give a counterexample whose words around numbers are Korean."""
-    what = found.what.replace(*_LATER)
+    what = found.what.replace(LATER, " (이전 호출 뒤에만)")
     far = None if found.difference is None else _replaced(found.difference, _BY_HOW_MUCH)
     return replace(found, what=what, expected=_expected(found.expected), difference=far)
 

@@ -8,7 +8,6 @@ import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial as partial_of
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +163,8 @@ def measure(
         return {"numbers": numbers, "seconds": seconds, "made": _made(device)}
 
     forked = processes(device, jobs)
-    find = partial_of(_processor, device)
-    processor = apart(find) if device.startswith("cuda") and forked else find()
+    on_a_gpu = device.startswith("cuda") and forked
+    processor = apart(lambda: _processor(device)) if on_a_gpu else _processor(device)
     names = [task.name(codes[task.arm.name], device, processor) for task in tasks]
     found = sweep("measuring", names, work, partial, mark=attest.__version__, jobs=forked)
     results: dict[str, dict[str, Any]] = {}

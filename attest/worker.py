@@ -15,7 +15,6 @@ import importlib
 import io
 import json
 import os
-import random
 import resource
 import shutil
 import signal
@@ -170,10 +169,8 @@ def _warm_all() -> None:
     Where there is no sandbox, whoever was root may not be able to read what is not imported by
     then. It draws no number: properties before it and after it start from the same state.
     """
-    before = random.getstate()
     torch.broadcast_shapes((1,), (2,))  # type: ignore[no-untyped-call]  # imports sympy
     torch.func.vmap(torch.func.grad(lambda row: row.sin().sum()))(torch.ones(3, 4))
-    random.setstate(before)
 
 
 def _freeze() -> None:

@@ -602,7 +602,8 @@ def _as_if_at_the_first_place(
     def compared(exponents: Tensor) -> Tensor:
         factors = torch.cat([torch.zeros(1), 2.0**exponents])  # the first word is for its own place
         rows = written(start + factors[:, None] * away[1], pairs)
-        return (rows[1:, 1] - rows[1:, 0]).abs().amax(-1)
+        apart = (rows[1:, 1] - rows[1:, 0]).abs().amax(-1)
+        return apart.nan_to_num(nan=math.inf, posinf=math.inf)
 
     def narrowed(at: float, side: float, narrow: float) -> tuple[float, float, float]:
         """Look for the factor, as a power of two, between narrower and narrower limits."""

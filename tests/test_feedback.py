@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from rich.cells import cell_len
 
-from attest import korean
+from attest import counterexamples, korean
 from attest.evidence import Counterexample, Evidence, Labels
 from attest.examination import Settings, examine
 from attest.feedback import LANGUAGES, TABLE, feedback, percent, said, words
@@ -294,6 +294,11 @@ def test_why_something_does_not_load_is_said_in_korean(english, wanted):
     assert korean.problem(english) == wanted
 
 
+def test_every_way_to_say_what_should_be_has_korean_words():
+    words_for_it = {*counterexamples._EXPECTATIONS.values(), counterexamples.AGREEMENT}
+    assert words_for_it | {"finite numbers"} == set(korean._HOW)
+
+
 def test_every_mistake_has_korean_words():
     table = {text for one in known_mistakes() for text in (one.kind, one.mistake) if text}
     told = korean._mistakes()
@@ -503,7 +508,7 @@ def test_a_counterexample_does_not_end_its_fence(text):
     shown, script, printed = (token for token in tokens if token.type == "fence")
     control = str.maketrans(dict.fromkeys("\x0b\x0c", "�"))
     assert printed.content == (text or "x").translate(control) + "\n"
-    assert shown.content == found.compared_text(Labels()).translate(control) + "\n"
+    assert shown.content == found.without_script(Labels()).translate(control) + "\n"
     assert script.content.rstrip("\n") == text.rstrip().translate(control)
     kinds = {token.type.partition("_")[0] for token in tokens}
     assert kinds == {"heading", "paragraph", "inline", "code", "fence"}

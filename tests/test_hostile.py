@@ -284,6 +284,27 @@ def test_a_flood_of_output_is_cut_and_harms_nothing(examined):
     assert found[0].status == "timeout"
 
 
+def test_what_a_worker_imports_for_many_properties_draws_no_number(laws, tmp_path):
+    path = tmp_path / "mine.py"
+    text = "import numpy, torch\nprint(torch.rand(1), numpy.random.rand())\n"
+    path.write_text(text + softmax("return 2 * x.softmax(dim)"))
+    with Holder(SETTINGS, 1) as holder:
+
+        def printed() -> str:
+            loaded, right = holder.load(str(path)), load_reference()
+            found = examine_all(
+                [laws[SUM]], loaded, SETTINGS, right, 1, lambda _: None, holder.workers
+            )
+            return found[0].printed
+
+        before = printed()
+        (worker,) = holder.workers
+        worker.prepare()
+        worker.ready()
+        assert "tensor" in before
+        assert printed() == before
+
+
 def test_who_prints_a_lot_loses_no_time(examined):
     text = """
         for number in range(40000):

@@ -113,12 +113,12 @@ def test_a_component_that_is_its_part_by_another_name_is_not_excused(mark):
 
 
 def test_nobody_is_excused_for_what_he_does_with_correct_parts_alone(mark):
-    """A softmax that pays, and attention that is wrong in another way without it."""
+    """A softmax that pays, and attention that does another thing wrong without it."""
     two = """
         import torch
 
         def softmax(x, dim=-1):
-            return 2 * x.softmax(dim) if {spoilt} else x.softmax(dim)
+            return 2 * x.softmax(dim)
 
         _mine = (softmax,)
 
@@ -127,14 +127,13 @@ def test_nobody_is_excused_for_what_he_does_with_correct_parts_alone(mark):
             if mask is not None:
                 scores = scores.masked_fill(~mask, -torch.inf)
             weights = softmax(scores, -1)
+            output = weights @ value
             if softmax is not _mine[0]:
-                weights = weights * 0.5 if mask is None else weights
-            return weights @ value, weights
+                query.zero_()
+            return output, weights
     """
-    text = textwrap.dedent(two.format(spoilt="x.dim() == 1 or x.shape[-1] == 1"))
-    found = blamed(mark(text, *LAWS))
-    assert found
-    assert set(found.values()) == {()}
+    unchanged = "scaled_dot_product_attention.inputs_are_left_unchanged"
+    assert blamed(mark(textwrap.dedent(two), *LAWS, unchanged)) == dict.fromkeys(LAWS, ())
 
 
 def test_only_parts_that_have_paid_are_an_excuse(mark):

@@ -160,7 +160,7 @@ ROOT = Path(reference.__file__).parent.parent
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_every_shape_is_right_at_run_time(component):
     found = examined(component, ROOT)
-    assert found
+    assert any(e.examples for e in found)
     assert [e for e in found if e.status in {"crashed", "refuted", "timeout"}] == []
 
 

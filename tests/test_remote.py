@@ -14,6 +14,8 @@ from attest.holding import Holder
 from attest.implementations import Component, load_submission
 from attest.laws import Property
 from attest.ledger import load_ledger, load_reference
+from attest.remote import _end_of, _without_numbers
+from attest.wire import Told
 from tests.sources import ROOT
 
 SETTINGS = Settings(examples=3, seconds=60.0)
@@ -78,6 +80,16 @@ class LayerNorm(nn.Module):
 def scaled_dot_product_attention(query, key, value, mask=None):
     raise RuntimeError("not today")
 """
+
+
+def test_a_signal_without_a_name_has_its_number():
+    assert _end_of(9) == "the process it ran in was ended by SIGKILL"
+    assert _end_of(40).endswith("signal 40")
+
+
+def test_a_huge_tensor_without_numbers_takes_no_memory():
+    told = Told(torch.complex64, (1 << 20, 1 << 20), "cpu", "torch.strided")
+    assert _without_numbers(told).is_meta
 
 
 @pytest.mark.parametrize("component", ["softmax", "LayerNorm", "scaled_dot_product_attention"])

@@ -165,6 +165,16 @@ class _WithHollows:
         return apart[..., None]
 
 
+def test_a_model_that_gives_no_number_is_no_obstacle_to_the_search():
+    model: Any = _WithHollows(torch.zeros(_WORDS, 2, dtype=torch.float64))
+    away = torch.ones(_WORDS, 2, dtype=torch.float64)
+    apart, rows, _ = _as_if_at_the_first_place(
+        model, lambda tokens: model.outputs(tokens) * torch.nan, "words", away, 1e-9 * away
+    )
+    assert not apart <= 1
+    assert rows.isnan().all()
+
+
 def test_a_factor_is_looked_for_in_more_than_the_deepest_hollow():
     model: Any = _WithHollows(torch.zeros(_WORDS, 2, dtype=torch.float64))
     away = torch.ones(_WORDS, 2, dtype=torch.float64)

@@ -181,6 +181,9 @@ FORGED = {
     "a dtype that is something else": framed(
         {"d": {"x": {"m": ["nn", [1], "cpu", "strided"]}}}, []
     ),
+    "numbers that are only told": framed(
+        {"d": {"x": {"m": ["float32", [4], "cpu", "torch.strided"]}}}, []
+    ),
     "a number for a dictionary": framed({"d": 3}, []),
     "a number for a tuple": framed({"d": {"x": {"u": 3}}}, []),
     "too deep": framed({"d": {"x": json.loads("[" * 200 + "]" * 200)}}, []),
