@@ -24,6 +24,7 @@ from attest.serving import (
     is_of_torch,
     last_line,
     module_of,
+    refilled,
     seed_everything,
 )
 
@@ -52,10 +53,23 @@ class Component(Protocol):
     def drew(self) -> bool:
         """Whether the last call that was watched drew random numbers."""
 
+    @property
+    def records(self) -> bool:
+        """Whether gradients were recorded when the last call was over."""
+
     def call(
-        self, arguments: Mapping[str, Any], method: str = "", *, watched: bool = False
+        self,
+        arguments: Mapping[str, Any],
+        method: str = "",
+        *,
+        watched: bool = False,
+        same: bool = False,
     ) -> object:
-        """Call it, or one of its methods, with arguments by name; give its answer unchecked."""
+        """Call it, or one of its methods, with arguments by name; give its answer unchecked.
+
+        It can be watched whether it draws random numbers. In the same tensors as those of the last
+        call are arguments handed over which have the same names, shapes and dtypes.
+        """
 
     def arguments(self) -> Mapping[str, Any]:
         """Give the arguments of the last call, by name, as they are now."""
@@ -119,22 +133,29 @@ class LocalComponent:
         self._arguments: Mapping[str, Any] = {}
         self.version = 0
         self.drew = False
+        self.records = False
 
     def call(
-        self, arguments: Mapping[str, Any], method: str = "", *, watched: bool = False
+        self,
+        arguments: Mapping[str, Any],
+        method: str = "",
+        *,
+        watched: bool = False,
+        same: bool = False,
     ) -> object:
         """Call it with the arguments that the contract puts in this order by position."""
+        if same:
+            arguments = refilled(self._arguments, arguments)
         self._arguments = arguments
         self.version += 1  # a call may change which parameters there are, and what they hold
         if self._own is not None:
             self._own.ran()
         positional, rest = self._spec.calls(method).split(arguments)
         target = getattr(self._target, method) if method else self._target
-        if not watched:
-            return target(*positional, **rest)
-        before = torch.get_rng_state()
+        before = torch.get_rng_state() if watched else None
         answer = target(*positional, **rest)
-        self.drew = not torch.equal(before, torch.get_rng_state())
+        self.records = torch.is_grad_enabled()
+        self.drew = before is not None and not torch.equal(before, torch.get_rng_state())
         return answer
 
     def arguments(self) -> Mapping[str, Any]:

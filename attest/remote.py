@@ -416,6 +416,7 @@ class RemoteComponent:
         self._positions: tuple[str, ...] = ()
         self.version = 0
         self.drew = False
+        self.records = False
         self._note(told)
         weakref.finalize(self, process.forget, self._number)
 
@@ -439,7 +440,12 @@ class RemoteComponent:
             self._parameters = {name: self._parameters[name] for name in told["names"]}
 
     def call(
-        self, arguments: Mapping[str, Any], method: str = "", *, watched: bool = False
+        self,
+        arguments: Mapping[str, Any],
+        method: str = "",
+        *,
+        watched: bool = False,
+        same: bool = False,
     ) -> object:
         """Call it with the arguments that the contract puts in this order by position."""
         spec = self._spec.calls(method)
@@ -457,11 +463,12 @@ class RemoteComponent:
             graded=graded,
             kept=[index for index, result in enumerate(spec.results) if result.kind == "kept"],
             watched=watched,
+            same=same,
         )
         self._note(told)
         record, outputs = None, list[Tensor]()
         with self._process.understood():
-            self.drew = bool(told["drew"])
+            self.drew, self.records = bool(told["drew"]), bool(told["records"])
             if graded:
                 record = self._record(int(told["graph"]), sources, earlier)
             answer = _received(told["answer"], self._process, record, outputs)

@@ -34,6 +34,7 @@ __all__ = [
     "is_of_torch",
     "last_line",
     "module_of",
+    "refilled",
     "seed_everything",
 ]
 
@@ -177,6 +178,24 @@ def _flattened(values: Sequence[Tensor]) -> list[Tensor]:
     return [flatten(several) for several in kinds.values()]
 
 
+def refilled(before: Any, now: Any) -> Any:  # noqa: ANN401 - whatever arguments there are
+    """Give arguments of a call in the tensors of an earlier one, filled with what they hold now.
+
+    Args:
+        before: the earlier arguments, in tuples, lists and dictionaries.
+        now: the present ones; what has another shape or dtype is given as it is.
+    """
+    if type(now) is type(before) is Tensor:
+        if now.shape == before.shape and now.dtype == before.dtype:
+            with torch.no_grad():
+                return before.copy_(now)
+    elif isinstance(now, dict) and isinstance(before, dict):
+        return {name: refilled(before.get(name), value) for name, value in now.items()}
+    elif type(now) is type(before) and type(now) in {tuple, list} and len(now) == len(before):
+        return type(now)(map(refilled, before, now))
+    return now
+
+
 @dataclass
 class _Graph:
     """What one call leaves for its gradients."""
@@ -200,6 +219,7 @@ class Served:
         self._numbers = 0
         # Bound before anything of the submission runs, which may put other things in their place.
         self._equal, self._enabled = torch.equal, torch.set_grad_enabled
+        self._records = torch.is_grad_enabled
         self._differentiate, self._no_grad = torch.autograd.grad, torch.no_grad
         self._cut, self._overwrite = cut, torch._foreach_copy_
         self._drawn, self._subclass = torch.get_rng_state, torch._C.DisableTorchFunctionSubclass  # noqa: SLF001
@@ -350,6 +370,7 @@ class Served:
         *,
         graded: bool,
         watched: bool,
+        same: bool,
     ) -> dict[str, Any]:
         held = self._held[number]
         inputs = [t for t in _tensors((positional, list(named.values()))) if t.requires_grad]
@@ -359,10 +380,13 @@ class Served:
             given = {id(leaf): leaf.clone() for leaf in inputs}
             positional = [self._own(value, given) for value in positional]
             named = {name: self._own(value, given) for name, value in named.items()}
+            if same:
+                positional, named = refilled(held.arguments, (positional, named))
             held.arguments = (positional, named)
             target = getattr(held.target, method) if method else held.target
             held.parameters.ran()  # also where it raises
             answer = target(*positional, **named)
+            records = self._records()
         drew = before is not None and not self._equal(before, self._drawn())
         graph = None
         if graded:
@@ -374,7 +398,8 @@ class Served:
             self._graphs[graph] = _Graph(outputs, inputs, own)
         else:
             told = self._told(answer, kept, [])
-        return {"answer": told, "graph": graph, "drew": drew, **self._changes(held)}
+        seen = {"drew": drew, "records": records}
+        return {"answer": told, "graph": graph, **seen, **self._changes(held)}
 
     def _own(self, value: Any, given: Mapping[int, Tensor]) -> Any:  # noqa: ANN401
         """Give an argument as the submission gets it."""

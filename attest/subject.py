@@ -146,6 +146,7 @@ class Subject:
         self._modules = modules
         self._use = use
         self._learning = False
+        self._same: set[str] | None = None  # what was called since its tensors are the same
         self._changed = 0  # how often parameters were overwritten, or the mode was
         self._estimates: list[ref[Estimate]] = []
         # Calls: the state, the first result, and the arguments, lest others take their ids.
@@ -303,6 +304,19 @@ class Subject:
             self._learning = before
 
     @contextmanager
+    def same_tensors(self) -> Iterator[None]:
+        """Hand over the same tensors in the calls made inside, filled with what there is by then.
+
+        Otherwise every call gets copies of its own. What a law does with the arguments in between
+        is to be done in place, so that its script does the same.
+        """
+        self._same = set()
+        try:
+            yield
+        finally:
+            self._same = None
+
+    @contextmanager
     def training(self) -> Iterator[None]:
         """Put the module into train mode for the calls made inside.
 
@@ -336,8 +350,13 @@ class Subject:
             self._tape.parameters = self.parameters()
         watched = self._tape.recording and not self.spec.is_module
         try:
+            same = self._same is not None and method in self._same
             with self._tape.paused():
-                results = self._answer(component, method, arguments, graded=graded, watched=watched)
+                results = self._answer(
+                    component, method, arguments, graded=graded, watched=watched, same=same
+                )
+            if self._same is not None:
+                self._same.add(method)
         except (Crash, ContractBroken):
             self._tape.called(self._label, spec, method, arguments, (), graded=graded)
             raise
@@ -359,13 +378,14 @@ class Subject:
         *,
         graded: bool,
         watched: bool = False,
+        same: bool = False,
     ) -> tuple[Any, ...]:
         spec = self.spec.calls(method)
         copies: dict[int, Tensor] = {}  # one tensor under two names stays one
         private = {name: self._private(value, copies) for name, value in arguments.items()}
         try:
             with torch.set_grad_enabled(graded):
-                answer = component.call(private, method, watched=watched)
+                answer = component.call(private, method, watched=watched, same=same)
         except BaseException as error:
             if ours(error):
                 raise
@@ -547,6 +567,13 @@ class Subject:
                     self._tape.alias(now, before)
                     seen.append((name + path, before.detach().clone(), now))
             return seen
+
+    def records_gradients(self) -> Tensor:
+        """Say whether gradients were recorded when the last call was over, in one entry."""
+        with self._tape.paused():
+            records = torch.tensor(self._constructed().records)
+        self._tape.asked_for_gradients(records)
+        return records
 
     def _own_parameters(self) -> dict[str, Tensor]:
         component = self._constructed()

@@ -279,6 +279,13 @@ class Tape(TorchFunctionMode):
             text = f"torch.tensor(sum({own}))"
             self._steps.append(_Step([text], [count], []))
 
+    def asked_for_gradients(self, answer: Tensor) -> None:
+        """Note that somebody asked whether gradients are recorded at this point."""
+        if self._recording:
+            text = "torch.tensor(torch.is_grad_enabled())"
+            self._steps.append(_Step([f"recorded = {text}"], [], [], always=True))
+            self._steps.append(_Step(["recorded"], [answer], []))
+
     def differentiated(self, label: str, scalar: Tensor, found: Mapping[str, Tensor]) -> None:
         """Note that a scalar was differentiated by a module's parameters.
 

@@ -19,6 +19,7 @@ from attest.subject import Setup, Subject
 from attest.tolerances import gamma, unit_roundoff
 from properties.seq2seq import (
     ATTENDING,
+    BOTH,
     PLAIN,
     S2S_02,
     S2S_07,
@@ -31,6 +32,7 @@ from properties.seq2seq import (
     elsewhere,
     model_of_any_cells,
     numbers_in,
+    real_tokens,
     same_state,
     vocabularies,
     wave,
@@ -122,6 +124,25 @@ def a_step_depends_on_what_it_is_given_alone(
     identical(step(target_in[:, -1], again_after)[0], far, "the logits of the next step")
     sometimes_differs(other, logits, "the other source gives other logits")
     sometimes_differs(far, logits, "the next step gives other logits")
+
+
+@law(
+    *BOTH,
+    inputs=token_inputs,
+    formula="(y, s) after g(y, s) = (y, s) before",
+    kind="robustness",
+    share=0.3,
+)
+def a_step_leaves_the_state_that_it_is_given(
+    model: Subject, source: Tensor, target_in: Tensor, lengths: Tensor | None
+) -> None:
+    """A state may be gone on from more than once, as where several continuations are tried."""
+    memory, state = model.encode(source, lengths)
+    token, seen = target_in[:, 0], (memory, real_tokens(source, lengths))
+    logits, *_ = model.step(token, state, *(() if model.spec.name == PLAIN else seen))
+    for name, before, after in model.inputs_after_call():
+        identical(after, before, f"{name} after the step")
+    sometimes_differs(logits[:, 1:], logits[:, :-1], "the logits of words differ")
 
 
 def _symbolic_state(batch: int, width: int) -> symbolic.SymbolicTensor:

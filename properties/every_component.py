@@ -115,6 +115,65 @@ def the_same_call_gives_the_same_result(component: Subject, arguments: dict[str,
 @law(
     *NUMERIC,
     inputs=component_inputs,
+    formula="f(x := x′) = f(x′),  f(x; θ := θ′) = f(x; θ′)",
+    kind="robustness",
+    share=0.4,
+)
+def what_a_tensor_holds_when_it_is_called_is_what_counts(
+    component: Subject, arguments: dict[str, Any]
+) -> None:
+    """A tensor that is filled anew, as a buffer for data is, is read anew by the next call.
+
+    So are parameters, which an optimiser overwrites in place. What a module remembers of an earlier
+    call with these very tensors is out of date.
+    """
+    buffers = _copied(arguments)
+    with component.same_tensors():
+        before = _results(component(**buffers))
+        for value in {id(v): v for v in buffers.values() if isinstance(v, Tensor)}.values():
+            value.copy_(_turned(value))
+        found = _results(component(**buffers))
+    _agree(component, buffers, found, "once the tensors hold something else")
+    sometimes_differs(found[0], before[0], "what the tensors hold makes a difference")
+    if component.spec.is_module:
+        with component.same_tensors():
+            component(**buffers)
+            component.set_parameters(_elsewhere(component.parameters(), 0.05))
+            learned = _results(component(**buffers))
+        _agree(component, buffers, learned, "once parameters are others")
+
+
+def _copied(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy the tensors among arguments; one under two names stays one."""
+    copies = {id(value): value.clone() for value in arguments.values() if isinstance(value, Tensor)}
+    return {name: copies.get(id(value), value) for name, value in arguments.items()}
+
+
+def _turned(value: Tensor) -> Tensor:
+    """Give the same numbers in another order, in which no row of a mask is left without a key.
+
+    A square mask is turned round: what hides later tokens then hides earlier ones, and a token that
+    sees itself still does.
+    """
+    square = value.dtype == torch.bool and value.dim() >= 2 and value.shape[-1] == value.shape[-2]
+    return value.flip(-2, -1) if square else value.flip(-1)
+
+
+def _agree(
+    component: Subject, arguments: Mapping[str, Any], found: tuple[Tensor, ...], when: str
+) -> None:
+    """Require that results are those of a call with tensors that nobody has seen."""
+    anew = _copied(arguments)
+    bounds = result_bounds(component, anew)
+    for result, expected, bound, spec in zip(
+        found, _results(component(**anew)), bounds, component.spec.results, strict=True
+    ):
+        close(result, expected, 2 * bound, f"{spec.name} {when}")
+
+
+@law(
+    *NUMERIC,
+    inputs=component_inputs,
     formula="f(x stored in another order) = f(x)",
     kind="robustness",
 )
@@ -158,6 +217,33 @@ def recording_gradients_changes_no_result(component: Subject, arguments: dict[st
     ):
         close(other, result, 2 * bound, f"{spec.name} while gradients are recorded")
     _entries_differ(component, plain[0])
+
+
+@law(
+    *NUMERIC,
+    inputs=component_inputs,
+    formula="gradients are recorded after f(x) as before",
+    kind="robustness",
+    share=0.1,
+)
+def a_call_leaves_it_to_the_caller_whether_gradients_are_recorded(
+    component: Subject, arguments: dict[str, Any]
+) -> None:
+    """What switches gradients off for itself, as generation may, switches them on again.
+
+    Whoever trains afterwards would learn nothing, and nobody would say so.
+    """
+    with component.learning():
+        first, *_ = _results(component(**arguments))
+        recorded = component.records_gradients()
+        identical(recorded, torch.ones_like(recorded), "whether gradients are recorded afterwards")
+        if "generate" in component.spec.methods:
+            named = set(component.spec.methods["generate"].parameters) & set(arguments)
+            component.generate(bos=0, max_length=2, **{name: arguments[name] for name in named})
+            recorded = component.records_gradients()
+            what = "whether gradients are recorded after generating"
+            identical(recorded, torch.ones_like(recorded), what)
+    _entries_differ(component, first)
 
 
 @law(

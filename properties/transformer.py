@@ -685,8 +685,13 @@ def words_that_make_up_for_their_positions_are_all_alike(model: Subject, side: s
 def sequences_may_take_turns(
     model: Subject, source: Tensor, target_in: Tensor, source_mask: Tensor | None
 ) -> None:
-    """All that a step remembers is in the cache that it is given, and not in the model."""
-    other_memory = model.encode(_others(model, source, "source_vocab"), source_mask)
+    """All that a step remembers is in the cache that it is given, and not in the model.
+
+    Each sequence has a memory and a mask of its own. A memory that is written into the tensor of
+    an earlier one is another one.
+    """
+    other_mask = None if source_mask is None else source_mask.flip(-1)
+    other_memory = model.encode(_others(model, source, "source_vocab"), other_mask)
     other_target = _others(model, target_in, "target_vocab")
     memory = model.encode(source, source_mask)
     arguments = {"target_in": target_in, "memory": memory, "source_mask": source_mask}
@@ -695,9 +700,13 @@ def sequences_may_take_turns(
     for t in range(target_in.shape[1]):
         found, cache = model.step(target_in[:, t], memory, cache, source_mask)
         close(found, logits[:, t], 2 * bound, f"the logits of step {t} of the first sequence")
-        other, other_cache = model.step(other_target[:, t], other_memory, other_cache, source_mask)
+        other, other_cache = model.step(other_target[:, t], other_memory, other_cache, other_mask)
         sometimes_differs(other, found, "the sequences differ", 2 * bound)
-    again, _ = model.step(target_in[:, 0], memory, None, source_mask)
+    buffer = other_memory.clone()
+    with model.same_tensors():
+        model.step(target_in[:, 0], buffer, None, source_mask)
+        buffer.copy_(memory)
+        again, _ = model.step(target_in[:, 0], buffer, None, source_mask)
     close(again, logits[:, 0], 2 * bound, "the first step of a new sequence")
 
 

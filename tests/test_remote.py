@@ -15,6 +15,7 @@ from attest.implementations import Component, load_submission
 from attest.laws import Property
 from attest.ledger import load_ledger, load_reference
 from attest.remote import _end_of, _without_numbers
+from attest.subject import Setup, Subject
 from attest.wire import Told
 from tests.sources import ROOT
 
@@ -162,6 +163,45 @@ def test_parameters_that_are_replaced_are_set_though_it_raises(holder, tmp_path,
             norm.call({"x": ones[0]}) if does == "call" else norm.train(mode=True)
         norm.set_parameters({"gain": torch.full((3,), 6.0, dtype=torch.float64)})
         assert torch.equal(norm.call({"x": ones}), 7 * ones)
+
+
+KNOWS_ITS_INPUT = """
+from torch import nn
+
+class LayerNorm(nn.Module):
+    seen = None
+
+    def __init__(self, d_model):
+        super().__init__()
+
+    def forward(self, x):
+        known, self.seen = x is self.seen, x
+        return x + 100 * known
+"""
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_call_hands_over_the_same_tensors_where_it_is_asked_to(holder, tmp_path, remote):
+    path = tmp_path / "knows.py"
+    path.write_text(KNOWS_ITS_INPUT)
+    implementation = holder.load(str(path)) if remote else load_submission(str(path))
+    with implementation.fresh():
+        setup = Setup({"d_model": 2}, matrices={})
+        norm = Subject(implementation, CONTRACT["LayerNorm"], torch.float64, "cpu", setup)
+        x = torch.ones(1, 2, dtype=torch.float64)
+
+        def first():
+            return float(norm(x)[0, 0])
+
+        assert [first(), first()] == [1.0, 1.0]
+        with norm.same_tensors():
+            assert [first(), first()] == [1.0, 101.0]
+            x.fill_(2.0)
+            assert first() == 102.0
+            assert float(norm(torch.ones(3, 2, dtype=torch.float64))[0, 0]) == 1.0
+        assert [first(), first()] == [2.0, 2.0]
+        with norm.same_tensors():
+            assert [first(), first()] == [2.0, 102.0]
 
 
 MEMORY = torch.randn(2, 3, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))

@@ -162,7 +162,7 @@ def layer_norm_inputs(least: int = 1) -> st.SearchStrategy[dict[str, Any]]:
     shapes = [
         (*lead, width)
         for width in (*range(least, 9), 12)
-        for lead in ((), (1,), (2,), (3, 2), (5, 3), (2, 3, 4))
+        for lead in ((), (1,), (2,), (1, 3), (3, 2), (5, 3), (2, 3, 4))
     ]
     shapes += [(n, n, n) for n in range(max(least, 2), 6)] * 3
     shapes += [(40, 3, 7), (17, 2, 5), (4, 33), (2, 67, 3), (131, 2), (1, 1030, 2)] * 2

@@ -337,6 +337,17 @@ class StatesAreMixedOverTheBatch:
         return super().step(token, state * place)
 
 
+@mistaken("a_step_leaves_the_state_that_it_is_given")
+class AStepOverwritesTheState:
+    """Spare the memory of another state, where no gradients need the old one."""
+
+    def step(self, token, state, *memory):
+        logits, after, *weights = super().step(token, state, *memory)
+        if not torch.is_grad_enabled():
+            after = state.copy_(after)
+        return logits, after, *weights
+
+
 @only(PLAIN, "whoever_gets_the_state_gets_the_output")
 class TheNextStateIsTheLastOne:
     """Give back the state that came in."""

@@ -484,6 +484,30 @@ class TheCacheIsTheModels(Transformer):
 
 
 @mutant(COMPONENT, "sequences_may_take_turns")
+class TheLatestSequencesMask(Transformer):
+    """Remember which tokens are real in the model, from the first step on."""
+
+    def step(
+        self, token: Tensor, memory: Tensor, cache: Any = None, source_mask: Any = None
+    ) -> Any:
+        if cache is None:
+            self._real = source_mask
+        return super().step(token, memory, cache, self._real)
+
+
+@mutant(COMPONENT, "sequences_may_take_turns")
+class AMemoryIsKnownByItsTensor(Transformer):
+    """Keep what was made of a memory as long as the next one is the very same tensor."""
+
+    def step(
+        self, token: Tensor, memory: Tensor, cache: Any = None, source_mask: Any = None
+    ) -> Any:
+        if getattr(self, "_seen", None) is not memory:
+            self._seen, self._kept = memory, memory.clone()
+        return super().step(token, self._kept, cache, source_mask)
+
+
+@mutant(COMPONENT, "sequences_may_take_turns")
 class ANewSequenceBeginsWithTheOldOne(Transformer):
     """Never forget what an earlier sequence said, where the batch is the same."""
 
