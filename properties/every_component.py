@@ -224,7 +224,7 @@ def recording_gradients_changes_no_result(component: Subject, arguments: dict[st
     inputs=component_inputs,
     formula="gradients are recorded after f(x) as before",
     kind="robustness",
-    share=0.1,
+    share=0.3,
 )
 def a_call_leaves_it_to_the_caller_whether_gradients_are_recorded(
     component: Subject, arguments: dict[str, Any]
