@@ -83,10 +83,17 @@ class DoesNotApply(Exception):  # noqa: N818 - a law's way out, not an error
 
 
 class Crash(Exception):  # noqa: N818 - a report about a submission, not an error of ours
-    """A component raised an exception."""
+    """A component raised an exception.
 
-    def __init__(self, component: str, error: BaseException) -> None:
-        super().__init__(f"{component} raised {exception_line(error)}")
+    Args:
+        component: what raised it.
+        error: the exception.
+        line: of the submission's file, where that is known.
+    """
+
+    def __init__(self, component: str, error: BaseException, line: int | None = None) -> None:
+        where = "" if line is None else f" (line {line})"
+        super().__init__(f"{component} raised {exception_line(error)}{where}")
         self.error = error
 
 

@@ -110,6 +110,9 @@ class Implementation(Protocol):
     ) -> Component:
         """Construct a module in eval mode, or give the function."""
 
+    def line_of(self, error: BaseException) -> int | None:
+        """Give the last line of its file that an exception came through, where that is known."""
+
     def seed(self, number: int) -> None:
         """Seed every generator of random numbers that it may draw from."""
 
@@ -224,6 +227,10 @@ class LocalImplementation:
             made = target(*(arguments[name] for name in spec.constructor))
             target = module_of(spec.name, made, dtype, device)
         return LocalComponent(spec, target)
+
+    def line_of(self, error: BaseException) -> int | None:
+        """Give the last line of its file that an exception came through, if it did."""
+        return None if self.path is None else last_line(error, str(self.path))
 
     def seed(self, number: int) -> None:
         """Seed every generator of random numbers of this process."""

@@ -43,6 +43,7 @@ NONSENSE = "the process it ran in gave what is no answer"
 # What the parameters of a component may be, so that many of them can be kept.
 MOST_PARAMETERS = 4096
 MOST_NUMBERS = 1 << 22
+MOST_LINES = 1_000_000
 LONGEST_NAME = 200
 
 
@@ -298,6 +299,10 @@ class RemoteImplementation:
         """Whether it defines this name, as it said when it was loaded."""
         assert self._defines is not None
         return component in self._defines
+
+    def line_of(self, error: BaseException) -> int | None:
+        """Give the last line of the submission that an exception came through, as it is told."""
+        return getattr(error, "line", None)
 
     def seed(self, number: int) -> None:
         """Seed every generator of random numbers there."""
@@ -640,7 +645,11 @@ def _exception(told: Mapping[str, Any]) -> Exception:
     bases = (k for k in known if isinstance(k, type) and issubclass(k, Exception))
     base = next(bases, Exception)
     name = printable(names[0]) if names else "Exception"
-    return _raised(name, base)(text)  # type: ignore[arg-type]  # any type can be hashed
+    kind: Any = _raised(name, base)  # type: ignore[arg-type]  # any type can be hashed
+    error: Exception = kind(text)
+    line = told.get("line")
+    vars(error)["line"] = line if type(line) is int and 0 < line < MOST_LINES else None
+    return error
 
 
 @lru_cache(maxsize=64)

@@ -211,6 +211,7 @@ class Served:
     def __init__(self, channel: Channel, home: str) -> None:
         self._channel = channel
         self._home = Path(home)
+        self._path: str | None = None
         self._names: dict[str, Any] = {}
         self._held: dict[int, _Held] = {}
         self._graphs: dict[int, _Graph] = {}
@@ -243,7 +244,7 @@ class Served:
             except Closed:
                 raise
             except BaseException as error:  # noqa: BLE001 - whatever a submission raises is answered
-                self._channel.send({"raised": _described(error)})
+                self._channel.send({"raised": _described(error, self._path)})
 
     # -- what needs no answer --
 
@@ -292,7 +293,7 @@ class Served:
             parts: scripts that define what is put in the place of what it defines, by name.
             kept: names that keep what they have.
         """
-        folder = self._home / "submission"
+        folder, self._path = self._home / "submission", path
         for place, content in files.items():
             written = folder / place
             written.parent.mkdir(parents=True, exist_ok=True)
@@ -305,11 +306,9 @@ class Served:
             names = [name for name in dir(module) if type(name) is str]
             namespace = {name: getattr(module, name, None) for name in names}
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is told
-            said = _described(error)
+            said = _described(error, path)
             if isinstance(error, SyntaxError):
                 said["line"], said["problem"] = error.lineno, str(error.msg)[:MOST_TEXT]
-            else:
-                said["line"] = last_line(error, path)
             return {"failed": said}
         self._names = {
             key: value
@@ -583,19 +582,26 @@ def _short(text: str) -> str:
     return str(text)[:MOST_TEXT].encode("utf-8", "backslashreplace").decode()
 
 
-def _described(error: BaseException) -> dict[str, Any]:
-    """Say of an exception what it is and says; it may fail to print itself."""
+def _described(error: BaseException, path: str | None = None) -> dict[str, Any]:
+    """Say of an exception what it is and says, and where; it may fail to print itself."""
     try:
         text = _short(str(error).strip().partition("\n")[0])
     except BaseException:  # noqa: BLE001 - whatever a stranger's __str__ raises
         text = ""
-    return {"names": [_short(kind.__name__) for kind in type(error).__mro__[:8]], "text": text}
+    names = [_short(kind.__name__) for kind in type(error).__mro__[:8]]
+    return {"names": names, "text": text, "line": last_line(error, path)}
+
+
+# Not what a stranger's exception gives in its place.
+_traceback = BaseException.__dict__["__traceback__"].__get__
 
 
 def last_line(error: BaseException, path: str | None) -> int | None:
     """Give the last line of a file that an exception came through, if it did."""
     if path is None:
         return None
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if Path(frame.filename).name == Path(path).name]
-    return lines[-1] if lines else None
+    last = None
+    for frame, line in traceback.walk_tb(_traceback(error)):
+        if Path(frame.f_code.co_filename).name == Path(path).name:
+            last = line
+    return last

@@ -212,7 +212,8 @@ class Subject:
             except BaseException as error:
                 if ours(error):
                     raise
-                raise Crash(f"{self.spec.name}({_listed(setup.arguments)})", error) from None
+                what = f"{self.spec.name}({_listed(setup.arguments)})"
+                raise Crash(what, error, self._implementation.line_of(error)) from None
 
     def redrawn(self, setup: Setup) -> dict[str, Tensor]:
         """Draw every weight matrix from the setup's seed: normal, with variance gain² / fan-in.
@@ -338,7 +339,8 @@ class Subject:
         except BaseException as error:
             if ours(error):
                 raise
-            raise Crash(f"{self.spec.name}.train({mode})", error) from None
+            line = self._implementation.line_of(error)
+            raise Crash(f"{self.spec.name}.train({mode})", error, line) from None
         self._tape.put_into_mode(self._label, train=mode)
 
     def _call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
@@ -389,7 +391,7 @@ class Subject:
         except BaseException as error:
             if ours(error):
                 raise
-            raise Crash(spec.name, error) from None
+            raise Crash(spec.name, error, self._implementation.line_of(error)) from None
         constructed = {} if self.setup is None else self.setup.arguments
         dtype = self.dtype if self.spec.is_module else None
         try:
@@ -661,7 +663,8 @@ class Subject:
                 )
         except RuntimeError as error:
             self._tape.differentiated(self._label, scalar, {})
-            raise Crash(f"the gradient of {self.spec.name}", error) from None
+            line = self._implementation.line_of(error)
+            raise Crash(f"the gradient of {self.spec.name}", error, line) from None
         with self._tape.paused():
             by_name = {name: grad.to("cpu") for name, grad in zip(own, found, strict=True)}
         self._tape.differentiated(self._label, scalar, by_name)

@@ -461,7 +461,7 @@ class OneWay(torch.autograd.Function):
     assert evidence.status == "crashed"
     assert (
         evidence.message
-        == "the gradient of MultiplicativeAttention raised RuntimeError: no way back"
+        == "the gradient of MultiplicativeAttention raised RuntimeError: no way back (line 26)"
     )
     assert run(evidence.counterexample.script) is not None
 

@@ -197,6 +197,11 @@ IN_A_CALL = {
         "crashed",
         "E",
     ),
+    "an exception that hides where it was raised": (
+        "class E(Exception):\n    __traceback__ = property(lambda self: 1 / 0)\nraise E('found')",
+        "crashed",
+        "E: found (line ",
+    ),
     "an exception that runs code when it is unpickled": (
         "class E(Exception):\n    def __reduce__(self): return print, ('taken over',)\nraise E",
         "crashed",

@@ -165,6 +165,29 @@ def test_parameters_that_are_replaced_are_set_though_it_raises(holder, tmp_path,
         assert torch.equal(norm.call({"x": ones}), 7 * ones)
 
 
+RAISES = """
+def check(x):
+    raise ValueError("two axes are expected")
+
+def softmax(x, dim=-1):
+    y = x.softmax(dim)
+    return check(y)
+"""
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_crash_names_the_line_of_the_submission(holder, tmp_path, remote):
+    path = tmp_path / "raises.py"
+    path.write_text(RAISES)
+    implementation = holder.load(str(path)) if remote else load_submission(str(path))
+    law = next(law for law in load_ledger().laws if law.component == "softmax")
+    evidence = examine(law, implementation, SETTINGS, load_reference())
+    assert evidence.status == "crashed"
+    assert evidence.message == "softmax raised ValueError: two axes are expected (line 3)"
+    assert evidence.counterexample is not None
+    assert "(line 3)" in evidence.counterexample.text()
+
+
 KNOWS_ITS_INPUT = """
 from torch import nn
 

@@ -87,6 +87,16 @@ class VarianceOfTheFirstThousandEntries(Steps):
         return super().variance(x, centred[..., :1000])
 
 
+@mutant(COMPONENT, DEFINITION, MOMENTS, SCALE, GRADIENT)
+class EpsilonAddedToTorchsDeviation(LayerNorm):
+    """Add ε to the standard deviation, which has no NaN for a gradient where torch computes it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give the normalised tokens."""
+        deviation = x.std(-1, correction=0, keepdim=True)
+        return self.gain * (x - x.mean(-1, keepdim=True)) / (deviation + self.eps) + self.bias
+
+
 @mutant(COMPONENT, DEFINITION, SCALE)
 class MeanAbsoluteDeviation(Steps):
     """Divide by the mean distance from the mean."""

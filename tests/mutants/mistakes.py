@@ -147,6 +147,7 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
     "the softmax runs over the batch": ("SoftmaxOverTheBatch",),
     "the softmax runs over a wrong axis": (
         "softmax.always_over_the_last_axis",
+        "softmax.always_over_the_second_axis",
         "softmax.a_negative_axis_is_off_by_one",
         "AdditiveAttention.SoftmaxOverTheOneEnergy",
         "MultiHeadAttention.SoftmaxOverHeads",
@@ -955,6 +956,7 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "LayerNorm.EpsilonOfAMillionth",
         "LayerNorm.EpsilonOnlyWhereItIsNeeded",
         "LayerNorm.EpsilonOutsideTheRoot",
+        "LayerNorm.EpsilonAddedToTorchsDeviation",
         _change(r"LayerNorm, constant: .* -> (1e-06|0\.001)$"),
         "LayerNorm.EpsilonAsAFloat16",
         _change(r"layer_norm, sign: variance \+ eps"),
@@ -1198,6 +1200,7 @@ MISTAKES: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "AttentionSeq2Seq.TheMemoryIsThatOfTheLastSource",
         "Transformer.ANewSequenceBeginsWithTheOldOne",
         "Transformer.TheCacheIsTheModels",
+        "Transformer.TheLatestSequencesMask",
     ),
     # --- Targets and generation ----------------------------------------------------------------
     "the target is not shifted, so that a token is fed that should be predicted": (
