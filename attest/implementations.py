@@ -67,8 +67,12 @@ class Component(Protocol):
     ) -> object:
         """Call it, or one of its methods, with arguments by name; give its answer unchecked.
 
-        It can be watched whether it draws random numbers. In the same tensors as those of the last
-        call are arguments handed over which have the same names, shapes and dtypes.
+        Args:
+            arguments: by name.
+            method: one of its methods; the plain call where it is empty.
+            watched: whether to see if it draws random numbers.
+            same: whether to copy the arguments into the tensors of the last call where shape and
+                dtype are the same, and hand over these.
         """
 
     def arguments(self) -> Mapping[str, Any]:
@@ -254,7 +258,8 @@ class LocalImplementation:
     def run(self, script: str) -> BaseException | None:
         """Run a script here, with the submission loaded anew, but not what that imports."""
         try:
-            exec(compile(script, "counterexample", "exec"), {"__name__": "counterexample"})  # noqa: S102
+            with torch.enable_grad():  # whatever the submission leaves behind
+                exec(compile(script, "counterexample", "exec"), {"__name__": "counterexample"})  # noqa: S102
         except BaseException as error:
             if ours(error):
                 raise

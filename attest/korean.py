@@ -54,8 +54,8 @@ _PROBLEMS = (
 
 def counterexample(found: Counterexample) -> Counterexample:
     """Give a counterexample whose words around numbers are Korean."""
-    what = found.what.replace(LATER, " (이전 호출 뒤에만)")
-    what = re.sub(r" \(line (\d+)\)$", r" (\1행)", what)
+    what = re.sub(r" \(line (\d+)\)(?=$| \()", r" (\1행)", found.what)
+    what = what.replace(LATER, " (이전 호출 뒤에만)")
     far = None if found.difference is None else _replaced(found.difference, _BY_HOW_MUCH)
     return replace(found, what=what, expected=_expected(found.expected), difference=far)
 

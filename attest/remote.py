@@ -27,7 +27,7 @@ from attest.implementations import SubmissionError
 from attest.limits import Ended, TimeLimit, undisturbed
 from attest.messages import exception_line, printable
 from attest.sandbox import Limits, WorkerProcess
-from attest.sources import Source
+from attest.sources import Source, line_in
 from attest.wire import Channel, Closed, Flat, Garbled, Named, Odd, Reference, Told, flatten
 
 __all__ = ["RemoteImplementation"]
@@ -43,7 +43,6 @@ NONSENSE = "the process it ran in gave what is no answer"
 # What the parameters of a component may be, so that many of them can be kept.
 MOST_PARAMETERS = 4096
 MOST_NUMBERS = 1 << 22
-MOST_LINES = 1_000_000
 LONGEST_NAME = 200
 
 
@@ -647,8 +646,7 @@ def _exception(told: Mapping[str, Any]) -> Exception:
     name = printable(names[0]) if names else "Exception"
     kind: Any = _raised(name, base)  # type: ignore[arg-type]  # any type can be hashed
     error: Exception = kind(text)
-    line = told.get("line")
-    vars(error)["line"] = line if type(line) is int and 0 < line < MOST_LINES else None
+    vars(error)["line"] = line_in(told)
     return error
 
 

@@ -187,8 +187,12 @@ def refilled(before: Any, now: Any) -> Any:  # noqa: ANN401 - whatever arguments
     """
     if type(now) is type(before) is Tensor:
         if now.shape == before.shape and now.dtype == before.dtype:
-            with torch.no_grad():
-                return before.copy_(now)
+            if not before.equal(
+                now
+            ):  # what is written into has another version, for a cache to see
+                with torch.no_grad():
+                    before.copy_(now)
+            return before
     elif isinstance(now, dict) and isinstance(before, dict):
         return {name: refilled(before.get(name), value) for name, value in now.items()}
     elif type(now) is type(before) and type(now) in {tuple, list} and len(now) == len(before):
@@ -293,7 +297,8 @@ class Served:
             parts: scripts that define what is put in the place of what it defines, by name.
             kept: names that keep what they have.
         """
-        folder, self._path = self._home / "submission", path
+        folder = self._home / "submission"
+        self._path = None if path is None else str(folder / path)
         for place, content in files.items():
             written = folder / place
             written.parent.mkdir(parents=True, exist_ok=True)
@@ -306,7 +311,7 @@ class Served:
             names = [name for name in dir(module) if type(name) is str]
             namespace = {name: getattr(module, name, None) for name in names}
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is told
-            said = _described(error, path)
+            said = _described(error, self._path)
             if isinstance(error, SyntaxError):
                 said["line"], said["problem"] = error.lineno, str(error.msg)[:MOST_TEXT]
             return {"failed": said}
@@ -592,7 +597,7 @@ def _described(error: BaseException, path: str | None = None) -> dict[str, Any]:
     return {"names": names, "text": text, "line": last_line(error, path)}
 
 
-# Not what a stranger's exception gives in its place.
+# As Python keeps it: an exception may give something else under the name.
 _traceback = BaseException.__dict__["__traceback__"].__get__
 
 
@@ -600,8 +605,8 @@ def last_line(error: BaseException, path: str | None) -> int | None:
     """Give the last line of a file that an exception came through, if it did."""
     if path is None:
         return None
-    last = None
+    last, known = None, Path(path).absolute()
     for frame, line in traceback.walk_tb(_traceback(error)):
-        if Path(frame.f_code.co_filename).name == Path(path).name:
+        if Path(frame.f_code.co_filename).absolute() == known:
             last = line
     return last

@@ -16,11 +16,12 @@ from attest.implementations import SubmissionError, nowhere
 from attest.messages import printable
 from attest.sandbox import installed
 
-__all__ = ["Source", "read_submission"]
+__all__ = ["Source", "line_in", "read_submission"]
 
 # What the files of a submission may have together, in bytes.
 MOST = 4 << 20
 MOST_FILES = 500
+MOST_LINES = MOST
 
 _IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+(\w+)|import[ \t]+([^#;\n]+))", re.MULTILINE)
 
@@ -45,7 +46,7 @@ class Source:
 
     def failed(self, told: Mapping[str, Any]) -> str:
         """Say in one line why it could not be imported, from what the worker tells."""
-        names, line = [str(name) for name in told["names"]], told.get("line")
+        names, line = [str(name) for name in told["names"]], line_in(told)
         if "problem" in told:
             where = "" if line is None else f", line {line}"
             return f"{self.name}{where}: this is not Python: {printable(str(told['problem']))}"
@@ -55,6 +56,12 @@ class Source:
             return nowhere(self.name)
         where = "" if line is None else f" (line {line})"
         return f"{self.name} raised {text} when imported{where}"
+
+
+def line_in(told: Mapping[str, Any]) -> int | None:
+    """Give the line that a worker names, if it may be one."""
+    line = told.get("line")
+    return line if type(line) is int and 0 < line <= MOST_LINES else None
 
 
 def read_submission(submission: str, *, alone: bool = False) -> Source:

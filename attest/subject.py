@@ -146,7 +146,8 @@ class Subject:
         self._modules = modules
         self._use = use
         self._learning = False
-        self._same: set[str] | None = None  # what was called since its tensors are the same
+        self._keeps = False  # whether one call's tensors are handed over to the next
+        self._last: str | None = None  # the method that was called last since then
         self._changed = 0  # how often parameters were overwritten, or the mode was
         self._estimates: list[ref[Estimate]] = []
         # Calls: the state, the first result, and the arguments, lest others take their ids.
@@ -306,16 +307,16 @@ class Subject:
 
     @contextmanager
     def same_tensors(self) -> Iterator[None]:
-        """Hand over the same tensors in the calls made inside, filled with what there is by then.
+        """Hand over the same tensors in the calls made inside, with the arguments copied into them.
 
-        Otherwise every call gets copies of its own. What a law does with the arguments in between
-        is to be done in place, so that its script does the same.
+        Otherwise every call gets copies of its own. A law changes its arguments in place in
+        between, so that its script does the same.
         """
-        self._same = set()
+        self._keeps, self._last = True, None
         try:
             yield
         finally:
-            self._same = None
+            self._keeps = False
 
     @contextmanager
     def training(self) -> Iterator[None]:
@@ -352,13 +353,14 @@ class Subject:
             self._tape.parameters = self.parameters()
         watched = self._tape.recording and not self.spec.is_module
         try:
-            same = self._same is not None and method in self._same
+            same = self._keeps and method == self._last
+            if same and (graded or any(isinstance(value, Kept) for value in arguments.values())):
+                raise TypeError("the same tensors are for calls without gradients and caches")
             with self._tape.paused():
                 results = self._answer(
                     component, method, arguments, graded=graded, watched=watched, same=same
                 )
-            if self._same is not None:
-                self._same.add(method)
+            self._last = method
         except (Crash, ContractBroken):
             self._tape.called(self._label, spec, method, arguments, (), graded=graded)
             raise
@@ -571,7 +573,7 @@ class Subject:
             return seen
 
     def records_gradients(self) -> Tensor:
-        """Say whether gradients were recorded when the last call was over, in one entry."""
+        """Say whether gradients were recorded when the last call was over: a bool without axes."""
         with self._tape.paused():
             records = torch.tensor(self._constructed().records)
         self._tape.asked_for_gradients(records)

@@ -145,6 +145,32 @@ def a_step_leaves_the_state_that_it_is_given(
     sometimes_differs(logits[:, 1:], logits[:, :-1], "the logits of words differ")
 
 
+@law(
+    ATTENDING,
+    inputs=token_inputs,
+    formula="step(y, s, m := m′) = step(y, s, m′), bit by bit",
+    kind="robustness",
+    share=0.3,
+)
+def the_memory_is_what_its_tensor_holds(
+    model: Subject, source: Tensor, target_in: Tensor, lengths: Tensor | None
+) -> None:
+    """A memory that is written into the tensor of another one is looked at anew.
+
+    What is kept of a memory, such as what its keys are projected to, is out of date then.
+    """
+    memory, state = model.encode(source, lengths)
+    other, _ = model.encode(another(source, vocabularies(model)[0]), lengths)
+    token, mask, buffer = target_in[:, 0], real_tokens(source, lengths), other.clone()
+    with model.same_tensors():
+        before, *_ = model.step(token, state, buffer, mask)
+        buffer.copy_(memory)
+        logits, *_ = model.step(token, state, buffer, mask)
+    expected, *_ = model.step(token, state, memory, mask)
+    identical(logits, expected, "the logits of the same step with the memory in that tensor")
+    sometimes_differs(logits, before, "the other memory gives other logits")
+
+
 def _symbolic_state(batch: int, width: int) -> symbolic.SymbolicTensor:
     return symbolic.symbols("s", batch, width)
 

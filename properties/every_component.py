@@ -128,19 +128,21 @@ def what_a_tensor_holds_when_it_is_called_is_what_counts(
     call with these very tensors is out of date.
     """
     buffers = _copied(arguments)
+    turned = {id(v): (v, _turned(v, n)) for n, v in buffers.items() if isinstance(v, Tensor)}
     with component.same_tensors():
         before = _results(component(**buffers))
-        for value in {id(v): v for v in buffers.values() if isinstance(v, Tensor)}.values():
-            value.copy_(_turned(value))
+        for value, other in turned.values():
+            value.copy_(other)
         found = _results(component(**buffers))
     _agree(component, buffers, found, "once the tensors hold something else")
     sometimes_differs(found[0], before[0], "what the tensors hold makes a difference")
     if component.spec.is_module:
         with component.same_tensors():
-            component(**buffers)
+            before = _results(component(**buffers))
             component.set_parameters(_elsewhere(component.parameters(), 0.05))
             learned = _results(component(**buffers))
         _agree(component, buffers, learned, "once parameters are others")
+        sometimes_differs(learned[0], before[0], "what the parameters are makes a difference")
 
 
 def _copied(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,14 +151,17 @@ def _copied(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: copies.get(id(value), value) for name, value in arguments.items()}
 
 
-def _turned(value: Tensor) -> Tensor:
+def _turned(value: Tensor, name: str) -> Tensor:
     """Give the same numbers in another order, in which no row of a mask is left without a key.
 
-    A square mask is turned round: what hides later tokens then hides earlier ones, and a token that
-    sees itself still does.
+    A square mask is turned round, so that what hides later tokens hides earlier ones. Of a mask
+    that takes away from a causal one, the first key stays, which all tokens see.
     """
     square = value.dtype == torch.bool and value.dim() >= 2 and value.shape[-1] == value.shape[-2]
-    return value.flip(-2, -1) if square else value.flip(-1)
+    turned = value.flip(-2, -1) if square else value.flip(-1)
+    if name == "self_mask":
+        turned[..., 0] = True
+    return turned
 
 
 def _agree(
@@ -222,14 +227,12 @@ def recording_gradients_changes_no_result(component: Subject, arguments: dict[st
 @law(
     *NUMERIC,
     inputs=component_inputs,
-    formula="gradients are recorded after f(x) as before",
+    formula="gradients are recorded before f(x) ⇒ they are after it",
     kind="robustness",
     share=0.3,
 )
-def a_call_leaves_it_to_the_caller_whether_gradients_are_recorded(
-    component: Subject, arguments: dict[str, Any]
-) -> None:
-    """What switches gradients off for itself, as generation may, switches them on again.
+def a_call_leaves_gradients_switched_on(component: Subject, arguments: dict[str, Any]) -> None:
+    """What switches gradients off for itself, as generation may, leaves them as they were.
 
     Whoever trains afterwards would learn nothing, and nobody would say so.
     """

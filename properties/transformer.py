@@ -702,11 +702,11 @@ def sequences_may_take_turns(
         close(found, logits[:, t], 2 * bound, f"the logits of step {t} of the first sequence")
         other, other_cache = model.step(other_target[:, t], other_memory, other_cache, other_mask)
         sometimes_differs(other, found, "the sequences differ", 2 * bound)
-    buffer = other_memory.clone()
+    token, buffer = target_in[:, 0], other_memory.clone()
     with model.same_tensors():
-        model.step(target_in[:, 0], buffer, None, source_mask)
+        model.step(token, buffer, None, source_mask)
         buffer.copy_(memory)
-        again, _ = model.step(target_in[:, 0], buffer, None, source_mask)
+        again, _ = model.step(token, buffer, None, source_mask)
     close(again, logits[:, 0], 2 * bound, "the first step of a new sequence")
 
 

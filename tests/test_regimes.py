@@ -297,9 +297,7 @@ SLOPES = "of what is large, rounding leaves no slope to compare: most weights ar
 VALUES_LEFT_OUT = {
     "outputs_span_no_more_than_the_hidden_width": COUNTS,
     "a_large_batch_is_many_small_ones": "its forty examples are about the size of a batch",
-    "a_call_leaves_it_to_the_caller_whether_gradients_are_recorded": (
-        "no value makes a difference to what it is about"
-    ),
+    "a_call_leaves_gradients_switched_on": ("no value makes a difference to what it is about"),
     "masks_work_in_low_precision": HALF,
     "every_precision_computes_the_same_function": HALF,
     "every_width_is_scaled_by_its_root": WIDTHS,

@@ -337,6 +337,16 @@ class StatesAreMixedOverTheBatch:
         return super().step(token, state * place)
 
 
+@only(ATTENDING, "the_memory_is_what_its_tensor_holds")
+class AMemoryIsKnownByItsTensor:
+    """Keep what was made of a memory as long as the next one is the very same tensor."""
+
+    def step(self, token, state, memory, memory_mask=None):
+        if getattr(self, "seen", None) is not memory:
+            self.seen, self.kept = memory, memory.clone()
+        return super().step(token, state, self.kept, memory_mask)
+
+
 @mistaken("a_step_leaves_the_state_that_it_is_given")
 class AStepOverwritesTheState:
     """Spare the memory of another state, where no gradients need the old one."""
