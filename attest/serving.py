@@ -187,9 +187,8 @@ def refilled(before: Any, now: Any) -> Any:  # noqa: ANN401 - whatever arguments
     """
     if type(now) is type(before) is Tensor:
         if now.shape == before.shape and now.dtype == before.dtype:
-            if not before.equal(
-                now
-            ):  # what is written into has another version, for a cache to see
+            # A cache may look at the version of a tensor, which writing into it changes.
+            if not before.equal(now):
                 with torch.no_grad():
                     before.copy_(now)
             return before
