@@ -624,6 +624,10 @@ FORGED = {
     "parameters that are not there": {"number": 1, "changed": {}, "names": ["a"]},
     "an exception that is none": {"raised": 3},
     "an exception without a name": {"raised": {"names": [], "text": ""}},
+    "an exception on a line that is none": {
+        "raised": {"names": ["E"], "text": "", "line": "\x1b[2J"}
+    },
+    "an exception on a line below the first": {"raised": {"names": ["E"], "text": "", "line": -1}},
     "nothing": {},
 }
 
@@ -642,7 +646,10 @@ def test_forged_answers_cost_the_property(examined, name):
                         served.send({FORGED[name]!r})
     """
     law = "LayerNorm.the_same_call_gives_the_same_result"
-    assert statuses(examined(textwrap.dedent(text), law)) == ["crashed"]
+    found = examined(textwrap.dedent(text), law)
+    assert statuses(found) == ["crashed"]
+    assert found[0].message.isprintable()
+    assert "line" not in found[0].message
 
 
 @pytest.mark.parametrize(
@@ -652,6 +659,7 @@ def test_forged_answers_cost_the_property(examined, name):
         "{'defines': 3}",
         "{'failed': {'names': []}}",
         "{'raised': {'names': ['E'], 'text': ''}}",
+        "{'failed': {'names': ['E'], 'text': '', 'line': '\\x1b[2J'}}",
     ],
 )
 def test_a_forged_loading_is_told(tmp_path, patient, forged):
@@ -660,8 +668,9 @@ def test_a_forged_loading_is_told(tmp_path, patient, forged):
         "import gc\nfor one in gc.get_objects():\n"
         f"    if type(one).__name__ == 'Channel': one.send({forged})\n"
     )
-    with pytest.raises(SubmissionError):
+    with pytest.raises(SubmissionError) as refused:
         patient.load(str(path))
+    assert str(refused.value).isprintable()
 
 
 def test_a_name_that_is_no_text_is_left_out(examined):
