@@ -139,7 +139,7 @@ def what_a_tensor_holds_when_it_is_called_is_what_counts(
     if component.spec.is_module:
         with component.same_tensors():
             before = _results(component(**buffers))
-            component.set_parameters(_elsewhere(component.parameters(), 0.05))
+            component.set_parameters(_learned_a_little(component.parameters()))
             learned = _results(component(**buffers))
         _agree(component, buffers, learned, "once parameters are others")
         sometimes_differs(learned[0], before[0], "what the parameters are makes a difference")
@@ -149,6 +149,12 @@ def _copied(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Copy the tensors among arguments; one under two names stays one."""
     copies = {id(value): value.clone() for value in arguments.values() if isinstance(value, Tensor)}
     return {name: copies.get(id(value), value) for name, value in arguments.items()}
+
+
+def _learned_a_little(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give other parameters near by, also where they start at zero."""
+    begun = {n: p if p.any() else torch.full_like(p, 0.05) for n, p in parameters.items()}
+    return _elsewhere(begun, 0.05)
 
 
 def _turned(value: Tensor, name: str) -> Tensor:
