@@ -345,7 +345,10 @@ class RemoteImplementation:
         path = None if self.path is None else str(self.path.resolve())
         self._running.close()
         with self.fresh():
-            told = self._running.ask("run", script=script, path=self.source.file, given=path)
+            try:
+                told = self._running.ask("run", script=script, path=self.source.file, given=path)
+            except Exception as error:  # noqa: BLE001 - forged: what a script raises is told otherwise
+                return error
         if told.get("ended") is None:
             return None
         return _exception(told["ended"])

@@ -214,7 +214,7 @@ def test_folders_are_submissions_too(folder, how, tmp_path):
         "hal": {"mine.py": RIGHT},
         "ida": {"a.py": RIGHT, "b.py": RIGHT},
         "jim": {"notes.txt": ""},
-        "nan": {"nan/work/submission.py": RIGHT, "nan/work/notes.py": "", "__pycache__/x": ""},
+        "nan": {"nan/deep/submission.py": RIGHT, "nan/deep/notes.py": "", "__pycache__/x": ""},
         ".git": {"x.py": ""},
         "__pycache__": {"x.py": ""},
     }.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -11,10 +11,10 @@ import torch
 from attest.contract import CONTRACT
 from attest.examination import Settings, examine
 from attest.holding import Holder
-from attest.implementations import Component, load_submission
+from attest.implementations import Component, Implementation, load_submission
 from attest.laws import Property
 from attest.ledger import load_ledger, load_reference
-from attest.remote import _end_of, _without_numbers
+from attest.remote import _end_of, _exception, _without_numbers
 from attest.subject import Setup, Subject
 from attest.wire import Told
 from tests.sources import ROOT
@@ -31,6 +31,18 @@ EACH = 5
 def holder() -> Iterator[Holder]:
     with Holder(SETTINGS, 1) as one:
         yield one
+
+
+@pytest.fixture(params=["here", "in a worker"])
+def loaded(request, holder, tmp_path) -> Callable[[str], Implementation]:
+    """Load a submission's text, in this process or in a worker."""
+
+    def load(text: str) -> Implementation:
+        path = tmp_path / "mine.py"
+        path.write_text(text)
+        return holder.load(str(path)) if request.param != "here" else load_submission(str(path))
+
+    return load
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -134,11 +146,8 @@ class LayerNorm(nn.Module):
 """
 
 
-@pytest.mark.parametrize("remote", [False, True])
-def test_parameters_that_a_call_replaces_are_the_new_ones(holder, tmp_path, remote):
-    path = tmp_path / "replaces.py"
-    path.write_text(REPLACES)
-    implementation = holder.load(str(path)) if remote else load_submission(str(path))
+def test_parameters_that_a_call_replaces_are_the_new_ones(loaded):
+    implementation = loaded(REPLACES)
     with implementation.fresh():
         spec = CONTRACT["LayerNorm"]
         norm = implementation.construct(spec, {"d_model": 3}, torch.float64, "cpu")
@@ -148,12 +157,9 @@ def test_parameters_that_a_call_replaces_are_the_new_ones(holder, tmp_path, remo
             norm.call({"x": torch.ones(2, 3, dtype=torch.float64)})
 
 
-@pytest.mark.parametrize("remote", [False, True])
 @pytest.mark.parametrize("does", ["call", "train"])
-def test_parameters_that_are_replaced_are_set_though_it_raises(holder, tmp_path, remote, does):
-    path = tmp_path / "replaces.py"
-    path.write_text(REPLACES)
-    implementation = holder.load(str(path)) if remote else load_submission(str(path))
+def test_parameters_that_are_replaced_are_set_though_it_raises(loaded, does):
+    implementation = loaded(REPLACES)
     ones = torch.ones(2, 3, dtype=torch.float64)
     with implementation.fresh():
         spec = CONTRACT["LayerNorm"]
@@ -175,17 +181,21 @@ def softmax(x, dim=-1):
 """
 
 
-@pytest.mark.parametrize("remote", [False, True])
-def test_a_crash_names_the_line_of_the_submission(holder, tmp_path, remote):
-    path = tmp_path / "raises.py"
-    path.write_text(RAISES)
-    implementation = holder.load(str(path)) if remote else load_submission(str(path))
+def test_a_crash_names_the_line_of_the_submission(loaded):
+    implementation = loaded(RAISES)
     law = next(law for law in load_ledger().laws if law.component == "softmax")
     evidence = examine(law, implementation, SETTINGS, load_reference())
     assert evidence.status == "crashed"
     assert evidence.message == "softmax raised ValueError: two axes are expected (line 3)"
     assert evidence.counterexample is not None
     assert "(line 3)" in evidence.counterexample.text()
+
+
+@pytest.mark.parametrize("line", [None, 0, -1, True, 2.0, 1 << 40, "3", "\x1b[2J", [3]])
+def test_a_line_that_cannot_be_one_is_not_believed(line):
+    told = {"names": ["ValueError"], "text": "no", "line": line}
+    assert _exception(told).line is None
+    assert _exception({**told, "line": 3}).line == 3
 
 
 KNOWS_ITS_INPUT = """
@@ -203,11 +213,8 @@ class LayerNorm(nn.Module):
 """
 
 
-@pytest.mark.parametrize("remote", [False, True])
-def test_a_call_hands_over_the_same_tensors_where_it_is_asked_to(holder, tmp_path, remote):
-    path = tmp_path / "knows.py"
-    path.write_text(KNOWS_ITS_INPUT)
-    implementation = holder.load(str(path)) if remote else load_submission(str(path))
+def test_a_call_hands_over_the_same_tensors_where_it_is_asked_to(loaded):
+    implementation = loaded(KNOWS_ITS_INPUT)
     with implementation.fresh():
         setup = Setup({"d_model": 2}, matrices={})
         norm = Subject(implementation, CONTRACT["LayerNorm"], torch.float64, "cpu", setup)
