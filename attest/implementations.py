@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -46,6 +46,10 @@ class Component(Protocol):
     """One constructed component, wherever it lives: calls and parameters, nothing else."""
 
     @property
+    def apart(self) -> bool:
+        """Whether it gets copies of its arguments, since it lives elsewhere."""
+
+    @property
     def version(self) -> int:
         """A number that is another one whenever the parameters may be others."""
 
@@ -73,6 +77,18 @@ class Component(Protocol):
             watched: whether to see if it draws random numbers.
             same: whether to copy the arguments into the tensors of the last call where shape and
                 dtype are the same, and hand over these.
+        """
+
+    def moved(
+        self, moves: Sequence[tuple[Mapping[str, Tensor], Mapping[str, Any]]], method: str = ""
+    ) -> Iterator[object]:
+        """Overwrite some parameters and call it, so often; give one answer after the other.
+
+        Where it lives elsewhere, all of it is asked for at once.
+
+        Args:
+            moves: parameters and arguments by name, for each call.
+            method: one of its methods; the plain call where it is empty.
         """
 
     def arguments(self) -> Mapping[str, Any]:
@@ -133,6 +149,8 @@ class Implementation(Protocol):
 class LocalComponent:
     """A component in this process."""
 
+    apart = False
+
     def __init__(self, spec: ComponentSpec, target: Any) -> None:  # noqa: ANN401
         self._spec = spec
         self._target = target
@@ -164,6 +182,14 @@ class LocalComponent:
         self.records = torch.is_grad_enabled()
         self.drew = before is not None and not torch.equal(before, torch.get_rng_state())
         return answer
+
+    def moved(
+        self, moves: Sequence[tuple[Mapping[str, Tensor], Mapping[str, Any]]], method: str = ""
+    ) -> Iterator[object]:
+        """Overwrite some parameters and call it, so often; give one answer after the other."""
+        for values, arguments in moves:
+            self.set_parameters(values)
+            yield self.call(arguments, method)
 
     def arguments(self) -> Mapping[str, Any]:
         """Give the arguments of the last call, by name, which it may have changed."""

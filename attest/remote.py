@@ -13,7 +13,7 @@ import select
 import signal
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -81,8 +81,13 @@ class _Process:
         """Let the worker drop what nobody can ask for any more."""
         self._forgotten.append(number)
 
-    def ask(self, do: str, **what: Any) -> dict[str, Any]:  # noqa: ANN401
+    def ask(self, do: str, *, times: int = 1, **what: Any) -> dict[str, Any]:  # noqa: ANN401
         """Ask something; give the answer.
+
+        Args:
+            do: what it is to do.
+            times: so many calls it is, each of which may take its time.
+            what: with what.
 
         Raises:
             Ended: the process is gone, or says what nobody understands.
@@ -102,7 +107,7 @@ class _Process:
         if self._before:
             message["before"] = self._before
             self._before = []
-        self._deadline = time.monotonic() + self.patience
+        self._deadline = time.monotonic() + times * self.patience
         try:
             answer = self._answer(message)
         except Exception:
@@ -110,11 +115,19 @@ class _Process:
         except BaseException as limit:  # in the middle of a message: what comes next is not known
             self._failure = limit
             raise
-        if "raised" in answer:
-            with self.understood():
-                raised = _exception(answer["raised"])
-            raise raised
+        self.require_answer(answer)
         return answer
+
+    def require_answer(self, told: Mapping[str, Any]) -> None:
+        """Make sure that nothing was raised in the place of an answer.
+
+        Raises:
+            Exception: what the submission raised, as far as it can be told.
+        """
+        if "raised" in told:
+            with self.understood():
+                raised = _exception(told["raised"])
+            raise raised
 
     def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -414,6 +427,8 @@ class _Recorded(torch.autograd.Function):
 class RemoteComponent:
     """A component in a worker."""
 
+    apart = True
+
     def __init__(self, process: _Process, spec: ComponentSpec, told: dict[str, Any]) -> None:
         self._process = process
         self._spec = spec
@@ -455,23 +470,67 @@ class RemoteComponent:
         same: bool = False,
     ) -> object:
         """Call it with the arguments that the contract puts in this order by position."""
+        sources, earlier = list[Tensor](), list[_Record]()
+        question = self._question(arguments, method, sources, earlier)
+        question.update(watched=watched, same=same)
+        told = self._process.ask("call", number=self._number, **question)
+        return self._answer(told, sources, earlier, graded=question["graded"])
+
+    def moved(
+        self, moves: Sequence[tuple[Mapping[str, Tensor], Mapping[str, Any]]], method: str = ""
+    ) -> Iterator[object]:
+        """Overwrite some parameters and call it, so often; give one answer after the other.
+
+        The parameters here stay what they are. As many calls are asked for at once as fit into a
+        message.
+        """
+        left = list(moves)
+        while left:
+            size = sum(value.numel() for value in left[0][0].values())
+            count = max(1, MOST_NUMBERS // max(1, size))
+            asked: list[tuple[dict[str, Any], list[Tensor], list[_Record]]] = []
+            for values, arguments in left[:count]:
+                sources, earlier = list[Tensor](), list[_Record]()
+                question = self._question(arguments, method, sources, earlier)
+                question.update(watched=False, same=False, values=self._together(values))
+                asked.append((question, sources, earlier))
+            calls = [question for question, *_ in asked]
+            told = self._process.ask("moved", times=len(calls), number=self._number, calls=calls)
+            with self._process.understood():
+                answers = [dict(one) for one in told["answers"]]
+                if not 0 < len(answers) <= len(calls):
+                    raise ValueError("no answers to what was asked")
+            left = left[len(answers) :]
+            for (question, sources, earlier), one in zip(asked, answers, strict=False):
+                self._process.require_answer(one)
+                yield self._answer(one, sources, earlier, graded=question["graded"])
+
+    def _question(
+        self,
+        arguments: Mapping[str, Any],
+        method: str,
+        sources: list[Tensor],
+        earlier: list[_Record],
+    ) -> dict[str, Any]:
         spec = self._spec.calls(method)
         positional, rest = spec.split(arguments)
         self._positions = spec.parameters[: len(positional)]
-        graded = torch.is_grad_enabled()
-        sources: list[Tensor] = []
-        earlier: list[_Record] = []
-        told = self._process.ask(
-            "call",
-            number=self._number,
-            method=method,
-            positional=[_sent(value, sources, earlier) for value in positional],
-            named={name: _sent(value, sources, earlier) for name, value in rest.items()},
-            graded=graded,
-            kept=[index for index, result in enumerate(spec.results) if result.kind == "kept"],
-            watched=watched,
-            same=same,
-        )
+        return {
+            "method": method,
+            "positional": [_sent(value, sources, earlier) for value in positional],
+            "named": {name: _sent(value, sources, earlier) for name, value in rest.items()},
+            "graded": torch.is_grad_enabled(),
+            "kept": [index for index, result in enumerate(spec.results) if result.kind == "kept"],
+        }
+
+    def _answer(
+        self,
+        told: dict[str, Any],
+        sources: list[Tensor],
+        earlier: list[_Record],
+        *,
+        graded: bool,
+    ) -> object:
         self._note(told)
         record, outputs = None, list[Tensor]()
         with self._process.understood():
@@ -527,9 +586,13 @@ class RemoteComponent:
     def what_to_set(self, names: Iterable[str]) -> dict[str, Any]:
         """Give some parameters as the worker is to have them."""
         values = {name: self._parameters[name] for name in names if name in self._parameters}
+        return {"set": self._number, "values": self._together(values)}
+
+    def _together(self, values: Mapping[str, Tensor]) -> Tensor | Flat:
+        """Give parameters as they go over: one tensor for all, where they are of one dtype."""
         if len(values) < len(self._parameters) or len({v.dtype for v in values.values()}) != 1:
-            return {"set": self._number, "values": Flat(values)}
-        return {"set": self._number, "values": flatten(list(self._parameters.values()))}
+            return Flat(dict(values))
+        return flatten([values[name] for name in self._parameters])
 
     def train(self, *, mode: bool) -> None:
         """Put a module into train mode, or back into eval mode."""

@@ -384,12 +384,23 @@ class Subject:
         watched: bool = False,
         same: bool = False,
     ) -> tuple[Any, ...]:
+        private = self._privately(arguments)
+        call = partial(component.call, private, method, watched=watched, same=same)
+        return self._checked(call, method, arguments, private, graded=graded)
+
+    def _checked(
+        self,
+        call: Callable[[], object],
+        method: str,
+        arguments: Mapping[str, Any],
+        private: Mapping[str, Any],
+        *,
+        graded: bool,
+    ) -> tuple[Any, ...]:
         spec = self.spec.calls(method)
-        copies: dict[int, Tensor] = {}  # one tensor under two names stays one
-        private = {name: self._private(value, copies) for name, value in arguments.items()}
         try:
             with torch.set_grad_enabled(graded):
-                answer = component.call(private, method, watched=watched, same=same)
+                answer = call()
         except BaseException as error:
             if ours(error):
                 raise
@@ -431,16 +442,22 @@ class Subject:
                         f"answer.device.type in {devices}",
                     )
 
-    def _private(self, value: Any, copies: dict[int, Tensor]) -> Any:  # noqa: ANN401
-        if isinstance(value, Kept):
-            return value.value
+    def _privately(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Copy arguments for the component; one tensor under two names stays one."""
+        copies: dict[int, Tensor] = {}
+        apart = self._constructed().apart
 
         def private(tensor: Tensor) -> Tensor:
+            if apart:
+                return tensor
             if id(tensor) not in copies:
                 copies[id(tensor)] = tensor.to(self._device, copy=True)
             return copies[id(tensor)]
 
-        return mapped(value, private)
+        return {
+            name: value.value if isinstance(value, Kept) else mapped(value, private)
+            for name, value in arguments.items()
+        }
 
     def again(self, arguments: Mapping[str, Any], method: str = "") -> Tensor:
         """Give the first result of a call in float64: of one that was just made, if it is the same.
@@ -483,27 +500,31 @@ class Subject:
             Crash: the component raised.
             ContractBroken: the answer is not the contract's.
         """
-        passed, component, found = self._passed, self._constructed(), list[Tensor]()
+        passed, component = self._passed, self._constructed()
         with self._tape.paused():
             own = {n: p for n, p in self._own_parameters().items() if p.is_floating_point()}
             given = [t for value in arguments.values() for _, t in tensors_in(value)]
             given = [t for t in given if t.is_floating_point()]
             before = _Together([*own.values(), *given])
+            moves: list[tuple[dict[str, Tensor], dict[str, Any]]] = []
+            for seed in seeds:
+                moved = before.nudged(seed, step)
+                inputs = {id(t): m for t, m in zip(given, moved[len(own) :], strict=True)}
+                passed_on = {
+                    name: mapped(value, lambda t, by=inputs: by.get(id(t), t).detach())  # type: ignore[misc]
+                    for name, value in arguments.items()
+                }
+                moves.append((dict(zip(own, moved, strict=False)), self._privately(passed_on)))
             try:
-                for seed in seeds:
-                    moved = before.nudged(seed, step)
-                    component.set_parameters(dict(zip(own, moved, strict=False)))
-                    inputs = {id(t): m for t, m in zip(given, moved[len(own) :], strict=True)}
-                    passed_on = {
-                        name: mapped(value, lambda t, by=inputs: by.get(id(t), t).detach())  # type: ignore[misc]
-                        for name, value in arguments.items()
-                    }
-                    answer = self._answer(component, method, passed_on, graded=False)
-                    found.append(answer[0].double())
+                call = partial(next, component.moved(moves, method))
+                answers = [
+                    self._checked(call, method, arguments, private, graded=False)
+                    for _, private in moves
+                ]
             finally:
                 component.set_parameters(dict(zip(own, before.copies(), strict=False)))
         self._passed = passed
-        return found
+        return [answer[0].double() for answer in answers]
 
     def later(self, least: float, find: Callable[[], Tensor]) -> Tensor:
         """Give a bound that is found out where it decides, or before parameters or mode change.

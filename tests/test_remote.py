@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from attest.contract import CONTRACT
 from attest.examination import Settings, examine
@@ -14,7 +16,8 @@ from attest.holding import Holder
 from attest.implementations import Component, Implementation, load_submission
 from attest.laws import Property
 from attest.ledger import load_ledger, load_reference
-from attest.remote import _end_of, _exception, _without_numbers
+from attest.limits import Ended
+from attest.remote import RemoteImplementation, _end_of, _exception, _Process, _without_numbers
 from attest.subject import Setup, Subject
 from attest.wire import Told
 from tests.sources import ROOT
@@ -169,6 +172,131 @@ def test_parameters_that_are_replaced_are_set_though_it_raises(loaded, does):
             norm.call({"x": ones[0]}) if does == "call" else norm.train(mode=True)
         norm.set_parameters({"gain": torch.full((3,), 6.0, dtype=torch.float64)})
         assert torch.equal(norm.call({"x": ones}), 7 * ones)
+
+
+GATED = """
+import torch
+
+class LayerNorm(torch.nn.Module):
+    def __init__(self, d_model):
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.ones(d_model))
+
+    def forward(self, x):
+        if self.gain[0] < 0:
+            raise ValueError("the gain is negative")
+        self.gain.data.add_(STEP)
+        return x * self.gain
+"""
+
+
+def moves(*gains: float) -> list[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+    x = torch.ones(1, 2, dtype=torch.float64)
+    return [({"gain": torch.full((2,), gain, dtype=torch.float64)}, {"x": x}) for gain in gains]
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[str]:
+    """Give what workers are asked."""
+    found: list[str] = []
+    ask = _Process.ask
+
+    def noted(self: _Process, do: str, **what: object) -> object:
+        found.append(do)
+        return ask(self, do, **what)
+
+    monkeypatch.setattr(_Process, "ask", noted)
+    return found
+
+
+@pytest.mark.parametrize(("step", "at_once"), [(0, 1), (1, 4)], ids=["kept", "changed"])
+def test_calls_with_other_parameters_are_asked_for_at_once(loaded, asked, step, at_once):
+    """But one by one where a call changes the parameters; up to the first that raises."""
+    implementation = loaded(GATED.replace("STEP", str(step)))
+    with implementation.fresh():
+        norm = implementation.construct(CONTRACT["LayerNorm"], {"d_model": 2}, torch.float64, "cpu")
+        answers = norm.moved(moves(2, 3, 5, -1, 7))
+        assert [next(answers).tolist() for _ in range(3)] == [
+            [[gain + step] * 2] for gain in (2, 3, 5)
+        ]
+        with pytest.raises(ValueError, match="the gain is negative"):
+            next(answers)
+        norm.set_parameters({"gain": torch.full((2,), 11.0, dtype=torch.float64)})
+        assert norm.call(moves(0)[0][1]).tolist() == [[11.0 + step] * 2]
+        assert norm.parameters()["gain"].tolist() == [11.0 + step] * 2
+    assert asked.count("moved") in {0, at_once}  # 0 in this process
+
+
+def test_what_is_too_large_for_one_message_goes_in_several(holder, tmp_path, monkeypatch, asked):
+    path = tmp_path / "mine.py"
+    path.write_text(GATED.replace("STEP", "0"))
+    there = holder.load(str(path))
+    monkeypatch.setattr("attest.remote.MOST_NUMBERS", 4)
+    with there.fresh():
+        norm = there.construct(CONTRACT["LayerNorm"], {"d_model": 2}, torch.float64, "cpu")
+        answers = [answer.tolist() for answer in norm.moved(moves(2, 3, 5))]
+    assert answers == [[[gain, gain]] for gain in (2, 3, 5)]
+    assert asked.count("moved") == 2
+
+
+@pytest.mark.parametrize("forged", [[], [{}] * 4, 3, [3], ["raised"], {"answers": 1}])
+def test_forged_answers_to_several_calls_end_the_process(holder, tmp_path, monkeypatch, forged):
+    path = tmp_path / "mine.py"
+    path.write_text(GATED.replace("STEP", "0"))
+    there = holder.load(str(path))
+    with there.fresh():
+        norm = there.construct(CONTRACT["LayerNorm"], {"d_model": 2}, torch.float64, "cpu")
+        monkeypatch.setattr(_Process, "_answer", lambda *_: {"answers": forged})
+        with pytest.raises(Ended, match="no answer"):
+            next(norm.moved(moves(2, 3)))
+
+
+TURNS = """
+import torch
+
+class LayerNorm(torch.nn.Module):
+    def __init__(self, d_model):
+        super().__init__()
+        self.count = torch.nn.Parameter(torch.arange(3), requires_grad=False)
+        self.table = torch.nn.Parameter(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+        self.scale = torch.nn.Parameter(torch.ones(2))
+
+    def forward(self, x):
+        DOES
+        return x
+"""
+DOES = {
+    "nothing": "pass",
+    "turns": "self.table.data = self.table.data.t()",
+    "reshapes": "self.table.data = self.table.data.reshape(4)",
+    "freezes": "self.table.requires_grad_(False)",
+    "counts": "self.count.data.add_(1)",
+    "writes": "self.scale.data[1] = 3",
+}
+
+
+@pytest.mark.parametrize("does", DOES)
+def test_whatever_a_call_makes_of_its_parameters_is_seen(loaded, does):
+    implementation = loaded(TURNS.replace("DOES", DOES[does]))
+    with implementation.fresh():
+        norm = implementation.construct(CONTRACT["LayerNorm"], {"d_model": 2}, torch.float64, "cpu")
+        norm.set_parameters({"table": torch.tensor([[1.0, 5.0], [3.0, 4.0]], dtype=torch.float64)})
+        version = norm.version
+        norm.call({"x": torch.ones(1, 2, dtype=torch.float64)})
+        own = norm.parameters()
+        learns, shown = own["table"].requires_grad, {n: p.tolist() for n, p in own.items()}
+        changed = norm.version != version
+    expected = {"count": [0, 1, 2], "table": [[1, 5], [3, 4]], "scale": [1, 1]}
+    after: dict[str, dict[str, Any]] = {
+        "turns": {"table": [[1, 3], [5, 4]]},
+        "reshapes": {"table": [1, 5, 3, 4]},
+        "counts": {"count": [1, 2, 3]},
+        "writes": {"scale": [1, 3]},
+    }
+    assert shown == expected | after.get(does, {})
+    assert learns == (does != "freezes")
+    if isinstance(implementation, RemoteImplementation):
+        assert changed == (does != "nothing")
 
 
 RAISES = """

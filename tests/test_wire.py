@@ -126,6 +126,12 @@ def test_tensors_of_one_message_share_no_memory():
     assert found["y"].tolist() == [0, 0]
 
 
+def test_numbers_lie_where_a_processor_reads_them_at_once():
+    found = sent({"mask": torch.ones(3, dtype=torch.bool), "x": torch.ones(3, dtype=torch.float64)})
+    assert found["x"].data_ptr() % found["x"].itemsize == 0
+    assert found["x"].tolist() == [1, 1, 1]
+
+
 def test_what_has_no_numbers_is_told():
     told = Told(torch.float32, (2, 3), "meta", "torch.strided")
     assert sent({"x": told})["x"] == told
@@ -176,6 +182,14 @@ FORGED = {
     "no dtype": framed({"d": {}}, [["object", [1], None, 0]], b"0"),
     "gradients of integers": framed({"d": {}}, [["int64", [1], None, 1]], b"0" * 8),
     "no list": framed({"d": {}}, 3),
+    "two marks": framed({"d": {"x": {"u": [], "d": {}}}}, []),
+    "a shape that is a dictionary": framed({"d": {}}, [["bool", {}, None, 0]], b"0"),
+    "parameters with too few numbers": framed(
+        {"d": {"x": {"f": [0, ["a"], [[2]], [0]]}}}, [["bool", [1], None, 0]], b"0"
+    ),
+    "parameters with too many numbers": framed(
+        {"d": {"x": {"f": [0, ["a"], [[2]], [0]]}}}, [["bool", [3], None, 0]], b"000"
+    ),
     "an unknown mark": framed({"d": {"x": {"q": 1}}}, []),
     "a reference to no number": framed({"d": {"x": {"r": "1"}}}, []),
     "a dtype that is something else": framed(
