@@ -306,8 +306,9 @@ class Served:
             pairs = held.all_overwritten(values)
         else:
             pairs = held.overwritten(values)
-        with self._no_grad():
-            self._overwrite([own for own, _ in pairs], [value for _, value in pairs])
+        if pairs:
+            with self._no_grad():
+                self._overwrite([own for own, _ in pairs], [value for _, value in pairs])
 
     # -- what does --
 

@@ -227,6 +227,14 @@ def test_calls_with_other_parameters_are_asked_for_at_once(loaded, asked, step, 
     assert asked.count("moved") in {0, at_once}  # 0 in this process
 
 
+def test_what_has_no_parameters_has_only_other_arguments(loaded):
+    implementation = loaded(KNOWS_ITS_INPUT)
+    with implementation.fresh():
+        norm = implementation.construct(CONTRACT["LayerNorm"], {"d_model": 2}, torch.float64, "cpu")
+        given = [({}, {"x": torch.full((1, 2), n, dtype=torch.float64)}) for n in (1.0, 2.0)]
+        assert [answer.tolist() for answer in norm.moved(given)] == [[[1, 1]], [[2, 2]]]
+
+
 def test_what_is_too_large_for_one_message_goes_in_several(holder, tmp_path, monkeypatch, asked):
     path = tmp_path / "mine.py"
     path.write_text(GATED.replace("STEP", "0"))
