@@ -125,7 +125,6 @@ class _Held:
     arguments: Any = None
     _seen: list[_Seen] = field(default_factory=list)
     _arrays: list[np.ndarray[Any, Any]] = field(default_factory=list)
-    _layout: list[Any] = field(default_factory=list)
     _numbers: bytearray = field(default_factory=bytearray)
     _together: Tensor | None = None
     _parts: list[Tensor] = field(default_factory=list)
@@ -136,7 +135,7 @@ class _Held:
     def changed(self) -> Mapping[str, Tensor] | None:
         """Give its parameters where they are not what was said of them last, and take them as said.
 
-        Their bytes are compared, which takes a fifth of what comparing tensors does.
+        Their bytes are compared in place, which is faster than comparing tensors.
         """
         named = self.parameters.named()
         seen = [
@@ -145,11 +144,10 @@ class _Held:
         ]
         alike = True
         if seen != self._seen:
+            alike = [one[:4] for one in seen] == [one[:4] for one in self._seen]
             self._seen, self._arrays = seen, [_array(v) for v in named.values()]
-            layout = [one[:4] for one in seen]
-            alike = layout == self._layout
             if not alike:
-                self._layout, self._together = layout, None
+                self._together = None
         numbers = b"".join([array.tobytes() for array in self._arrays])
         if alike and numbers == self._numbers:
             return None
@@ -159,7 +157,7 @@ class _Held:
     def overwritten(self, values: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Take parameters as said that are to be overwritten; give each with what it is to hold."""
         ends = accumulate(array.nbytes for array in self._arrays)
-        places = {name: end for (name, *_), end in zip(self._layout, ends, strict=True)}
+        places = {name: end for (name, *_), end in zip(self._seen, ends, strict=True)}
         for name, value in values.items():
             data = _array(value).tobytes()
             self._numbers[places[name] - len(data) : places[name]] = data
@@ -169,7 +167,7 @@ class _Held:
     def all_overwritten(self, values: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Do the same for all, whose numbers of one dtype are given as one tensor."""
         named = self.parameters.named()
-        own = [named[name] for name, *_ in self._layout]
+        own = [named[name] for name, *_ in self._seen]
         if self._together is None:
             self._together = values.clone()
             self._parts = cut(self._together, own)

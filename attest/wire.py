@@ -357,12 +357,10 @@ def _tensors(metas: list[Any], sizes: list[int], data: bytearray) -> Iterator[Te
         if not size:
             tensor = torch.empty(shape, dtype=dtype)
         else:
-            if start % known.itemsize:
-                at, data_of = 0, data[start : start + size]
-            else:
-                at, data_of = start, data
+            aligned = start % known.itemsize == 0
+            source, at = (data, start) if aligned else (data[start : start + size], 0)
             steps = None if stride is None else [step * known.itemsize for step in stride]
-            tensor = torch.from_numpy(np.ndarray(shape, known, data_of, at, steps))
+            tensor = torch.from_numpy(np.ndarray(shape, known, source, at, steps))
             if dtype == torch.bfloat16:
                 tensor = tensor.view(dtype)
         start += size

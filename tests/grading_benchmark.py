@@ -114,9 +114,7 @@ def main() -> None:
     words = [word for name in options.only for word in ("--only", name)]
     few, many = options.class_sizes
     alone, here = list[dict[str, float]](), list[dict[str, float]]()
-    for _ in range(
-        options.rounds
-    ):  # in turn, since a machine is faster at one time than at another
+    for _ in range(options.rounds):  # in turn: a machine is not as fast at any time
         alone.append(graded(str(SUBMISSION), *words))
         here.append(graded(str(SUBMISSION), "--trusted", *words))
     one, trusted = middle(alone), middle(here)
