@@ -21,6 +21,7 @@ from attest.running import GRACE, late, load_safely
 from attest.sandbox import (
     TOGETHER,
     WORKER,
+    Host,
     Isolation,
     Limits,
     WorkerProcess,
@@ -64,6 +65,7 @@ class Holder:
         self._jobs = jobs
         self._required = required
         self.workers: list[WorkerProcess] = []
+        self._started = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         """Start the workers.
@@ -72,13 +74,27 @@ class Holder:
             WorkerError: one does not start.
         """
         with contextlib.ExitStack() as started:
-            for _ in range(self._jobs if self._remote else 0):
-                self.workers.append(WorkerProcess(self.isolation))
-                started.callback(self.workers[-1].close)
-            for worker in self.workers:
-                self._weaker(worker.ready())
-            started.pop_all()
+            if self._remote:
+                for host in self._hosts(started):
+                    self._weaker(host.ready())
+                    self.workers.append(WorkerProcess(host))
+                    started.callback(self.workers[-1].close)
+            self._started = started.pop_all()
         return self
+
+    def _hosts(self, started: contextlib.ExitStack) -> list[Host]:
+        """Start what workers are forked from; give one for each job, which may be the same one."""
+
+        def start(count: int) -> list[Host]:
+            return [
+                started.enter_context(contextlib.closing(Host(self.isolation)))
+                for _ in range(count)
+            ]
+
+        hosts = start(self._jobs if self.isolation.sandbox is None else 1)
+        if hosts[0].several:
+            return hosts * self._jobs
+        return hosts + start(self._jobs - len(hosts))
 
     def _weaker(self, said: Mapping[str, Any]) -> None:
         """Note what does not work in this sandbox, where it is one.
@@ -103,6 +119,7 @@ class Holder:
     ) -> None:
         for worker in self.workers:
             worker.close()
+        self._started.close()
 
     def load(self, submission: str, *, alone: bool = False) -> Implementation:
         """Load a submission once, to see whether it can be, and what it defines.

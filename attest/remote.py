@@ -65,7 +65,7 @@ class _Process:
         self._poll.register(self._printed, select.POLLIN)
         self._printed.settimeout(0)
         self._channel = Channel(self._answers, self._wait)
-        self._before: list[dict[str, Any]] = []
+        self._seed: int | None = None
         self.set: dict[RemoteComponent, set[str]] = {}  # what the worker does not know yet
         self._forgotten: list[int] = []
         self.printed = b""
@@ -73,9 +73,9 @@ class _Process:
         self._failure: BaseException | None = None
         self._open = True
 
-    def tell(self, **what: Any) -> None:  # noqa: ANN401
-        """Say something that needs no answer; it goes with the next question."""
-        self._before.append(what)
+    def seed(self, number: int) -> None:
+        """Let the worker seed its generators before what is asked next."""
+        self._seed = number
 
     def forget(self, number: int) -> None:
         """Let the worker drop what nobody can ask for any more."""
@@ -97,16 +97,18 @@ class _Process:
         """
         if self._failure is not None:
             raise self._failure
+        message, before = {"do": do, **what}, list[dict[str, Any]]()
         if self._forgotten:
-            self._before.append({"forget": self._forgotten[:]})
+            before.append({"forget": self._forgotten[:]})
             self._forgotten.clear()
-        message = {"do": do, **what}
+        if self._seed is not None:
+            before.append({"seed": self._seed})
+            self._seed = None
         for component, names in self.set.items():
-            self._before.append(component.what_to_set(names))
+            before.append(component.what_to_set(names))
         self.set.clear()
-        if self._before:
-            message["before"] = self._before
-            self._before = []
+        if before:
+            message["before"] = before
         self._deadline = time.monotonic() + times * self.patience
         try:
             answer = self._answer(message)
@@ -252,6 +254,7 @@ class RemoteImplementation:
         self._patience = patience
         self._worker: WorkerProcess | None = None
         self._process: _Process | None = None
+        self._compiled = False
         self._defines: frozenset[str] | None = None
 
     def attach(self, worker: WorkerProcess) -> None:
@@ -289,8 +292,10 @@ class RemoteImplementation:
                 self._process = before
 
     def _load(self, process: _Process) -> None:
-        source = self.source
         try:
+            if not self._compiled:
+                self._compile(process)
+            source = self.source
             told = process.ask(
                 "load",
                 files=source.files,
@@ -307,6 +312,14 @@ class RemoteImplementation:
         if problem is not None:
             raise SubmissionError(problem)
 
+    def _compile(self, process: _Process) -> None:
+        """Have its files compiled once, before anything of it runs, and not for every property."""
+        told = process.ask("compile", files=self.source.files)
+        with process.understood():
+            compiled = {str(place): str(content) for place, content in told["compiled"].items()}
+            self.source = self.source.with_compiled(compiled)
+        self._compiled = True
+
     def defines(self, component: str) -> bool:
         """Whether it defines this name, as it said when it was loaded."""
         assert self._defines is not None
@@ -318,7 +331,7 @@ class RemoteImplementation:
 
     def seed(self, number: int) -> None:
         """Seed every generator of random numbers there."""
-        self._running.tell(seed=number)
+        self._running.seed(number)
 
     @property
     def _running(self) -> _Process:
@@ -350,7 +363,7 @@ class RemoteImplementation:
             patience=self._patience,
             parts={**self._parts, **parts},
         )
-        other._defines = self._defines
+        other._defines, other._compiled = self._defines, self._compiled
         yield other
 
     def run(self, script: str) -> BaseException | None:

@@ -25,6 +25,7 @@ __all__ = [
     "FILES",
     "TOGETHER",
     "WORKER",
+    "Host",
     "Isolation",
     "Limits",
     "WorkerProcess",
@@ -261,8 +262,11 @@ def _own() -> list[Path]:
     return [Path(__file__).with_name(f"{name}.py") for name in OWN]
 
 
-class WorkerProcess:
-    """A worker without a submission: it has torch, and forks a process whenever one is wanted.
+class Host:
+    """What has torch, and what workers are forked from.
+
+    It is a process in a sandbox of its own. Where one is not enough to keep a property apart from
+    all others, it is a single worker itself.
 
     Args:
         isolation: how it is kept apart.
@@ -270,10 +274,13 @@ class WorkerProcess:
 
     def __init__(self, isolation: Isolation) -> None:
         self._isolation = isolation
-        self._busy = False
+        self._start()
+
+    def _start(self) -> None:
         self._prepared = False
+        self._said: Mapping[str, Any] | None = None
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        inside = bool(isolation.sandbox)
+        inside = bool(self._isolation.sandbox)
         files = {
             source.stem: f"/attest/{source.name}" if inside else str(source) for source in _own()
         }
@@ -281,9 +288,12 @@ class WorkerProcess:
         program = str(_seen(Path(_program()))) if inside else _program()
         settings = {"control": theirs.fileno(), "sandbox": inside}
         launch = LAUNCH.format(paths=paths, files=files)
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with it
         self._process = subprocess.Popen(  # noqa: S603
-            [*isolation.command, program, "-I", "-S", "-u", "-c", launch, json.dumps(settings)],
+            [
+                *self._isolation.command,
+                *(program, "-I", "-S", "-u", "-c", launch, json.dumps(settings)),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self._errors,
@@ -299,19 +309,120 @@ class WorkerProcess:
         Raises:
             WorkerError: it did not start.
         """
-        return self._asked(b"?", START)
+        if self._said is None:
+            try:
+                self._said = _asked(self._control, b"?", START)
+            except (OSError, ValueError):
+                raise self.lost() from None
+        return self._said
+
+    @property
+    def several(self) -> bool:
+        """Whether any number of workers can be forked from it."""
+        return bool(self.ready()["alone"])
+
+    def prepare(self) -> None:
+        """Let it import what takes long and few submissions use, which pays for many properties."""
+        if not self._prepared:
+            self._prepared = True
+            with contextlib.suppress(OSError):  # one that is gone is noticed when it is asked
+                self._control.send(PREPARE)
+
+    def connect(self) -> socket.socket:
+        """Have a worker, and give what it is asked through.
+
+        Raises:
+            WorkerError: it is gone.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                socket.send_fds(self._control, [b"worker"], [theirs.fileno()])
+            except OSError:
+                ours.close()
+                raise self.lost() from None
+        return ours
+
+    def lost(self) -> WorkerError:
+        """End it, since it does not answer; say what is known of why."""
+        self._process.kill()
+        return self.problem()
+
+    def problem(self) -> WorkerError:
+        """Say what is known of why it, or a worker of it, is lost."""
+        lines = os.pread(self._errors.fileno(), 1 << 16, 0).decode(errors="replace").splitlines()
+        last = next((line for line in reversed(lines) if line.strip()), "it says nothing")
+        return WorkerError(f"the worker that holds submissions did not start, or is gone: {last}")
+
+    def restart(self) -> None:
+        """End it, and start another in its place, of which nobody has a worker.
+
+        Raises:
+            WorkerError: it did not start.
+        """
+        self.close()
+        self._start()
+        self.ready()
+
+    def close(self) -> None:
+        """End it, with all its workers."""
+        self._control.close()  # at which it ends what it has started, and itself
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(2.0)
+        self._process.kill()
+        self._process.wait()
+        self._errors.close()
+
+
+def _asked(control: socket.socket, what: bytes, seconds: float) -> Mapping[str, Any]:
+    control.settimeout(seconds)
+    control.send(what)
+    return dict(json.loads(control.recv(1 << 16)))
+
+
+class WorkerProcess:
+    """A worker without a submission: it forks a process whenever one is wanted.
+
+    Args:
+        host: what it is forked from.
+
+    Raises:
+        WorkerError: it is gone.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._busy = False
+        self._prepared = False
+        self._control = host.connect()
+
+    def ready(self) -> None:
+        """Wait until it can be asked.
+
+        Raises:
+            WorkerError: it cannot.
+        """
+        self._ask(b"?", START)
 
     def prepare(self) -> None:
         """Let it import what takes long and few submissions use, which pays for many properties.
 
         It does so on its own; :meth:`ready` waits for it.
         """
-        if not self._prepared:
-            if self._busy:  # whoever was interrupted has left a process
+        if self._prepared:
+            return
+        self._prepared = True
+        if self._host.several:
+            self._host.prepare()
+            self.close()
+            with contextlib.suppress(WorkerError):  # one that is gone is noticed when it is asked
+                self._control = self._host.connect()
+        else:
+            if self._busy:
                 self.end()
-            self._prepared = True
-            with contextlib.suppress(OSError):  # one that is gone is noticed when it is waited for
+            with contextlib.suppress(OSError):
                 self._control.send(PREPARE)
+        self._busy = False
 
     def start(self, limits: Limits) -> tuple[socket.socket, socket.socket]:
         """Fork a process for one property; give its channel and what it prints into.
@@ -330,7 +441,7 @@ class WorkerProcess:
             except OSError:
                 answers.close()
                 output.close()
-                raise WorkerError(self._last_words()) from None
+                raise self._lost() from None
         self._busy = True
         return answers, output
 
@@ -340,41 +451,40 @@ class WorkerProcess:
         Raises:
             WorkerError: the worker is gone, or does not come to an end; it is ended itself.
         """
-        found = self._asked(b"x", END).get("status")
+        found = self._ask(b"x", END).get("status")
         self._busy = False
         return found if isinstance(found, int) else None
 
-    def _asked(self, what: bytes, seconds: float) -> Mapping[str, Any]:
-        self._control.settimeout(seconds)
+    def _ask(self, what: bytes, seconds: float) -> Mapping[str, Any]:
         try:
-            self._control.send(what)
-            return dict(json.loads(self._control.recv(1 << 16)))
+            return _asked(self._control, what, seconds)
         except (OSError, ValueError):
-            self._process.kill()
-            raise WorkerError(self._last_words()) from None
+            raise self._lost() from None
 
-    def _last_words(self) -> str:
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").splitlines()
-        last = next((line for line in reversed(lines) if line.strip()), "it says nothing")
-        return f"the worker that holds submissions did not start, or is gone: {last}"
+    def _lost(self) -> WorkerError:
+        self.close()
+        return self._host.problem() if self._host.several else self._host.lost()
 
     def another(self) -> WorkerProcess:
-        """End it, start another in its place, and wait for that one.
+        """End it, have another in its place, and wait for that one.
 
         Raises:
             WorkerError: it did not start.
         """
         self.close()
-        other = WorkerProcess(self._isolation)
+        if self._host.several:
+            with contextlib.suppress(WorkerError):  # then all of them are gone
+                return self._forked()
+        self._host.restart()
+        return self._forked()
+
+    def _forked(self) -> WorkerProcess:
+        other = WorkerProcess(self._host)
         other.ready()
         return other
 
     def close(self) -> None:
-        """End it."""
-        self._control.close()  # at which it ends what it has started, and itself
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(2.0)
-        self._process.kill()
-        self._process.wait()
-        self._errors.close()
+        """Hang up, at which it ends what it has started, and itself."""
+        with contextlib.suppress(OSError):  # closed before, or gone
+            self._control.shutdown(socket.SHUT_RDWR)  # also where a process has a copy
+        self._control.close()

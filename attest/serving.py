@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import importlib
 import importlib.util
+import py_compile
 import random
 import sys
 import traceback
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 from attest.wire import DEEPEST, Channel, Closed, Flat, Named, Odd, Reference, cut, outline
 
 __all__ = [
+    "MOST_COMPILED",
     "Parameters",
     "Served",
     "exchange",
@@ -40,6 +42,9 @@ __all__ = [
 
 # Of what an exception says, so much is passed on.
 MOST_TEXT = 2000
+
+# So much of what files are compiled to is kept, in base64.
+MOST_COMPILED = 2 << 20
 
 _OF_TORCH = (
     nn.functional.scaled_dot_product_attention,
@@ -266,6 +271,7 @@ class Served:
     def answer(self) -> None:
         """Answer message after message."""
         operations: dict[str, Callable[..., dict[str, Any]]] = {
+            "compile": self._compile,
             "load": self._load,
             "construct": self._construct,
             "call": self._call,
@@ -310,6 +316,33 @@ class Served:
 
     # -- what does --
 
+    def _compile(self, files: Mapping[str, str]) -> dict[str, Any]:
+        """Compile files, and run nothing; give what Python finds beside them if it is put there.
+
+        Args:
+            files: their content in base64 by their place.
+        """
+        folder = self._home / "submission"
+        _write(files, folder)
+        found, left = dict[str, str](), MOST_COMPILED
+        for place in files:
+            cached = importlib.util.cache_from_source(place)
+            try:
+                py_compile.compile(
+                    str(folder / place),
+                    str(folder / cached),
+                    doraise=True,
+                    invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+                )
+            except (py_compile.PyCompileError, OSError):
+                continue  # loading it will tell of the former; the latter, of a name too long
+            content = base64.b64encode((folder / cached).read_bytes()).decode()
+            left -= len(content)
+            if left < 0:
+                break
+            found[cached] = content
+        return {"compiled": found}
+
     def _load(
         self,
         files: Mapping[str, str],
@@ -329,10 +362,7 @@ class Served:
         """
         folder = self._home / "submission"
         self._path = None if path is None else str(folder / path)
-        for place, content in files.items():
-            written = folder / place
-            written.parent.mkdir(parents=True, exist_ok=True)
-            written.write_bytes(base64.b64decode(content))
+        _write(files, folder)
         sys.dont_write_bytecode = True
         sys.meta_path.insert(0, _Ours(folder))
         try:
@@ -554,6 +584,13 @@ class Served:
         except BaseException as error:  # noqa: BLE001 - that is what it is run for
             return {"ended": _described(error)}
         return {"ended": None}
+
+
+def _write(files: Mapping[str, str], folder: Path) -> None:
+    for place, content in files.items():
+        written = folder / place
+        written.parent.mkdir(parents=True, exist_ok=True)
+        written.write_bytes(base64.b64decode(content))
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:  # noqa: ANN401

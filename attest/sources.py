@@ -7,7 +7,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from attest.implementations import SubmissionError, nowhere
 from attest.messages import printable
 from attest.sandbox import installed
+from attest.serving import MOST_COMPILED
 
 __all__ = ["Source", "line_in", "read_submission"]
 
@@ -43,6 +44,22 @@ class Source:
     module: str
     file: str | None
     files: Mapping[str, str] = field(repr=False)
+
+    def with_compiled(self, compiled: Mapping[str, str]) -> Source:
+        """Give the same with what its files are compiled to.
+
+        Args:
+            compiled: in base64, by the place where Python looks for it.
+
+        Raises:
+            ValueError: it is too large, or has another place.
+        """
+        own = {importlib.util.cache_from_source(place) for place in self.files}
+        if not compiled.keys() <= own:
+            raise ValueError("compiled files of something else")
+        if sum(map(len, compiled.values())) > MOST_COMPILED:
+            raise ValueError("compiled files that are too large")
+        return replace(self, files={**self.files, **compiled})
 
     def failed(self, told: Mapping[str, Any]) -> str:
         """Say in one line why it could not be imported, from what the worker tells."""

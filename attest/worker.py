@@ -1,9 +1,11 @@
 """The process that holds a submission: it answers calls, and decides nothing.
 
 It runs by itself, in the sandbox where there is one: beside it are torch, :mod:`attest.serving` and
-:mod:`attest.wire`, and nothing else of ours. What is imported once stays in the first process,
-which runs nothing of a submission. For every property it forks another, which gives up what it may
-not have, loads the submission and answers until it is ended, with all that it has started.
+:mod:`attest.wire`, and nothing else of ours. The first process imports them, once, and runs nothing
+of a submission. Workers are forked from it where each property can be kept apart from all others by
+namespaces of its own; elsewhere it is the only worker itself. For every property a worker forks
+another process, which gives up what it may not have, loads the submission and answers until it is
+ended, with all that it has started.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ import struct
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,15 +99,22 @@ MOST_PRINTED = 1 << 16
 # When garbage is looked for, in processes whose memory is copied by being looked at.
 SELDOM = (100_000, 50, 100)
 
-_NEW = {"mount": 0x00020000, "ipc": 0x08000000, "user": 0x10000000, "pid": 0x20000000}
+_NEW = {
+    "mount": 0x00020000,
+    "ipc": 0x08000000,
+    "user": 0x10000000,
+    "pid": 0x20000000,
+    "net": 0x40000000,
+}
 _NO_NEW_PRIVILEGES, _DUMPABLE, _SUBREAPER, _ENDS_WITH_PARENT, _SECCOMP = 38, 4, 36, 1, 22
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def main() -> None:
-    """Answer one judge: start a process for a property, and end it, as often as it is asked."""
+    """Answer one judge, who asks for workers and what they have to import."""
     settings = json.loads(sys.argv[1])
     control = socket.socket(fileno=settings["control"])
+    control.set_inheritable(False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the judge decides what an interrupt ends
     torch.set_num_threads(1)
     inside = bool(settings["sandbox"])
@@ -116,28 +126,79 @@ def main() -> None:
     _LIBC.prctl(_SUBREAPER, 1, 0, 0, 0)
     _freeze()
     gc.set_threshold(*SELDOM)
-    alone = inside and _may_nest()
+    user = os.getuid()
+    alone = inside and _may_nest() and _go_below()
     while True:
-        request, descriptors, *_ = socket.recv_fds(control, 1 << 16, 2)
+        request, descriptors, *_ = socket.recv_fds(control, 1 << 16, 1)
         if not request:
-            break
+            os._exit(0)
         if request == PREPARE:
-            _warm_all()
-            _freeze()
-            _join_pages()
-            continue
-        if not descriptors:
-            control.sendall(json.dumps({"alone": alone, "user": os.getuid()}).encode())
-            continue
-        answers, output = descriptors
-        limits = json.loads(request)
-        limits["AS"] += _size()
-        if alone:
-            status = _run_alone(control, answers, output, limits)
+            _prepare()
+        elif not descriptors:
+            control.sendall(json.dumps({"alone": alone, "user": user}).encode())
+        elif not alone:
+            _work(socket.socket(fileno=descriptors[0]), alone=False, sandbox=inside)
         else:
-            status = _run_here(control, answers, output, limits, sandbox=inside)
-        control.sendall(json.dumps({"status": status}).encode())
-    os._exit(0)
+            if not os.fork():
+                control.close()
+                _end_with_parent()
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                _check(_LIBC.unshare(_NEW["net"]), "unshare")
+                _work(socket.socket(fileno=descriptors[0]), alone=True, sandbox=True)
+            os.close(descriptors[0])
+
+
+def _go_below() -> bool:
+    """Go on in a process that has the right to give others namespaces, and to stay in its own.
+
+    Returns:
+        Whether that is so; a process with several threads cannot.
+    """
+    try:
+        _enter_namespaces("user", "pid")
+    except OSError:
+        return False
+    _LIBC.prctl(_DUMPABLE, 0, 0, 0, 0)
+    below = os.fork()
+    if below:  # in a program that takes no memory, what this one has imported is there once
+        waiting = f"import os; os.waitpid({below}, 0)"
+        os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", waiting])  # noqa: S606 - ours
+    _end_with_parent()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # of its workers, nobody asks how they ended
+    return True
+
+
+def _work(control: socket.socket, *, alone: bool, sandbox: bool) -> None:
+    """Start a process for a property, and end it, as often as it is asked. Does not return."""
+    try:
+        while True:
+            request, descriptors, *_ = socket.recv_fds(control, 1 << 16, 2)
+            if not request:
+                break
+            if request == PREPARE:
+                _prepare()
+                continue
+            if not descriptors:
+                control.sendall(b"{}")
+                continue
+            answers, output = descriptors
+            limits = json.loads(request)
+            limits["AS"] += _size()
+            if alone:
+                status = _run_alone(control, answers, output, limits)
+            else:
+                status = _run_here(control, answers, output, limits, sandbox=sandbox)
+            control.sendall(json.dumps({"status": status}).encode())
+    except Exception:  # noqa: BLE001 - this process ends here, and does not return to its parent's
+        traceback.print_exc()
+    finally:
+        os._exit(0)
+
+
+def _prepare() -> None:
+    _warm_all()
+    _freeze()
+    _join_pages()
 
 
 def _give_up_root() -> None:
@@ -200,14 +261,39 @@ def _join_pages() -> None:
 
 def _may_nest() -> bool:
     """Find out whether a process may have namespaces of its own inside the sandbox."""
+
+    def host() -> None:
+        _enter_namespaces("user", "pid")
+        _require_well(_fork(worker))
+
+    def worker() -> None:
+        _check(_LIBC.unshare(_NEW["net"]), "unshare")
+        _require_well(_fork_first(_leave_everything))
+
+    try:
+        _require_well(_fork(host))
+    except OSError:
+        return False
+    return True
+
+
+def _fork(run: Callable[[], None]) -> int:
+    """Fork a process that does something and ends, well if this returns; give its number."""
     child = os.fork()
     if not child:
+        code = 1
         try:
-            _enter_namespaces()
-        except OSError:
-            os._exit(1)
-        os._exit(0)
-    return os.waitpid(child, 0)[1] == 0
+            run()
+            code = 0
+        finally:
+            os._exit(code)
+    return child
+
+
+def _require_well(child: int) -> None:
+    status = os.waitpid(child, 0)[1]
+    if status != 0:
+        raise OSError(f"a process ended with status {status}")
 
 
 def _check(result: int, what: str) -> None:
@@ -216,18 +302,40 @@ def _check(result: int, what: str) -> None:
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
-def _enter_namespaces() -> None:
-    """Leave everything behind that other processes have: their files, memory and names."""
+def _enter_namespaces(*kinds: str) -> None:
+    """Enter new namespaces, one of users among them."""
     user, group = os.getuid(), os.getgid()
-    _go_first()
-    _check(_LIBC.unshare(_NEW["user"] | _NEW["mount"] | _NEW["ipc"] | _NEW["pid"]), "unshare")
+    _LIBC.prctl(_DUMPABLE, 1, 0, 0, 0)  # or its files in /proc belong to root
+    _check(_LIBC.unshare(sum(_NEW[kind] for kind in kinds)), "unshare")
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{NOBODY} {user} 1")
     Path("/proc/self/gid_map").write_text(f"{NOBODY} {group} 1")
+
+
+def _fork_first(run: Callable[[], None]) -> int:
+    """Fork a process that is the first of a namespace, so that all others in it end with it."""
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _check(_LIBC.unshare(_NEW["pid"]), "unshare")
+        first = _fork(run)
+        _check(_LIBC.setns(own, _NEW["pid"]), "setns")
+    finally:
+        os.close(own)
+    return first
+
+
+def _leave_everything() -> None:
+    """Leave everything behind that other processes have: their files, memory and names."""
+    _go_first()
+    _enter_namespaces("user", "mount", "ipc")
     for place, size in FRESH.items():
         if Path(place).is_dir():
             made = _LIBC.mount(b"tmpfs", place.encode(), b"tmpfs", 6, f"size={size}".encode())
             _check(made, f"mount {place}")
+
+
+def _end_with_parent() -> None:
+    _LIBC.prctl(_ENDS_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
 
 
 def _go_first() -> None:
@@ -242,34 +350,24 @@ def _run_alone(
 ) -> int | None:
     """Run a property in namespaces of its own, whose end ends all that is in them."""
     ours, theirs = os.pipe()
-    keeper = os.fork()
-    if not keeper:
-        os.close(ours)
+
+    def live() -> None:
         control.close()
-        try:
-            _enter_namespaces()
-            first = os.fork()
-            if not first:
-                os.close(theirs)
-                _serve(answers, output, limits)
-            os.close(answers)
-            os.close(output)
-            os.write(theirs, f"{first}\n".encode())
-            status = os.waitpid(first, 0)[1]
-            os.write(theirs, f"{status}\n".encode())
-        finally:
-            os._exit(0)
-    for descriptor in (theirs, answers, output):
-        os.close(descriptor)
+        _leave_everything()
+        os.write(theirs, b"!")
+        _serve(answers, output, limits)
+
+    try:
+        child = _fork_first(live)
+    finally:
+        for descriptor in (theirs, answers, output):
+            os.close(descriptor)
     _wait_for_the_end(control)
-    with os.fdopen(ours) as told:
-        started = told.readline()
-        if started:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(started), signal.SIGKILL)
-        ended = told.readline()
-    os.waitpid(keeper, 0)
-    return int(ended) if ended else None
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
+    with os.fdopen(ours, "rb") as told:
+        return status if told.read() else None
 
 
 def _run_here(
@@ -287,7 +385,7 @@ def _run_here(
     if not child:
         try:
             control.close()
-            _LIBC.prctl(_ENDS_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
+            _end_with_parent()
             _go_first()
             os.environ["TMPDIR"] = folder
             # The system counts all of a user's.

@@ -11,6 +11,7 @@ import ctypes
 import gc
 import platform
 import socket
+import subprocess
 import tempfile
 import textwrap
 import time
@@ -28,7 +29,7 @@ from attest.implementations import SubmissionError
 from attest.laws import Property
 from attest.ledger import LedgerError, load_ledger, load_reference
 from attest.running import examine_all
-from attest.sandbox import FILES, WORKER, Isolation, isolation
+from attest.sandbox import FILES, TOGETHER, WORKER, Isolation, isolation
 
 SETTINGS = Settings(examples=10, seconds=20.0)
 HURRIED = Settings(examples=10, seconds=5.0)
@@ -272,6 +273,78 @@ def test_whoever_detaches_is_ended_too(examined):
     mark = f"detached{time.time_ns()}"
     assert statuses(examined(detaching(mark), SUM)) == ["holds"]
     assert not any(mark in command for command in _commands())
+
+
+def test_two_properties_at_once_share_no_network(examined):
+    text = """
+        import socket, time
+        mine = socket.socket(socket.AF_UNIX)
+        mine.bind("\\0mine")  # a name that a network has once
+        time.sleep(2)  # so that both are there
+    """
+    found = examined(textwrap.dedent(text) + RIGHT)
+    assert statuses(found) == ["holds", "holds"], found[1].message
+
+
+def test_workers_that_are_lost_together_are_replaced(laws, tmp_path):
+    if not IN_A_SANDBOX:
+        pytest.skip(f"no sandbox: {isolation().problem}")
+    path = tmp_path / "mine.py"
+    path.write_text(RIGHT)
+    with Holder(SETTINGS, 2, patience=4.0) as holder:
+        held = holder.load(str(path))
+        for _ in range(2):
+            holder.workers[0]._host._process.kill()
+            found = examine_all(
+                [laws[name] for name in (SUM, SHIFT, SAME)],
+                held,
+                SETTINGS,
+                load_reference(),
+                2,
+                lambda _: None,
+                holder.workers,
+            )
+            assert statuses(found) == ["holds"] * 3, found[0].message
+
+
+@pytest.fixture
+def together() -> Iterator[Holder]:
+    """Submissions as they are held where a sandbox can have no namespaces inside of it."""
+    (*command, end) = isolation().command or ("--",)
+    flat = ["--unshare-user", "--uid", "65534", "--gid", "65534", "--disable-userns"]
+    only = replace(isolation(), command=(*command, *flat, end))
+    words = [*only.command, "/bin/true"]
+    if not IN_A_SANDBOX or subprocess.run(words, check=False).returncode:
+        pytest.skip("no sandbox, or none that can refuse it")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("attest.holding.isolation", lambda: only)
+        with Holder(SETTINGS, 2, patience=4.0) as holder:
+            yield holder
+
+
+def test_without_namespaces_inside_a_sandbox_nothing_is_left_either(together, laws, tmp_path):
+    assert set(TOGETHER) <= set(together.isolation.unprotected)
+    assert together.workers[0]._host is not together.workers[1]._host
+    mark = f"left{time.time_ns()}"
+    path = tmp_path / "submission.py"
+    keeping = (
+        "import pathlib\nleft = pathlib.Path('/tmp/left')\nassert not left.exists()\nleft.touch()\n"
+    )
+    path.write_text(keeping + detaching(mark))
+    submission = together.load(str(path))
+    chosen = [laws[name] for name in (SUM, SHIFT, SAME, EXPONENTIAL)]
+    found = examine_all(
+        chosen, submission, SETTINGS, load_reference(), 2, lambda _: None, together.workers
+    )
+    assert statuses(found) == ["holds"] * 4, [one.message for one in found]
+    assert not any(mark in command for command in _commands())
+    together.workers[0]._host._process.kill()
+    path.write_text(RIGHT)
+    held = together.load(str(path))
+    found = examine_all(
+        chosen, held, SETTINGS, load_reference(), 2, lambda _: None, together.workers
+    )
+    assert statuses(found) == ["holds"] * 4, [one.message for one in found]
 
 
 def _commands() -> Iterator[str]:

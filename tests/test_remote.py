@@ -454,3 +454,32 @@ def test_arguments_that_a_call_changes_are_seen_here(holder, tmp_path):
         component.call({"x": given})
         assert given.tolist() == [1, 3]
         assert component.arguments()["x"].tolist() == [-2, 0]
+
+
+def test_a_submission_is_compiled_once_and_not_for_every_property(holder, tmp_path, monkeypatch):
+    asked = list[str]()
+    ask = _Process.ask
+
+    def noted(self: _Process, do: str, **what: Any) -> dict[str, Any]:
+        asked.append(do)
+        return ask(self, do, **what)
+
+    monkeypatch.setattr(_Process, "ask", noted)
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "__init__.py").write_text("")
+    (tmp_path / "parts" / "one.py").write_text("x = 1\n")
+    (tmp_path / "mine.py").write_text(
+        "import pathlib, parts.one\n"
+        "kept = [__cached__, parts.__cached__, parts.one.__cached__]\n"
+        "assert all(pathlib.Path(path).is_file() for path in kept)\n"
+        "def softmax(x, dim=-1): return x.softmax(dim)\n"
+    )
+    held = holder.load(str(tmp_path / "mine.py"))
+    laws = some("softmax")
+    for law in laws:
+        assert examine(law, held, SETTINGS, load_reference()).well
+    with held.replacing({}) as other:
+        other.attach(holder.workers[0])
+        assert examine(laws[0], other, SETTINGS, load_reference()).well
+    assert asked.count("compile") == 1
+    assert asked.count("load") == len(laws) + 2
