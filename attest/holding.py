@@ -34,7 +34,7 @@ __all__ = ["Holder"]
 
 
 class Holder:
-    """Holds submissions: by default in workers, each in a sandbox where there is one.
+    """Holds submissions: by default in workers, in a sandbox where there is one.
 
     Args:
         settings: how they are examined.

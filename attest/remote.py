@@ -294,11 +294,14 @@ class RemoteImplementation:
     def _load(self, process: _Process) -> None:
         try:
             if not self._compiled:
+                started = time.monotonic()
                 self._compile(process)
+                process.patience -= time.monotonic() - started
             source = self.source
             told = process.ask(
                 "load",
                 files=source.files,
+                compiled=source.compiled,
                 name=source.module,
                 path=source.file,
                 parts=self._parts,

@@ -166,7 +166,7 @@ def _commands(program: str) -> Iterator[list[str]]:
     the limits on processes count. Whoever is not root needs one.
     """
     apart = ["--unshare-pid", "--unshare-ipc", "--unshare-net", "--unshare-uts"]
-    apart += ["--unshare-cgroup-try", "--die-with-parent", "--new-session", "--clearenv"]
+    apart += ["--unshare-cgroup-try", "--die-with-parent", "--new-session"]
     apart += ["--hostname", "attest", "--chdir", "/"]
     user = ["--unshare-user", "--uid", "65534", "--gid", "65534"]
     if os.getuid() == 0:
@@ -350,12 +350,14 @@ class Host:
 
     def problem(self) -> WorkerError:
         """Say what is known of why it, or a worker of it, is lost."""
-        lines = os.pread(self._errors.fileno(), 1 << 16, 0).decode(errors="replace").splitlines()
+        file = self._errors.fileno()
+        start = max(0, os.fstat(file).st_size - (1 << 16))
+        lines = os.pread(file, 1 << 16, start).decode(errors="replace").splitlines()
         last = next((line for line in reversed(lines) if line.strip()), "it says nothing")
         return WorkerError(f"the worker that holds submissions did not start, or is gone: {last}")
 
     def restart(self) -> None:
-        """End it, and start another in its place, of which nobody has a worker.
+        """End it, with all its workers, and start another in its place.
 
         Raises:
             WorkerError: it did not start.
@@ -366,7 +368,7 @@ class Host:
 
     def close(self) -> None:
         """End it, with all its workers."""
-        self._control.close()  # at which it ends what it has started, and itself
+        _hang_up(self._control)  # at which it ends what it has started, and itself
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(2.0)
         self._process.kill()
@@ -378,6 +380,13 @@ def _asked(control: socket.socket, what: bytes, seconds: float) -> Mapping[str, 
     control.settimeout(seconds)
     control.send(what)
     return dict(json.loads(control.recv(1 << 16)))
+
+
+def _hang_up(control: socket.socket) -> None:
+    """Close a connection for all who have it: processes that were forked have copies."""
+    with contextlib.suppress(OSError):  # closed before, or gone
+        control.shutdown(socket.SHUT_RDWR)
+    control.close()
 
 
 class WorkerProcess:
@@ -449,7 +458,7 @@ class WorkerProcess:
         """End that process with all that it has started; give the status that it ended with.
 
         Raises:
-            WorkerError: the worker is gone, or does not come to an end; it is ended itself.
+            WorkerError: the worker is gone, or does not come to an end; it is asked no more.
         """
         found = self._ask(b"x", END).get("status")
         self._busy = False
@@ -473,7 +482,7 @@ class WorkerProcess:
         """
         self.close()
         if self._host.several:
-            with contextlib.suppress(WorkerError):  # then all of them are gone
+            with contextlib.suppress(WorkerError):  # then all of them are, or seem to be, gone
                 return self._forked()
         self._host.restart()
         return self._forked()
@@ -485,6 +494,4 @@ class WorkerProcess:
 
     def close(self) -> None:
         """Hang up, at which it ends what it has started, and itself."""
-        with contextlib.suppress(OSError):  # closed before, or gone
-            self._control.shutdown(socket.SHUT_RDWR)  # also where a process has a copy
-        self._control.close()
+        _hang_up(self._control)

@@ -317,7 +317,7 @@ class Served:
     # -- what does --
 
     def _compile(self, files: Mapping[str, str]) -> dict[str, Any]:
-        """Compile files, and run nothing; give what Python finds beside them if it is put there.
+        """Compile files, and run nothing; give what they are compiled to, where that is possible.
 
         Args:
             files: their content in base64 by their place.
@@ -326,26 +326,25 @@ class Served:
         _write(files, folder)
         found, left = dict[str, str](), MOST_COMPILED
         for place in files:
-            cached = importlib.util.cache_from_source(place)
             try:
-                py_compile.compile(
+                written = py_compile.compile(
                     str(folder / place),
-                    str(folder / cached),
                     doraise=True,
                     invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
                 )
-            except (py_compile.PyCompileError, OSError):
-                continue  # loading it will tell of the former; the latter, of a name too long
-            content = base64.b64encode((folder / cached).read_bytes()).decode()
+                content = base64.b64encode(Path(str(written)).read_bytes()).decode()
+            except Exception:  # noqa: BLE001, S112 - if it matters, loading it will tell
+                continue
             left -= len(content)
             if left < 0:
                 break
-            found[cached] = content
+            found[place] = content
         return {"compiled": found}
 
     def _load(
         self,
         files: Mapping[str, str],
+        compiled: Mapping[str, str],
         name: str,
         path: str | None,
         parts: Mapping[str, str],
@@ -355,6 +354,7 @@ class Served:
 
         Args:
             files: their content in base64 by their place.
+            compiled: what some of them are compiled to, likewise.
             name: of the module.
             path: its file among them; None where it is found by its name.
             parts: scripts that define what is put in the place of what it defines, by name.
@@ -363,6 +363,8 @@ class Served:
         folder = self._home / "submission"
         self._path = None if path is None else str(folder / path)
         _write(files, folder)
+        cached = importlib.util.cache_from_source
+        _write({cached(place): content for place, content in compiled.items()}, folder)
         sys.dont_write_bytecode = True
         sys.meta_path.insert(0, _Ours(folder))
         try:

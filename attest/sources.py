@@ -37,6 +37,7 @@ class Source:
         module: the name under which it is imported.
         file: its own file among the files; None where it is found by its name.
         files: what they hold, in base64, by their place.
+        compiled: what some of them are compiled to, likewise.
     """
 
     name: str
@@ -44,22 +45,19 @@ class Source:
     module: str
     file: str | None
     files: Mapping[str, str] = field(repr=False)
+    compiled: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def with_compiled(self, compiled: Mapping[str, str]) -> Source:
         """Give the same with what its files are compiled to.
 
-        Args:
-            compiled: in base64, by the place where Python looks for it.
-
         Raises:
-            ValueError: it is too large, or has another place.
+            ValueError: that is too large, or of other files.
         """
-        own = {importlib.util.cache_from_source(place) for place in self.files}
-        if not compiled.keys() <= own:
+        if not compiled.keys() <= self.files.keys():
             raise ValueError("compiled files of something else")
         if sum(map(len, compiled.values())) > MOST_COMPILED:
             raise ValueError("compiled files that are too large")
-        return replace(self, files={**self.files, **compiled})
+        return replace(self, compiled=dict(compiled))
 
     def failed(self, told: Mapping[str, Any]) -> str:
         """Say in one line why it could not be imported, from what the worker tells."""

@@ -27,6 +27,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def main() -> None:
-    """Answer one judge, who asks for workers and what they have to import."""
+    """Answer the grader, which asks for workers and what they have to import."""
     settings = json.loads(sys.argv[1])
     control = socket.socket(fileno=settings["control"])
     control.set_inheritable(False)
@@ -127,7 +128,9 @@ def main() -> None:
     _freeze()
     gc.set_threshold(*SELDOM)
     user = os.getuid()
-    alone = inside and _may_nest() and _go_below()
+    alone = inside and _may_nest()
+    if alone:
+        _go_below()
     while True:
         request, descriptors, *_ = socket.recv_fds(control, 1 << 16, 1)
         if not request:
@@ -139,25 +142,22 @@ def main() -> None:
         elif not alone:
             _work(socket.socket(fileno=descriptors[0]), alone=False, sandbox=inside)
         else:
-            if not os.fork():
-                control.close()
-                _end_with_parent()
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                _check(_LIBC.unshare(_NEW["net"]), "unshare")
-                _work(socket.socket(fileno=descriptors[0]), alone=True, sandbox=True)
-            os.close(descriptors[0])
+            asked = socket.socket(fileno=descriptors[0])
+            with asked, contextlib.suppress(OSError):  # who asked will find that there is none
+                _fork_first(partial(_work_apart, control, asked))
 
 
-def _go_below() -> bool:
-    """Go on in a process that has the right to give others namespaces, and to stay in its own.
+def _work_apart(hosts: socket.socket, control: socket.socket) -> None:
+    """Be a worker with a network of its own, of which not even the loopback is up."""
+    hosts.close()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _check(_LIBC.unshare(_NEW["net"]), "unshare")
+    _work(control, alone=True, sandbox=True)
 
-    Returns:
-        Whether that is so; a process with several threads cannot.
-    """
-    try:
-        _enter_namespaces("user", "pid")
-    except OSError:
-        return False
+
+def _go_below() -> None:
+    """Go on in a process that has the right to give others namespaces, and to stay in its own."""
+    _enter_namespaces("user", "pid")
     _LIBC.prctl(_DUMPABLE, 0, 0, 0, 0)
     below = os.fork()
     if below:  # in a program that takes no memory, what this one has imported is there once
@@ -165,7 +165,6 @@ def _go_below() -> bool:
         os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", waiting])  # noqa: S606 - ours
     _end_with_parent()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # of its workers, nobody asks how they ended
-    return True
 
 
 def _work(control: socket.socket, *, alone: bool, sandbox: bool) -> None:
@@ -189,6 +188,8 @@ def _work(control: socket.socket, *, alone: bool, sandbox: bool) -> None:
             else:
                 status = _run_here(control, answers, output, limits, sandbox=sandbox)
             control.sendall(json.dumps({"status": status}).encode())
+    except BrokenPipeError:  # the judge has hung up
+        pass
     except Exception:  # noqa: BLE001 - this process ends here, and does not return to its parent's
         traceback.print_exc()
     finally:
@@ -261,6 +262,8 @@ def _join_pages() -> None:
 
 def _may_nest() -> bool:
     """Find out whether a process may have namespaces of its own inside the sandbox."""
+    if len(list(Path("/proc/self/task").iterdir())) > 1:  # threads share a namespace of users
+        return False
 
     def host() -> None:
         _enter_namespaces("user", "pid")

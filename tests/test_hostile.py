@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import os
 import platform
 import socket
 import subprocess
 import tempfile
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -284,6 +286,54 @@ def test_two_properties_at_once_share_no_network(examined):
     """
     found = examined(textwrap.dedent(text) + RIGHT)
     assert statuses(found) == ["holds", "holds"], found[1].message
+
+
+def test_a_property_ends_with_the_worker_that_holds_it(workers, laws, tmp_path):
+    mark = f"sleeping{time.time_ns()}"
+    path = tmp_path / "mine.py"
+    path.write_text(
+        softmax(
+            "subprocess.Popen(['MARK', '60'], executable='/bin/sleep')\nwhile True: pass".replace(
+                "MARK", mark
+            ),
+            "import subprocess",
+        )
+    )
+    held, found = workers.load(str(path)), list[Evidence]()
+    rest = SETTINGS, load_reference(), 1, lambda _: None, workers.workers
+    thread = threading.Thread(target=lambda: found.extend(examine_all([laws[SUM]], held, *rest)))
+    thread.start()
+    try:
+        assert _in_time(lambda: _process(mark) is not None)
+        sleeping = _process(mark)
+        assert sleeping is not None
+        os.kill(_parent(_parent(sleeping)), 9)
+        assert _in_time(lambda: not Path(f"/proc/{sleeping}").exists())
+    finally:
+        thread.join()
+    assert statuses(found) == ["timeout"]  # of the worker in its place
+    assert _process(mark) is None
+
+
+def _in_time(done: Callable[[], bool], seconds: float = 3.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _process(mark: str) -> int | None:
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if process.name.isdecimal() and mark in (process / "cmdline").read_text():
+                return int(process.name)
+    return None
+
+
+def _parent(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def test_workers_that_are_lost_together_are_replaced(laws, tmp_path):

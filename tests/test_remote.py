@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -465,21 +467,35 @@ def test_a_submission_is_compiled_once_and_not_for_every_property(holder, tmp_pa
         return ask(self, do, **what)
 
     monkeypatch.setattr(_Process, "ask", noted)
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path / "elsewhere"))  # here, not there
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "__init__.py").write_text("")
-    (tmp_path / "parts" / "one.py").write_text("x = 1\n")
-    (tmp_path / "mine.py").write_text(
-        "import pathlib, parts.one\n"
-        "kept = [__cached__, parts.__cached__, parts.one.__cached__]\n"
-        "assert all(pathlib.Path(path).is_file() for path in kept)\n"
-        "def softmax(x, dim=-1): return x.softmax(dim)\n"
+    (tmp_path / "parts" / "one.py").write_text("def right(x, dim):\n    return x.softmax(dim)\n")
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from parts.one import right\ndef softmax(x, dim=-1):\n    return right(x, dim)\n"
     )
-    held = holder.load(str(tmp_path / "mine.py"))
+    held = holder.load(str(path))
+    assert isinstance(held, RemoteImplementation)
+    assert set(held.source.compiled) == {"mine.py", "parts/__init__.py", "parts/one.py"}
+    # Nobody compiles what no longer is Python.
+    held.source = replace(held.source, files=dict.fromkeys(held.source.files, "KQ=="))
     laws = some("softmax")
     for law in laws:
-        assert examine(law, held, SETTINGS, load_reference()).well
+        found = examine(law, held, SETTINGS, load_reference())
+        assert found.well, found.message
     with held.replacing({}) as other:
         other.attach(holder.workers[0])
         assert examine(laws[0], other, SETTINGS, load_reference()).well
     assert asked.count("compile") == 1
     assert asked.count("load") == len(laws) + 2
+
+
+def test_what_can_be_loaded_and_not_kept_compiled_is_no_less_a_submission(holder, tmp_path):
+    path = tmp_path / "mine.py"
+    deep = "lambda: " * 1000 + "1"  # too deep for what Python keeps
+    path.write_text(f"import sys\ndef softmax(x, dim=-1): return x.softmax(dim)\nf = {deep}\n")
+    held = holder.load(str(path))
+    assert isinstance(held, RemoteImplementation)
+    assert not held.source.compiled
+    assert examine(some("softmax")[0], held, SETTINGS, load_reference()).well
