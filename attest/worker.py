@@ -320,11 +320,12 @@ def _fork_first(run: Callable[[], None]) -> int:
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     try:
         _check(_LIBC.unshare(_NEW["pid"]), "unshare")
-        first = _fork(run)
-        _check(_LIBC.setns(own, _NEW["pid"]), "setns")
+        try:
+            return _fork(run)
+        finally:
+            _check(_LIBC.setns(own, _NEW["pid"]), "setns")
     finally:
         os.close(own)
-    return first
 
 
 def _leave_everything() -> None:
