@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor
 
 from attest.checks import Crash
 
-__all__ = ["gradients", "leaf", "weighted_sum"]
+__all__ = ["differentiating", "gradients", "is_wanted", "leaf", "weighted_sum"]
+
+_by: ContextVar[frozenset[int] | None] = ContextVar("_by", default=None)
+
+
+@contextmanager
+def differentiating(by: Iterable[Tensor]) -> Iterator[None]:
+    """Let it be known by which tensors gradients are asked for inside.
+
+    A node of the graph that is written in Python is told of all by which there could be any.
+    """
+    before = _by.set(frozenset(map(id, by)))
+    try:
+        yield
+    finally:
+        _by.reset(before)
+
+
+def is_wanted(value: Tensor) -> bool:
+    """Say whether a gradient by this tensor may be asked for, if nothing was computed from it."""
+    by = _by.get()
+    return by is None or id(value) in by
 
 
 def leaf(value: Tensor) -> Tensor:
@@ -35,6 +60,7 @@ def gradients(output: Tensor, cotangent: Tensor, *inputs: Tensor) -> tuple[Tenso
     """
     scalar = weighted_sum(output, cotangent, *inputs)
     try:
-        return torch.autograd.grad(scalar, inputs, retain_graph=True, materialize_grads=True)
+        with differentiating(by=inputs):
+            return torch.autograd.grad(scalar, inputs, retain_graph=True, materialize_grads=True)
     except RuntimeError as error:
         raise Crash("the gradient", error) from None

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from attest.contract import CONTRACT, ComponentSpec
+from attest.differentiation import is_wanted
 from attest.implementations import SubmissionError
 from attest.limits import Ended, TimeLimit, undisturbed
 from attest.messages import exception_line, printable
@@ -423,7 +424,12 @@ class _Recorded(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:  # noqa: ANN401
         record: _Record = ctx.record
         needed = ctx.needs_input_grad[2:]
-        wanted = [index for index, need in enumerate(needed) if need]
+        # A parameter here is a leaf; an argument may lead to whatever gradients are asked by.
+        wanted = [
+            index
+            for index, (tensor, (_, which)) in enumerate(record.sources)
+            if needed[index] and (isinstance(which, int) or is_wanted(tensor))
+        ]
         given = [index for index, value in enumerate(cotangents) if value is not None]
         found: list[Tensor | None] = [None] * len(needed)
         if wanted and given:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from attest.checks import Crash, DoesNotApply
+from attest.differentiation import differentiating
 from attest.estimates import Estimate
 from attest.implementations import Component, Implementation
 from attest.limits import ours
@@ -680,7 +681,7 @@ class Subject:
         if not own:
             return {}
         try:
-            with self._tape.paused():
+            with self._tape.paused(), differentiating(by=own.values()):
                 found = torch.autograd.grad(
                     scalar, list(own.values()), retain_graph=True, materialize_grads=True
                 )

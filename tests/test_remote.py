@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from attest.contract import CONTRACT
+from attest.differentiation import gradients, leaf
 from attest.examination import Settings, examine
 from attest.holding import Holder
 from attest.implementations import Component, Implementation, load_submission
@@ -456,6 +457,51 @@ def test_arguments_that_a_call_changes_are_seen_here(holder, tmp_path):
         component.call({"x": given})
         assert given.tolist() == [1, 3]
         assert component.arguments()["x"].tolist() == [-2, 0]
+
+
+SCALED = """
+import torch
+from torch import nn
+
+
+class LayerNorm(nn.Module):
+    def __init__(self, d_model, eps=1e-5):
+        super().__init__()
+        self.gain, self.shift = (nn.Parameter(torch.ones(d_model)) for _ in range(2))
+
+    def forward(self, x):
+        return self.gain * x**2 + self.shift
+"""
+
+
+def test_only_the_gradients_that_are_asked_for_go_over(loaded, monkeypatch):
+    asked = list[list[Any]]()
+    ask = _Process.ask
+
+    def noted(self: _Process, do: str, **what: Any) -> dict[str, Any]:
+        if do == "gradients":
+            asked.append([which for _, which in what["wanted"]])
+        return ask(self, do, **what)
+
+    monkeypatch.setattr(_Process, "ask", noted)
+    implementation = loaded(SCALED)
+    with implementation.fresh():
+        setup = Setup({"d_model": 2}, matrices={})
+        norm = Subject(implementation, CONTRACT["LayerNorm"], torch.float64, "cpu", setup)
+        x = leaf(torch.tensor([[3.0, 4.0]], dtype=torch.float64))
+        ones = torch.ones(1, 2, dtype=torch.float64)
+        (by_input,) = gradients(norm(x), ones, x)
+        assert by_input.tolist() == [[6.0, 8.0]]
+        with norm.learning():
+            once = norm(ones)
+            twice = norm(once)  # which follows from parameters twice
+        found = norm.parameter_gradients(twice.sum())
+        assert found["gain"].tolist() == [4.0 + 4.0, 4.0 + 4.0]
+        assert found["shift"].tolist() == [1.0 + 4.0, 1.0 + 4.0]
+        everything = torch.autograd.grad(norm(x).sum(), [x, *norm._own_parameters().values()])
+        assert [grad.tolist() for grad in everything] == [[[6.0, 8.0]], [9.0, 16.0], [1.0, 1.0]]
+    if isinstance(implementation, RemoteImplementation):
+        assert asked == [[0], [0, "gain", "shift"], ["gain", "shift"], [0, "gain", "shift"]]
 
 
 def test_a_submission_is_compiled_once_and_not_for_every_property(holder, tmp_path, monkeypatch):
