@@ -75,10 +75,11 @@ class Holder:
         """
         with contextlib.ExitStack() as started:
             if self._remote:
-                for host in self._hosts(started):
+                hosts = self._hosts(started)
+                started.callback(self._hang_up)
+                for host in hosts:
                     self._weaker(host.ready())
                     self.workers.append(WorkerProcess(host))
-                    started.callback(self.workers[-1].close)
             self._started = started.pop_all()
         return self
 
@@ -117,9 +118,11 @@ class Holder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for worker in self.workers:
-            worker.close()
         self._started.close()
+
+    def _hang_up(self) -> None:
+        for worker in self.workers:  # those that are in the place of others, too
+            worker.close()
 
     def load(self, submission: str, *, alone: bool = False) -> Implementation:
         """Load a submission once, to see whether it can be, and what it defines.

@@ -245,7 +245,7 @@ def test_many_processes_are_refused_and_gone_afterwards(examined):
     )
     assert found[0].status == "crashed"
     assert "BlockingIOError" in found[0].message
-    assert not any(mark in command for command in _commands())
+    assert not _processes(mark)
 
 
 def detaching(mark: str) -> str:
@@ -274,7 +274,7 @@ def detaching(mark: str) -> str:
 def test_whoever_detaches_is_ended_too(examined):
     mark = f"detached{time.time_ns()}"
     assert statuses(examined(detaching(mark), SUM)) == ["holds"]
-    assert not any(mark in command for command in _commands())
+    assert not _processes(mark)
 
 
 def test_two_properties_at_once_share_no_network(examined):
@@ -304,15 +304,14 @@ def test_a_property_ends_with_the_worker_that_holds_it(workers, laws, tmp_path):
     thread = threading.Thread(target=lambda: found.extend(examine_all([laws[SUM]], held, *rest)))
     thread.start()
     try:
-        assert _in_time(lambda: _process(mark) is not None)
-        sleeping = _process(mark)
-        assert sleeping is not None
+        assert _in_time(lambda: bool(_processes(mark)))
+        (sleeping,) = _processes(mark)
         os.kill(_parent(_parent(sleeping)), 9)
         assert _in_time(lambda: not Path(f"/proc/{sleeping}").exists())
     finally:
         thread.join()
     assert statuses(found) == ["timeout"]  # of the worker in its place
-    assert _process(mark) is None
+    assert not _processes(mark)
 
 
 def _in_time(done: Callable[[], bool], seconds: float = 3.0) -> bool:
@@ -322,14 +321,6 @@ def _in_time(done: Callable[[], bool], seconds: float = 3.0) -> bool:
             return False
         time.sleep(0.02)
     return True
-
-
-def _process(mark: str) -> int | None:
-    for process in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if process.name.isdecimal() and mark in (process / "cmdline").read_text():
-                return int(process.name)
-    return None
 
 
 def _parent(process: int) -> int:
@@ -387,7 +378,7 @@ def test_without_namespaces_inside_a_sandbox_nothing_is_left_either(together, la
         chosen, submission, SETTINGS, load_reference(), 2, lambda _: None, together.workers
     )
     assert statuses(found) == ["holds"] * 4, [one.message for one in found]
-    assert not any(mark in command for command in _commands())
+    assert not _processes(mark)
     together.workers[0]._host._process.kill()
     path.write_text(RIGHT)
     held = together.load(str(path))
@@ -397,13 +388,14 @@ def test_without_namespaces_inside_a_sandbox_nothing_is_left_either(together, la
     assert statuses(found) == ["holds"] * 4, [one.message for one in found]
 
 
-def _commands() -> Iterator[str]:
+def _processes(mark: str) -> list[int]:
+    """Give those in whose command a mark is."""
+    found = []
     for process in Path("/proc").iterdir():
-        if process.name.isdecimal():
-            try:
-                yield (process / "cmdline").read_text()
-            except OSError:
-                continue
+        with contextlib.suppress(OSError):
+            if process.name.isdecimal() and mark in (process / "cmdline").read_text():
+                found.append(int(process.name))
+    return found
 
 
 def test_a_flood_of_output_is_cut_and_harms_nothing(examined):
@@ -696,7 +688,7 @@ def test_without_a_sandbox_nothing_is_left_running(limited, laws, tmp_path):
         [laws[SUM]], submission, SETTINGS, load_reference(), 1, lambda _: None, limited.workers
     )
     assert statuses(found) == ["holds"]
-    assert not any(mark in command for command in _commands())
+    assert not _processes(mark)
     assert not any(mark in text for text in _kept_by_workers())
 
 
